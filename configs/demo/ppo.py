@@ -1,0 +1,16 @@
+_base_ = [
+    '../_base_/models/gfl_r18w16_fpn64.py',
+    '../_base_/datasets/scenes_detection.py',
+    '../_base_/schedules/demo.py', '../_base_/default_runtime.py',
+    '../_base_/methods/rl_pyramidkd.py'
+]
+model = dict(
+    _delete_=True,
+    type='mmrlkd.PyramidDistiller',
+    student=_base_.model,
+    teacher=dict(
+        config='configs/demo/teacher.py',
+        checkpoint='work_dirs/demo/teacher/iter_1200.pth'),
+    levels=('P2', 'P3', 'P4', 'P5'),
+    selector=_base_.selector,
+    loss_weight=5.0)

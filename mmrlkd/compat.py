@@ -1,0 +1,84 @@
+"""Repairs for the OpenMMLab stack on a current torch, all in one place.
+
+Each repair does nothing where it is not needed, and none imports torch before
+something else would: ``import mmrlkd`` stays quick.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+
+#: Operators that torchvision's Python half decorates and its compiled half
+#: declares. Where the compiled half does not load (a CUDA build of torchvision
+#: beside a CPU-only torch), ``import torchvision`` dies on the first of them.
+_TORCHVISION_SCHEMAS = (
+    'nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
+    'qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
+)
+
+_declared_operators = None
+
+
+def _declare_torchvision_operators() -> None:
+    """Let ``import torchvision`` succeed without its compiled half.
+
+    Transforms then work; torchvision's compiled operators do not, and nothing
+    here calls them (mmcv brings its own nms and RoIAlign).
+    """
+    global _declared_operators
+    spec = PathFinder.find_spec('torchvision')
+    if spec is None or spec.origin is None:
+        return
+    import torch
+    for compiled_half in Path(spec.origin).parent.glob('_C.*'):
+        try:
+            torch.ops.load_library(compiled_half)
+        except OSError:
+            continue
+        return  # it declares its operators itself; twice would be an error
+    # Kept: a Library takes its declarations back when it is collected.
+    _declared_operators = torch.library.Library('torchvision', 'FRAGMENT')
+    for schema in _TORCHVISION_SCHEMAS:
+        _declared_operators.define(schema)
+
+
+class _BeforeTorchvision(MetaPathFinder):
+    """Finds nothing; notices when torchvision is first looked for."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        if fullname == 'torchvision':
+            sys.meta_path.remove(self)
+            _declare_torchvision_operators()
+        return None
+
+
+_before_torchvision = _BeforeTorchvision()
+
+
+def _repair_torchvision_when_imported() -> None:
+    if 'torchvision' in sys.modules or _declared_operators is not None:
+        return
+    if _before_torchvision not in sys.meta_path:
+        sys.meta_path.insert(0, _before_torchvision)
+
+
+def _name_packages_for_base_configs() -> None:
+    """Make ``_base_ = 'mmseg::…'`` and ``'mmrlkd::…'`` resolve.
+
+    mmengine looks for mmseg under the name that its upstream distribution
+    has; the module's own name finds both that and the maintained fork.
+    """
+    from mmengine.config.utils import MODULE2PACKAGE
+    MODULE2PACKAGE.update(mmseg='mmseg', mmrlkd='mmrlkd')
+
+
+def apply() -> None:
+    """Apply every repair; called once by ``import mmrlkd``."""
+    _repair_torchvision_when_imported()
+    _name_packages_for_base_configs()

@@ -1,0 +1,6 @@
+"""Bridges from a student's level to the teacher's width and size."""
+
+from .base import Connector
+from .conv import ConvConnector
+
+__all__ = ['Connector', 'ConvConnector']

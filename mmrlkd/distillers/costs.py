@@ -1,0 +1,97 @@
+"""What distilling at a level costs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmrlkd.losses import LevelLoss
+from .pyramid import PROBE_SIZE, Level
+from .teacher import Teacher
+
+#: Ways to price levels that a config can name.
+CURRENCIES = ('nominal', 'pixels', 'flops')
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Counted FLOPs for one probe image (:data:`.pyramid.PROBE_SIZE` square).
+
+    torch's counter is used: two for each multiply-add of convolutions and
+    matrix products, nothing for elementwise work.
+
+    Attributes:
+        trunk: what the teacher runs when any level is selected (backbone and,
+            for an FPN, the lateral maps).
+        levels: (L,) what selecting each level adds: the teacher's output
+            convolution and the connector, forward and backward.
+    """
+    trunk: float
+    levels: tuple[float, ...]
+
+
+def count_flops(teacher: Teacher, student: tuple[Level, ...],
+                connectors: nn.ModuleList, loss: LevelLoss) -> Flops:
+    """Count by running each level once, as training would."""
+    parameter = next(teacher.parameters())
+    image = parameter.new_zeros(1, 3, PROBE_SIZE, PROBE_SIZE)
+    pyramid = teacher.look(image)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        pyramid.prepare()
+    trunk = counter.get_total_flops()
+    counts = []
+    for i, level in enumerate(student):
+        maps = parameter.new_zeros(
+            1, level.channels, *level.size).requires_grad_()
+        with torch.enable_grad(), FlopCounterMode(display=False) as counter:
+            target = pyramid.level(i)
+            total = loss(connectors[i](maps, target.shape[-2:]), target).sum()
+            total.backward()  # the counter does not follow autograd.grad
+        counts.append(float(counter.get_total_flops()))
+    connectors.zero_grad()
+    return Flops(float(trunk), tuple(counts))
+
+
+def price_levels(costs: str | Mapping[str, float], levels: tuple[Level, ...],
+                 flops: Flops) -> tuple[float, ...]:
+    """Cost of each level in the currency that the config names.
+
+    Args:
+        costs: ``'nominal'``: 2^(4 − k) for level k, so P2..P5 cost 4, 2, 1,
+            0.5; ``'pixels'``: positions of the teacher's map; ``'flops'``:
+            what selecting the level really runs; or a number for each name.
+        levels: the teacher's.
+        flops: counted.
+
+    Raises:
+        ValueError: an unknown currency, a level without a cost, a cost that
+            is not a positive number.
+    """
+    names = [level.name for level in levels]
+    if isinstance(costs, str):
+        if costs not in CURRENCIES:
+            raise ValueError(
+                f'costs={costs!r} is not known; accepted: '
+                f"{', '.join(CURRENCIES)}, or a number for each level.")
+        priced = {
+            'nominal': [2.0**(4 - int(name[1:])) for name in names],
+            'pixels': [float(level.size[0] * level.size[1])
+                       for level in levels],
+            'flops': list(flops.levels),
+        }[costs]
+    else:
+        if set(costs) != set(names):
+            raise ValueError(
+                f'costs names {sorted(costs)}; accepted: one number for each '
+                f'of {names}.')
+        priced = [float(costs[name]) for name in names]
+    for name, cost in zip(names, priced, strict=True):
+        if not (isfinite(cost) and cost > 0):
+            raise ValueError(
+                f'costs: {name} costs {cost} in {costs!r}; accepted: costs '
+                "> 0 ('flops' counts nothing where a level runs no "
+                "convolution; use 'pixels' or 'nominal' there).")
+    return tuple(priced)

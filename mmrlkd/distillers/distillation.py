@@ -1,0 +1,119 @@
+"""Everything that stands between a student's pyramid and a teacher's."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from mmengine.dist import all_reduce
+from torch import Tensor, nn
+
+from mmrlkd.registry import CONNECTORS, LOSSES
+from mmrlkd.structures import LevelSpace
+from .adapters import TaskAdapter
+from .costs import count_flops, price_levels
+from .hidden import Hidden
+from .level_losses import LevelLosses
+from .pyramid import Level, probe
+from .teacher import Teacher
+
+#: Momentum of the running mean of each level's loss.
+SCALE_MOMENTUM = 0.05
+
+
+class Distillation(nn.Module):
+    """A hidden teacher, a connector for each level, a loss, and their prices.
+
+    Args:
+        student: the student's adapter.
+        levels: the student's levels, finest first.
+        teacher: built with the same level names.
+        loss: config of the :class:`~mmrlkd.losses.LevelLoss`.
+        connector: config of the :class:`~mmrlkd.connectors.Connector`.
+        costs: see :func:`.costs.price_levels`.
+        budget: largest cost an image may use; None allows every level.
+    """
+
+    level_flops: Tensor
+    level_costs: Tensor
+    running_mean: Tensor
+
+    def __init__(self, student: TaskAdapter, levels: Sequence[Level],
+                 teacher: Teacher, loss: dict, connector: dict,
+                 costs: str | Mapping[str, float],
+                 budget: float | None) -> None:
+        super().__init__()
+        self._teacher = Hidden(teacher)
+        self.levels = tuple(levels)
+        self.connectors = nn.ModuleList(
+            CONNECTORS.build(dict(
+                connector, student_channels=mine.channels,
+                teacher_channels=theirs.channels))
+            for mine, theirs in zip(levels, teacher.levels, strict=True))
+        self.loss = LOSSES.build(loss)
+        self.flops = count_flops(
+            teacher, self.levels, self.connectors, self.loss)
+        priced = price_levels(costs, teacher.levels, self.flops)
+        stages = [level for level in probe(student).values()
+                  if level.module == 'backbone']
+        self.space = LevelSpace(
+            names=tuple(level.name for level in levels),
+            costs=priced,
+            budget=sum(priced) if budget is None else budget,
+            level_channels=tuple(level.channels for level in levels),
+            global_channels=stages[-1].channels)
+        for name, values in (('level_flops', self.flops.levels),
+                             ('level_costs', priced),
+                             ('running_mean', [0.0] * len(priced))):
+            self.register_buffer(
+                name, torch.tensor(values, dtype=torch.float32),
+                persistent=False)
+
+    @property
+    def teacher(self) -> Teacher:
+        """The frozen teacher."""
+        return self._teacher.module
+
+    def _apply(self, fn, recurse: bool = True) -> 'Distillation':
+        self.teacher._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    @property
+    def scale(self) -> Tensor:
+        """(L,) running mean of each level's loss; 1 where none was seen."""
+        return torch.where(
+            self.running_mean > 0, self.running_mean,
+            torch.ones_like(self.running_mean))
+
+    def compare(self, maps: Sequence[Tensor], images: Tensor,
+                differentiable: bool) -> LevelLosses:
+        """The losses of a batch; nothing is computed yet.
+
+        Args:
+            maps: the student's level maps.
+            images: (B, 3, H, W), preprocessed.
+            differentiable: whether gradients to the student are wanted.
+        """
+        return LevelLosses(
+            maps, self.teacher.look(images), self.connectors, self.loss,
+            self.scale, differentiable)
+
+    @torch.no_grad()
+    def track(self, losses: LevelLosses) -> None:
+        """Move the running means towards a batch's losses.
+
+        Levels nobody looked at keep theirs; so do levels whose loss is not
+        finite. Ranks agree.
+        """
+        values = losses.values()
+        known = losses.known.to(values.device, non_blocking=True)
+        finite = known & torch.isfinite(values)
+        sums = torch.stack([
+            values.where(finite, values.new_zeros(())).sum(dim=0),
+            finite.sum(dim=0).to(values.dtype),
+        ])
+        all_reduce(sums)
+        mean = sums[0] / sums[1].clamp_min(1)
+        moved = torch.where(
+            self.running_mean > 0,
+            self.running_mean.lerp(mean, SCALE_MOMENTUM), mean)
+        self.running_mean.copy_(
+            torch.where(sums[1] > 0, moved, self.running_mean))

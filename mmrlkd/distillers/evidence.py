@@ -1,0 +1,115 @@
+"""What a batch tells about the worth of its levels, for the rewards."""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .adapters import TaskAdapter
+from .level_losses import LevelLosses
+from .pyramid import Level, StudentMaps, evaluating
+
+
+class BatchEvidence:
+    """Measures a batch as :class:`~mmrlkd.structures.Evidence` asks.
+
+    Everything is computed at the first question, and nothing that no reward
+    asks for.
+
+    Args:
+        losses: of the batch.
+        maps: what the student showed.
+        levels: the student's levels.
+        student: its adapter.
+        scale: (L,) running mean of each level's loss.
+        task_loss: scalar with its graph; None if no reward asks for it.
+    """
+
+    def __init__(self, losses: LevelLosses, maps: StudentMaps,
+                 levels: tuple[Level, ...], student: TaskAdapter,
+                 scale: Tensor, task_loss: Tensor | None) -> None:
+        self._losses = losses
+        self._maps = maps
+        self._levels = levels
+        self._student = student
+        self._scale = scale
+        self._task_loss = task_loss
+
+    def discrepancy(self) -> Tensor:
+        """See :meth:`mmrlkd.structures.Evidence.discrepancy`."""
+        return self._losses.complete()
+
+    def alignment(self) -> Tensor:
+        """See :meth:`mmrlkd.structures.Evidence.alignment`."""
+        task = torch.autograd.grad(
+            self._task_loss, self._maps.levels, retain_graph=True,
+            allow_unused=True)
+        products = []
+        for i, (maps, gradient) in enumerate(
+                zip(self._maps.levels, task, strict=True)):
+            if gradient is None:  # the task does not look at this level
+                products.append(maps.new_zeros(len(maps)).float())
+                continue
+            leaf = maps.detach().requires_grad_()
+            with torch.enable_grad():
+                total = self._losses.compare(i, leaf).sum() / self._scale[i]
+            (distillation,) = torch.autograd.grad(total, leaf)
+            products.append((gradient.float() * distillation.float()).sum(
+                dim=(1, 2, 3)))
+        return torch.stack(products, dim=1)
+
+    def after_step(self, levels: Tensor, step: float) -> Tensor:
+        """See :meth:`mmrlkd.structures.Evidence.after_step`.
+
+        The virtual step moves the backbone's maps of each image, the part of
+        the student's step that acts on this image, and runs the neck again;
+        so levels that the neck connects help one another. Its length is the
+        Polyak step of the full pyramid's loss, the same for every selection:
+        η = step · L / ‖∇L‖².
+        """
+        gradients, length, before = self._stage_gradients
+        chosen = levels.to(before.dtype)
+        moved = []
+        for stage, per_level in zip(self._maps.stages, gradients, strict=True):
+            gradient = torch.einsum('bl,lbchw->bchw', chosen, per_level)
+            moved.append(stage.detach() - (
+                step * length.view(-1, 1, 1, 1) * gradient).to(stage.dtype))
+        with torch.no_grad():
+            after = self._full_loss(self._pyramid(moved)).sum(dim=1)
+        return after / before.clamp_min(torch.finfo(before.dtype).tiny)
+
+    @cached_property
+    def _stage_gradients(self) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Gradients (L, B, C, h, w) of each level's loss at each stage, the
+        Polyak length (B,) and the full loss (B,) before any step."""
+        leaves = [s.detach().requires_grad_() for s in self._maps.stages]
+        with torch.enable_grad():
+            losses = self._full_loss(self._pyramid(leaves))
+        rows = [
+            torch.autograd.grad(
+                losses[:, i].sum(), leaves, retain_graph=True,
+                allow_unused=True, materialize_grads=True)
+            for i in range(losses.shape[1])
+        ]
+        gradients = [torch.stack(stage).float()
+                     for stage in zip(*rows, strict=True)]
+        squared = sum(g.sum(dim=0).square().sum(dim=(1, 2, 3))
+                      for g in gradients)
+        before = losses.detach().sum(dim=1)
+        tiny = torch.finfo(before.dtype).tiny
+        return gradients, before / squared.clamp_min(tiny), before
+
+    def _pyramid(self, stages: list[Tensor]) -> list[Tensor]:
+        """Level maps from the backbone's maps, without touching statistics."""
+        outputs = {'backbone': stages}
+        neck = self._student.neck
+        if neck is not None:
+            with evaluating(neck):
+                outputs['neck'] = neck(tuple(stages))
+        return [outputs[level.module][level.index] for level in self._levels]
+
+    def _full_loss(self, maps: list[Tensor]) -> Tensor:
+        """(B, L) losses of level maps, in units of their running means."""
+        return torch.stack([
+            self._losses.compare(i, m) for i, m in enumerate(maps)
+        ], dim=1) / self._scale

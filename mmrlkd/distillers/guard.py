@@ -1,0 +1,99 @@
+"""Keeping a non-finite loss or gradient out of the student."""
+
+import torch
+from mmengine.dist import all_reduce
+from mmengine.logging import print_log
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from torch import Tensor, nn
+
+
+class FiniteGuard:
+    """Updates a model, unless the loss or a gradient is not finite.
+
+    A skipped update leaves parameters, optimizer state and the statistics of
+    normalisation layers as they were. With mixed precision the grad scaler
+    judges the gradients, as it always does, and only the loss is judged here.
+    All ranks skip together.
+
+    Args:
+        model: whose buffers are protected.
+        limit: that many skipped updates in a row stop the run.
+    """
+
+    def __init__(self, model: nn.Module, limit: int) -> None:
+        if limit < 1:
+            raise ValueError(
+                f'max_skipped_updates={limit}; accepted: an integer >= 1.')
+        self._statistics = [
+            buffer for module in model.modules()
+            if isinstance(module, nn.modules.batchnorm._NormBase)
+            for buffer in (module.running_mean, module.running_var)
+            if buffer is not None
+        ]
+        self._good: list[Tensor] = []
+        self._limit = limit
+        self.skipped = 0
+        self.in_a_row = 0
+
+    def remember(self) -> None:
+        """Copy the statistics as they are before a forward pass."""
+        if len(self._good) != len(self._statistics):
+            self._good = [torch.empty_like(s) for s in self._statistics]
+        if self._good:
+            torch._foreach_copy_(self._good, self._statistics)
+
+    def update(self, optim_wrapper: OptimWrapper, loss: Tensor) -> None:
+        """Do what ``optim_wrapper.update_params(loss)`` does, if finite.
+
+        Waits for the device once: whether to step is the host's decision.
+
+        Raises:
+            FloatingPointError: too many updates in a row were skipped.
+        """
+        scaled = optim_wrapper.scale_loss(loss)
+        optim_wrapper.backward(scaled)
+        if not self._agree(self._finite(optim_wrapper, loss)):
+            self._skip(optim_wrapper)
+            return
+        self.in_a_row = 0
+        if optim_wrapper.should_update():
+            optim_wrapper.step()
+            optim_wrapper.zero_grad()
+
+    @staticmethod
+    def _finite(optim_wrapper: OptimWrapper, loss: Tensor) -> Tensor:
+        finite = torch.isfinite(loss.detach())
+        if isinstance(optim_wrapper, AmpOptimWrapper):
+            return finite
+        gradients = [
+            p.grad for group in optim_wrapper.param_groups
+            for p in group['params'] if p.grad is not None
+        ]
+        if gradients:
+            norm = torch.nn.utils.get_total_norm(gradients)
+            finite = finite & torch.isfinite(norm)
+        return finite
+
+    @staticmethod
+    def _agree(finite: Tensor) -> bool:
+        flag = finite.float()
+        all_reduce(flag, 'min')
+        return bool(flag)
+
+    def _skip(self, optim_wrapper: OptimWrapper) -> None:
+        optim_wrapper.zero_grad()
+        if self._good:
+            torch._foreach_copy_(self._statistics, self._good)
+        self.skipped += 1
+        self.in_a_row += 1
+        print_log(
+            'The loss or a gradient is not finite: the student is not '
+            f'updated ({self.skipped} skipped so far, {self.in_a_row} in a '
+            'row).', logger='current', level=30)
+        if self.in_a_row >= self._limit:
+            raise FloatingPointError(
+                f'{self.in_a_row} updates in a row had a non-finite loss or '
+                f'gradient (max_skipped_updates={self._limit}); lower the '
+                'learning rate or loss_weight, clip gradients '
+                '(optim_wrapper.clip_grad), or look at the data of the last '
+                'iterations.')

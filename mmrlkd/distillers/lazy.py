@@ -1,0 +1,63 @@
+"""A teacher's pyramid, computed only where it is asked for."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .adapters import TaskAdapter
+from .necks import LazyNeck, take
+from .pyramid import Level
+
+
+class LazyPyramid:
+    """The teacher's levels for one batch; nothing is computed until asked.
+
+    Args:
+        adapter: of the teacher, frozen and in eval mode.
+        levels: its levels, finest first.
+        images: (B, 3, H, W), preprocessed.
+    """
+
+    def __init__(self, adapter: TaskAdapter, levels: Sequence[Level],
+                 images: Tensor) -> None:
+        self._adapter = adapter
+        self._levels = levels
+        self._images = images
+        self._whole: dict[int, Tensor] = {}
+
+    @torch.no_grad()
+    def level(self, i: int, index: Tensor | None = None) -> Tensor:
+        """(n, C, h, w): level ``i`` for the samples ``index``, or for all.
+
+        A level once computed for all samples is kept for the batch.
+        """
+        if i in self._whole:
+            return take(self._whole[i], index)
+        level = self._levels[i]
+        if level.module == 'backbone':
+            return take(self.stages[level.index], index)
+        maps = self.neck.output(level.index, index)
+        if index is None:
+            self._whole[i] = maps
+        return maps
+
+    @cached_property
+    def stages(self) -> tuple[Tensor, ...]:
+        """The backbone's outputs for the batch."""
+        return self._adapter.backbone(self._images)
+
+    @cached_property
+    def neck(self) -> LazyNeck:
+        """The neck on those outputs."""
+        return self._adapter.lazy_neck(self.stages)
+
+    @torch.no_grad()
+    def prepare(self) -> None:
+        """Compute what every level shares, so that it can be counted apart."""
+        for level in self._levels:
+            if level.module == 'backbone':
+                _ = self.stages
+            else:
+                self.neck.prepare(level.index)

@@ -1,0 +1,122 @@
+"""The distillation losses of one batch, computed where they are needed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mmrlkd.losses import LevelLoss
+from .lazy import LazyPyramid
+from .necks import take
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Losses (n,) of one level for the samples ``index``, None for all."""
+    level: int
+    index: Tensor | None
+    losses: Tensor
+
+
+class LevelLosses:
+    """Losses (B, L) of a batch; a cell is computed when first required.
+
+    Which cells are missing decides the shapes of the work, so :meth:`require`
+    waits for the device once, unless it is told the levels on the CPU.
+
+    Args:
+        maps: the student's maps, L times (B, C_i, H_i, W_i).
+        teacher: its pyramid for the same images.
+        connectors: one for each level.
+        loss: compares the maps.
+        scale: (L,) running mean of each level's loss.
+        differentiable: whether gradients to the student are wanted.
+    """
+
+    def __init__(self, maps: Sequence[Tensor], teacher: LazyPyramid,
+                 connectors: nn.ModuleList, loss: LevelLoss, scale: Tensor,
+                 differentiable: bool) -> None:
+        self.maps = maps
+        self.teacher = teacher
+        self._connectors = connectors
+        self._loss = loss
+        self._scale = scale
+        self._differentiable = differentiable
+        batch, device = len(maps[0]), maps[0].device
+        self._known = torch.zeros(batch, len(maps), dtype=torch.bool)
+        self._values = torch.zeros(batch, len(maps), device=device)
+        self._pieces: list[_Piece] = []
+
+    @property
+    def known(self) -> Tensor:
+        """(B, L) bool on the CPU: the cells computed so far."""
+        return self._known
+
+    def compare(self, i: int, maps: Tensor,
+                index: Tensor | None = None) -> Tensor:
+        """(n,) losses of student maps at level ``i`` against the teacher's.
+
+        Args:
+            i: the level.
+            maps: (n, C_i, H_i, W_i), the student's maps of these samples.
+            index: (n,) which samples of the batch they are; None for all.
+        """
+        teacher = self.teacher.level(i, index)
+        projected = self._connectors[i](maps, teacher.shape[-2:])
+        return self._loss(projected, teacher)
+
+    def require(self, levels: Tensor) -> Tensor:
+        """Compute the cells of ``levels`` (B, L) bool not known yet.
+
+        Returns:
+            (B, L), detached, in units of each level's running mean; 0 where
+            not known.
+        """
+        with torch.set_grad_enabled(self._differentiable):
+            self._pieces += self._compute(levels.to('cpu') & ~self._known)
+        return self._values / self._scale
+
+    def complete(self) -> Tensor:
+        """Compute the cells still missing, without gradient.
+
+        Returns:
+            (B, L), detached, in units of each level's running mean.
+        """
+        with torch.no_grad():
+            self._compute(~self._known)
+        return self._values / self._scale
+
+    def _compute(self, missing: Tensor) -> list['_Piece']:
+        pieces = []
+        for i in missing.any(dim=0).nonzero().flatten().tolist():
+            column = missing[:, i]
+            if bool(column.all()):
+                index, maps = None, self.maps[i]
+            else:
+                index = column.nonzero().flatten().to(
+                    self._values.device, non_blocking=True)
+                maps = self.maps[i][index]
+            losses = self.compare(i, maps, index)
+            pieces.append(_Piece(i, index, losses))
+            rows = slice(None) if index is None else index
+            self._values[rows, i] = losses.detach()
+        self._known |= missing
+        return pieces
+
+    def values(self) -> Tensor:
+        """(B, L) raw losses, detached; 0 where not known."""
+        return self._values
+
+    def weighted(self, weights: Tensor) -> Tensor:
+        """(L,) each level's loss: weighted by sample, meaned over the batch.
+
+        Args:
+            weights: (B, L), 0 where a cell was not required.
+        """
+        totals: list[Tensor] = [weights.new_zeros(()) for _ in self.maps]
+        for piece in self._pieces:
+            column = take(weights[:, piece.level], piece.index)
+            totals[piece.level] = (
+                totals[piece.level] + (column * piece.losses).sum())
+        return torch.stack(totals) / len(weights)

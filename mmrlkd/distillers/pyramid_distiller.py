@@ -1,0 +1,422 @@
+"""The model that mmengine trains: a student looking at a teacher."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from math import isfinite
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+
+from mmrlkd.decision import DecisionProcess
+from mmrlkd.registry import MODELS, SELECTORS
+from mmrlkd.selectors import Selector
+from mmrlkd.structures import LevelSpace, Phase, Selection
+from .adapters import adapt
+from .distillation import Distillation
+from .evidence import BatchEvidence
+from .guard import FiniteGuard
+from .hidden import Hidden
+from .level_losses import LevelLosses
+from .pyramid import PyramidTap, StudentMaps, choose_levels
+from .teacher import Teacher
+
+#: How the model trains while no hook sets a phase.
+ALWAYS = Phase('train', length=1)
+
+
+@MODELS.register_module()
+class PyramidDistiller(BaseModel):
+    """Distils chosen levels of a teacher's pyramid into a student.
+
+    Everything else about it is the student: its state dict, its predictions,
+    its data preprocessor. The teacher and the selector are hidden from the
+    optimizer, from DDP, from EMA and from checkpoints; the connectors are
+    trained with the student and are not in its state dict. What resuming
+    needs beyond the student is :meth:`sidecar_state`.
+
+    Args:
+        student: config of the student, as its library knows it.
+        teacher: ``config`` and ``checkpoint`` of the teacher
+            (:class:`.teacher.Teacher`); may be None for a selector that looks
+            at no teacher.
+        levels: names of the levels to choose from, finest first.
+        selector: config of the :class:`~mmrlkd.selectors.Selector`.
+        loss: config of the :class:`~mmrlkd.losses.LevelLoss`.
+        connector: config of the :class:`~mmrlkd.connectors.Connector`.
+        loss_weight: weight of the distillation loss, >= 0.
+        costs: price of each level, see :func:`.costs.price_levels`.
+        budget: largest cost an image may use, in the same currency; None
+            allows every level.
+        max_skipped_updates: that many updates in a row skipped for a
+            non-finite loss stop the run.
+        data_preprocessor: goes to the student, for libraries that keep it
+            outside the model.
+
+    Raises:
+        ValueError: for every config value that cannot work.
+    """
+
+    def __init__(self,
+                 student: dict,
+                 teacher: dict | None,
+                 levels: Sequence[str],
+                 selector: dict,
+                 loss: dict | None = None,
+                 connector: dict | None = None,
+                 loss_weight: float = 1.0,
+                 costs: str | Mapping[str, float] = 'nominal',
+                 budget: float | None = None,
+                 max_skipped_updates: int = 10,
+                 data_preprocessor: dict | None = None) -> None:
+        super().__init__()
+        names = _check_levels(levels)
+        if not (isfinite(loss_weight) and loss_weight >= 0):
+            raise ValueError(
+                f'loss_weight={loss_weight}; accepted: a number >= 0.')
+        student = dict(student)
+        if data_preprocessor is not None:
+            student.setdefault('data_preprocessor', data_preprocessor)
+        self.student = MODELS.build(student)
+        self.data_preprocessor = self.student.data_preprocessor
+        self.loss_weight = loss_weight
+        self.phase = ALWAYS
+        self.iteration = 0
+        self.progress = 0.0
+        self._adapter = adapt(self.student, 'student')
+        self.levels = choose_levels(self._adapter, names, 'student')
+        self._tap = PyramidTap(self._adapter, self.levels)
+        self.guard = FiniteGuard(self.student, max_skipped_updates)
+        self._frozen: list[nn.Parameter] = []
+        self._report: dict[str, Tensor] = {}
+
+        chosen = SELECTORS.build(selector)
+        self._selector = Hidden(chosen)
+        self.distillation: Distillation | None = None
+        if chosen.uses_teacher:
+            if teacher is None:
+                raise ValueError(
+                    f'teacher is None, but {type(chosen).__name__} distils; '
+                    'accepted: dict(config=…, checkpoint=…).')
+            built = Teacher(**teacher, levels=names)
+            self._check_teacher(built)
+            self.distillation = Distillation(
+                self._adapter, self.levels, built,
+                loss or dict(type='mmrlkd.MSELoss'),
+                connector or dict(type='mmrlkd.ConvConnector'),
+                costs, budget)
+            chosen.bind(self.distillation.space)
+            self._everything = Hidden(_all_levels(self.distillation.space))
+        self.register_load_state_dict_pre_hook(_adopt_student_keys)
+
+    @property
+    def selector(self) -> Selector:
+        """What chooses the levels."""
+        return self._selector.module
+
+    # -- the schedule, set from outside -----------------------------------
+
+    def schedule(self, phase: Phase, iteration: int,
+                 progress: float) -> None:
+        """Say where training stands, before each iteration.
+
+        Args:
+            phase: the phase the iteration belongs to.
+            iteration: counted from the phase's start.
+            progress: share of the selector's learning that is over.
+        """
+        refreeze = phase.freeze_backbone != self.phase.freeze_backbone
+        self.phase = phase
+        self.iteration = iteration
+        self.progress = progress
+        self.selector.set_progress(progress)
+        self.selector.learning = self.learns
+        if refreeze:
+            self._freeze_backbone(phase.freeze_backbone)
+            self.train(self.training)
+
+    @property
+    def updates_student(self) -> bool:
+        """Whether this iteration updates the student."""
+        return (self.iteration + 1) % self.phase.student_every == 0
+
+    @property
+    def learns(self) -> bool:
+        """Whether the selector learns from this iteration."""
+        every = self.phase.learn_every
+        return (self.selector.learns and self.phase.choose and every > 0
+                and self.iteration % every == 0)
+
+    def _freeze_backbone(self, freeze: bool) -> None:
+        if freeze:
+            self._frozen = [p for p in self._adapter.backbone.parameters()
+                            if p.requires_grad]
+        for parameter in self._frozen:
+            parameter.requires_grad_(not freeze)
+            parameter.grad = None
+        if not freeze:
+            self._frozen = []
+
+    def train(self, mode: bool = True) -> 'PyramidDistiller':
+        """Train or evaluate; a frozen backbone keeps its statistics."""
+        super().train(mode)
+        self.selector.train(mode)
+        if mode and self.phase.freeze_backbone:
+            self._adapter.backbone.eval()
+        return self
+
+    # -- one iteration -----------------------------------------------------
+
+    def train_step(self, data: Any,
+                   optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        """One iteration: see :meth:`run_step`."""
+        return self.run_step(self, data, optim_wrapper)
+
+    def run_step(self, runnable: nn.Module, data: Any,
+                 optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        """Run the student, distil, update what this iteration updates.
+
+        Args:
+            runnable: this model, or the wrapper that synchronises it.
+            data: a batch from the data loader.
+            optim_wrapper: of the student and the connectors.
+
+        Returns:
+            Scalars for the log.
+        """
+        if not self.updates_student:
+            runnable = self  # no backward: nothing to synchronise
+        self.guard.remember()
+        with optim_wrapper.optim_context(runnable):
+            data = self.data_preprocessor(data, True)
+            losses = runnable._run_forward(data, mode='loss')
+        scalars: dict[str, Tensor] = {}
+        if self.updates_student:
+            total, scalars = self.parse_losses(losses)
+            self.guard.update(optim_wrapper, total)
+        scalars.update(self._report)
+        scalars['updates_student'] = torch.tensor(float(self.updates_student))
+        scalars['skipped_updates'] = torch.tensor(float(self.guard.skipped))
+        if self.learns:
+            diagnostics = self.selector.learn()
+            if diagnostics is not None:
+                scalars.update({
+                    f'policy/{field.name}': getattr(diagnostics, field.name)
+                    for field in fields(diagnostics)
+                })
+        return scalars
+
+    def forward(self, inputs: Tensor, data_samples: list | None = None,
+                mode: str = 'tensor') -> Any:
+        """What the student's ``forward`` does; ``'loss'`` also distils."""
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        return self.student(inputs, data_samples, mode=mode)
+
+    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+        """Task losses and the distillation loss of a batch.
+
+        The heads run only if a gradient is wanted from them.
+
+        Args:
+            inputs: (B, 3, H, W), preprocessed.
+            data_samples: the library's annotations, one for each image.
+        """
+        if self.distillation is None:
+            self._report = {}
+            return self.student.loss(inputs, data_samples)
+        needs_graph = self.updates_student or (
+            self.learns and self.selector.needs_gradients)
+        with torch.set_grad_enabled(needs_graph), self._tap.recording():
+            if needs_graph:
+                task = self.student.loss(inputs, data_samples)
+            else:
+                task = {}  # the selector asks for the pyramid only
+                self._adapter.extract(inputs)
+        maps = self._tap.take()
+        losses = self.distillation.compare(
+            maps.levels, inputs, differentiable=self.updates_student)
+        selection = self._select(maps, losses)
+        losses.require(selection.levels)
+        per_level = losses.weighted(selection.weights)
+        selected = losses.known.clone()
+        if self.learns:
+            self.selector.observe(BatchEvidence(
+                losses, maps, self.levels, self._adapter,
+                self.distillation.scale,
+                self.parse_losses(task)[0] if task else None))
+        self.distillation.track(losses)
+        self._report = self._describe(selection, per_level, selected, losses)
+        return {**task, 'loss_distill': self.loss_weight * per_level.sum()}
+
+    @torch.no_grad()
+    def choose(self, inputs: Tensor) -> Selection:
+        """What the selector chooses for images; runs no head, trains nothing.
+
+        Args:
+            inputs: (B, 3, H, W), preprocessed.
+        """
+        with self._tap.recording():
+            self._adapter.extract(inputs)
+        maps = self._tap.take()
+        return self._select(maps, self.distillation.compare(
+            maps.levels, inputs, differentiable=False))
+
+    @torch.no_grad()
+    def _select(self, maps: StudentMaps, losses: LevelLosses) -> Selection:
+        selector = (self.selector if self.phase.choose else
+                    self._everything.module)
+        process = DecisionProcess(
+            self.distillation.space,
+            maps.stages[-1].mean(dim=(2, 3)).float(),
+            torch.cat([m.mean(dim=(2, 3)).float() for m in maps.levels], 1),
+            losses, selector.horizon)
+        return selector.select(process)
+
+    @torch.no_grad()
+    def _describe(self, selection: Selection, per_level: Tensor,
+                  selected: Tensor, losses: LevelLosses) -> dict[str, Tensor]:
+        """Scalars for the log; costs are means over the batch's images."""
+        part = self.distillation
+        chosen = selection.levels.float().mean(dim=0).to(part.level_costs)
+        ran = selected.float().mean(dim=0).to(part.level_costs)
+        looked = losses.known.float().mean(dim=0).to(part.level_costs)
+        report = {
+            'levels_per_image': chosen.sum(),
+            'distill_cost': (chosen * part.level_costs).sum(),
+            'distill_gflops': (ran * part.level_flops).sum() / 1e9,
+            'reward_gflops': ((looked - ran) * part.level_flops).sum() / 1e9,
+        }
+        if self.learns:
+            episode = self.selector.last_episode
+            report['reward'] = episode.reward
+            report['policy_entropy'] = episode.entropy
+            report['policy_progress'] = torch.tensor(self.progress)
+        for i, level in enumerate(self.levels):
+            report[f'select/{level.name}'] = chosen[i]
+            report[f'distill/{level.name}'] = per_level[i].detach()
+        return report
+
+    def val_step(self, data: Any) -> list:
+        """The student's predictions."""
+        return self.student.val_step(data)
+
+    def test_step(self, data: Any) -> list:
+        """The student's predictions."""
+        return self.student.test_step(data)
+
+    # -- building, moving, saving ------------------------------------------
+
+    def _check_teacher(self, teacher: Teacher) -> None:
+        if teacher.adapter.task != self._adapter.task:
+            raise ValueError(
+                f'teacher is a model for {teacher.adapter.task}; accepted: '
+                f"one for {self._adapter.task}, the student's task.")
+        theirs = getattr(teacher.model, 'data_preprocessor', None)
+        for key in ('mean', 'std', '_channel_conversion'):
+            mine = getattr(self.data_preprocessor, key, None)
+            other = getattr(theirs, key, None)
+            same = (torch.allclose(mine, other)
+                    if isinstance(mine, Tensor) and isinstance(other, Tensor)
+                    else mine is None and other is None or mine == other)
+            if not same:
+                raise ValueError(
+                    f'teacher.config: data_preprocessor.{key.strip("_")} is '
+                    f"{_short(other)}, the student's is {_short(mine)}; "
+                    'accepted: a teacher trained on the same normalisation.')
+
+    def init_weights(self) -> None:
+        """Initialise the student as its own config says.
+
+        Raises:
+            ValueError: the teacher has no weights.
+        """
+        if self.distillation is not None:
+            self.distillation.teacher.require_weights()
+        self.student.init_weights()
+
+    def _apply(self, fn, recurse: bool = True) -> 'PyramidDistiller':
+        self.selector._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    def state_dict(self, *args, destination=None, prefix: str = '',
+                   keep_vars: bool = False) -> dict[str, Any]:
+        """The student's state dict, with the student's keys."""
+        return self.student.state_dict(
+            *args, destination=destination, prefix=prefix,
+            keep_vars=keep_vars)
+
+    def sidecar_state(self) -> dict[str, Any]:
+        """What resuming needs beyond the student: plain tensors and numbers.
+
+        All of it is equal on all ranks, except the selector's ``'local'``.
+        """
+        state: dict[str, Any] = {
+            'skipped': self.guard.skipped,
+            'skipped_in_a_row': self.guard.in_a_row,
+            'selector': self.selector.sidecar_state(),
+        }
+        if self.distillation is not None:
+            state['connectors'] = self.distillation.connectors.state_dict()
+            state['running_mean'] = self.distillation.running_mean
+        return state
+
+    def load_sidecar_state(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`sidecar_state` gave."""
+        self.guard.skipped = state['skipped']
+        self.guard.in_a_row = state['skipped_in_a_row']
+        self.selector.load_sidecar_state(state['selector'])
+        if self.distillation is not None:
+            self.distillation.connectors.load_state_dict(state['connectors'])
+            self.distillation.running_mean.copy_(state['running_mean'])
+
+
+def _check_levels(levels: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(levels) if not isinstance(levels, str) else (levels, )
+    if not names:
+        raise ValueError(
+            'levels is empty; accepted: names of pyramid levels, finest '
+            "first, such as ('P2', 'P3', 'P4', 'P5').")
+    numbers = []
+    for name in names:
+        if not (isinstance(name, str) and name[:1] in ('P', 'C')
+                and name[1:].isdigit()):
+            raise ValueError(
+                f"levels names {name!r}; accepted: 'P' (a neck's output) or "
+                "'C' (a backbone's stage) and log2 of its stride, as 'P3'.")
+        numbers.append(int(name[1:]))
+    if numbers != sorted(set(numbers)):
+        raise ValueError(
+            f'levels={names} is not in order; accepted: each level once, '
+            'finest first.')
+    return names
+
+
+def _all_levels(space: LevelSpace) -> Selector:
+    """What distils while the selector is not asked: all levels, equally."""
+    uniform = SELECTORS.build(dict(type='mmrlkd.UniformSelector'))
+    uniform.bind(LevelSpace(
+        space.names, space.costs, sum(space.costs), space.level_channels,
+        space.global_channels))
+    return uniform
+
+
+def _short(value: Any) -> Any:
+    return value.flatten().tolist() if isinstance(value, Tensor) else value
+
+
+def _adopt_student_keys(module: nn.Module, state_dict: dict, prefix: str,
+                        *_: Any) -> None:
+    """Let the student's plain keys load into a distiller.
+
+    Torch looks for ``student.…``; what the state dict does not hold (the
+    connectors, which resume from the sidecar) stays as it is.
+    """
+    for key in [k for k in state_dict if k.startswith(prefix)]:
+        state_dict[f'{prefix}student.{key[len(prefix):]}'] = state_dict.pop(
+            key)
+    for key, value in nn.Module.state_dict(module).items():
+        if not key.startswith('student.'):
+            state_dict.setdefault(prefix + key, value)

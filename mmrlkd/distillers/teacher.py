@@ -1,0 +1,145 @@
+"""The teacher: built from its own config, loaded, frozen, never trained."""
+
+import os
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.runner.checkpoint import _load_checkpoint
+from torch import Tensor, nn
+
+from mmrlkd.registry import MODELS
+from .adapters import adapt
+from .lazy import LazyPyramid
+from .pyramid import choose_levels
+
+
+def read_model_config(config: str | dict) -> ConfigDict:
+    """The ``model`` of a config file, ready to be built without downloads.
+
+    Args:
+        config: path of a config, ``'library::path'``, or the dict itself.
+
+    Raises:
+        ValueError: the file does not exist or has no ``model``.
+    """
+    if isinstance(config, str):
+        try:
+            loaded = (
+                Config.fromstring(f'_base_ = [{config!r}]', '.py')
+                if '::' in config else Config.fromfile(config))
+        except (FileNotFoundError, ImportError, ModuleNotFoundError) as error:
+            raise ValueError(
+                f'teacher.config={config!r} cannot be read ({error}); accepted: '
+                "the path of a config, or 'mmdet::…' for one that a library "
+                'ships.') from error
+        if 'model' not in loaded:
+            raise ValueError(
+                f'teacher.config={config!r} defines no model; accepted: the '
+                'config that the teacher was trained with.')
+        model = loaded.model
+        model.setdefault('_scope_', loaded.get('default_scope', 'mmdet'))
+        if 'data_preprocessor' in loaded:
+            model.setdefault('data_preprocessor', loaded.data_preprocessor)
+    else:
+        model = ConfigDict(config)
+    return _without_pretrained(model)
+
+
+def _without_pretrained(node):
+    """Drop what would download or load weights while building."""
+    if isinstance(node, dict):
+        kept = {
+            key: _without_pretrained(value)
+            for key, value in node.items()
+            if key != 'pretrained' and not (
+                key == 'init_cfg' and isinstance(value, dict)
+                and value.get('type') == 'Pretrained')
+        }
+        return type(node)(kept)
+    if isinstance(node, list | tuple):
+        return type(node)(_without_pretrained(value) for value in node)
+    return node
+
+
+def load_matching(model: nn.Module, checkpoint: str) -> float:
+    """Load a checkpoint whose weights must match the model's.
+
+    Returns:
+        Share of the model's parameters and buffers that matched: 1.
+
+    Raises:
+        ValueError: the file is missing or a weight is missing or of another
+            shape; the message lists some.
+    """
+    if '://' not in checkpoint and not os.path.isfile(checkpoint):
+        raise ValueError(
+            f'teacher.checkpoint={checkpoint!r} is not a file; accepted: the '
+            'checkpoint that goes with teacher.config.')
+    try:
+        loaded = _load_checkpoint(checkpoint, map_location='cpu')
+    except Exception as error:
+        raise ValueError(
+            f'teacher.checkpoint={checkpoint!r} cannot be read ({error}); '
+            'accepted: a checkpoint saved by torch.save.') from error
+    weights = loaded.get('state_dict', loaded)
+    weights = {key.removeprefix('module.'): value
+               for key, value in weights.items()}
+    expected = {key: value for key, value in model.state_dict().items()
+                if not key.endswith('num_batches_tracked')}
+    wrong = [f'{key} (missing)' for key in expected if key not in weights]
+    wrong += [
+        f'{key} ({tuple(weights[key].shape)} instead of {tuple(value.shape)})'
+        for key, value in expected.items()
+        if key in weights and weights[key].shape != value.shape
+    ]
+    if wrong:
+        raise ValueError(
+            f'teacher.checkpoint={checkpoint!r} does not fit teacher.config: '
+            f'{len(wrong)} of {len(expected)} weights do not match, among them '
+            f"{', '.join(wrong[:5])}; accepted: a checkpoint of that config.")
+    model.load_state_dict(weights, strict=False)
+    return 1.0
+
+
+class Teacher(nn.Module):
+    """A frozen model whose pyramid is read lazily.
+
+    Args:
+        config: see :func:`read_model_config`.
+        checkpoint: its weights. None builds it with random weights, which is
+            good for looking at shapes; training refuses such a teacher.
+        levels: names of its levels, finest first.
+    """
+
+    def __init__(self, config: str | dict, checkpoint: str | None,
+                 levels: tuple[str, ...]) -> None:
+        super().__init__()
+        self.config = read_model_config(config)
+        self.checkpoint = checkpoint
+        self.model = MODELS.build(self.config)
+        self.adapter = adapt(self.model, 'teacher')
+        self.levels = choose_levels(self.adapter, levels, 'teacher')
+        self.matched = (0.0 if checkpoint is None else
+                        load_matching(self.model, checkpoint))
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> 'Teacher':
+        """A teacher is always in eval mode, dropout and drop-path too."""
+        return super().train(False)
+
+    def require_weights(self) -> None:
+        """Refuse to teach with random weights.
+
+        Raises:
+            ValueError: no checkpoint was given.
+        """
+        if self.checkpoint is None:
+            raise ValueError(
+                'teacher.checkpoint is None; accepted for training: the path '
+                "of the teacher's checkpoint.")
+
+    @torch.no_grad()
+    def look(self, images: Tensor) -> LazyPyramid:
+        """The pyramid of ``images`` (B, 3, H, W); computes nothing yet."""
+        return LazyPyramid(self.adapter, self.levels, images)

@@ -1,0 +1,12 @@
+"""What plugs into mmengine's Runner."""
+
+from .checkpoint_hook import DistillCheckpointHook
+from .data_parallel import DistillDataParallel
+from .phase_hook import PhaseHook
+from .policy_health_hook import PolicyHealthHook
+from .seeding import SeededIterBasedTrainLoop, SeedHook
+
+__all__ = [
+    'DistillCheckpointHook', 'DistillDataParallel', 'PhaseHook',
+    'PolicyHealthHook', 'SeedHook', 'SeededIterBasedTrainLoop'
+]

@@ -1,0 +1,67 @@
+"""Saying in words when a policy has stopped choosing."""
+
+from collections import deque
+
+from mmengine.hooks import Hook
+
+from mmrlkd.registry import HOOKS
+
+
+@HOOKS.register_module()
+class PolicyHealthHook(Hook):
+    """Warns when a learning policy collapses.
+
+    Reads the scalars that the distiller logs: all images get the same levels,
+    or the entropy is gone early in the learning. Each warning is given once
+    and names what to change.
+
+    Args:
+        window: iterations looked at.
+        early: share of the learning in which the entropy should not be gone.
+        min_entropy: mean entropy of a decision, in nats, below which it is.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, window: int = 50, early: float = 0.5,
+                 min_entropy: float = 0.01) -> None:
+        if window < 1:
+            raise ValueError(
+                f'PolicyHealthHook.window={window}; accepted: >= 1.')
+        self._rates: deque[list[float]] = deque(maxlen=window)
+        self._entropy: deque[float] = deque(maxlen=window)
+        self._early = early
+        self._min_entropy = min_entropy
+        self._warned: set[str] = set()
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None,
+                         outputs: dict | None = None) -> None:
+        outputs = outputs or {}
+        if 'policy_entropy' not in outputs:  # the policy did not choose
+            return
+        self._rates.append([float(value) for key, value in outputs.items()
+                            if key.startswith('select/')])
+        self._entropy.append(float(outputs['policy_entropy']))
+        if len(self._rates) < self._rates.maxlen:
+            return
+        if all(rate in (0.0, 1.0) for rates in self._rates
+               for rate in rates) and len(set(map(tuple, self._rates))) == 1:
+            self._warn(runner, 'collapsed', (
+                'The policy has collapsed: it gave every image of the last '
+                f'{len(self._rates)} iterations the same levels. Raise '
+                'learner.entropy_coef, lower reward.efficiency (λ) if only '
+                'the cheapest level is left, or compare with the fixed '
+                'subset, which costs less to train.'))
+        mean = sum(self._entropy) / len(self._entropy)
+        if (mean < self._min_entropy
+                and outputs['policy_progress'] < self._early):
+            self._warn(runner, 'entropy', (
+                f'The entropy of the policy is {mean:.4f} nats after '
+                f"{float(outputs['policy_progress']):.0%} of its learning: "
+                'it no longer explores. Raise learner.entropy_coef or lower '
+                'learner.lr.'))
+
+    def _warn(self, runner, kind: str, message: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            runner.logger.warning(message)

@@ -1,0 +1,87 @@
+"""Random numbers that depend on where training stands, not on its history.
+
+Each iteration (in an epoch-based run, each epoch) draws its random numbers
+from a seed made of the run's seed, the rank and the position. So a resumed
+run draws what the uninterrupted one would have drawn, with nothing to save.
+"""
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+
+from mmrlkd.registry import HOOKS, LOOPS
+
+#: Streams of one iteration: numbers drawn while loading its batch must not
+#: repeat in its training step.
+_LOADING, _TRAINING, _EPOCH = range(3)
+
+
+def _seed(seed: int, stream: int, position: int) -> None:
+    words = np.random.SeedSequence(
+        [seed, get_rank(), stream, position]).generate_state(3)
+    random.seed(int(words[0]))
+    np.random.seed(words[1])
+    torch.manual_seed(int(words[2]))  # all devices
+
+
+@HOOKS.register_module()
+class SeedHook(Hook):
+    """Seeds every epoch, or every iteration, from its position in the run.
+
+    Data loaded in worker processes draws from the workers' own generators,
+    which restart with the data loader; bit-for-bit resuming of random
+    augmentation needs ``num_workers=0``, or resuming at an epoch's end with
+    ``persistent_workers=False``.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train_epoch(self, runner) -> None:
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            _seed(runner.seed, _EPOCH, runner.epoch)
+
+    def before_train_iter(self, runner, batch_idx: int,
+                          data_batch=None) -> None:
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            _seed(runner.seed, _TRAINING, runner.iter)
+
+
+class _SeededIterator:
+    """An endless data iterator whose n-th batch has the n-th seed."""
+
+    def __init__(self, batches: Iterator, seed: int) -> None:
+        self._batches = batches
+        self._seed = seed
+        self._position = 0
+
+    def __iter__(self) -> '_SeededIterator':
+        return self
+
+    def __next__(self):
+        _seed(self._seed, _LOADING, self._position)
+        self._position += 1
+        return next(self._batches)
+
+    def skip_iter(self, iterations: int) -> None:
+        """Pass over the batches of iterations already trained."""
+        self._batches.skip_iter(iterations)
+        self._position += iterations
+
+
+@LOOPS.register_module()
+class SeededIterBasedTrainLoop(IterBasedTrainLoop):
+    """mmengine's loop, loading each batch with the seed of its iteration.
+
+    Together with :class:`SeedHook` and ``num_workers=0`` a run resumed at
+    any iteration continues bit for bit.
+    """
+
+    def __init__(self, runner, *args, **kwargs) -> None:
+        super().__init__(runner, *args, **kwargs)
+        self.dataloader_iterator = _SeededIterator(
+            self.dataloader_iterator, runner.seed)

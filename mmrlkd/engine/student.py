@@ -1,0 +1,22 @@
+"""The student alone, from a distillation config."""
+
+from copy import deepcopy
+
+from mmengine.config import Config
+
+
+def student_config(cfg: Config) -> Config:
+    """A config whose model is the student and whose hooks need no distiller.
+
+    A config that distils nothing is returned as it is.
+    """
+    if not str(cfg.model.get('type', '')).endswith('PyramidDistiller'):
+        return cfg
+    plain = deepcopy(cfg)
+    plain.model = plain.model.student
+    plain.custom_hooks = [
+        hook for hook in plain.get('custom_hooks', [])
+        if hook['type'] not in ('mmrlkd.PhaseHook', 'mmrlkd.PolicyHealthHook')
+    ]
+    plain.pop('model_wrapper_cfg', None)
+    return plain

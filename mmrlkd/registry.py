@@ -1,0 +1,51 @@
+"""One registry for each interface; members are imported when first asked for."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
+from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import Registry
+
+#: Distillers: models that hold a student and look at a teacher.
+MODELS = Registry(
+    'model', parent=MMENGINE_MODELS, locations=['mmrlkd.distillers'])
+MODEL_WRAPPERS = Registry(
+    'model_wrapper', parent=MMENGINE_MODEL_WRAPPERS,
+    locations=['mmrlkd.engine'])
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, locations=['mmrlkd.engine'])
+LOOPS = Registry('loop', parent=MMENGINE_LOOPS, locations=['mmrlkd.engine'])
+DATASETS = Registry(
+    'dataset', parent=MMENGINE_DATASETS, locations=['mmrlkd.datasets'])
+METRICS = Registry(
+    'metric', parent=MMENGINE_METRICS, locations=['mmrlkd.evaluation'])
+
+
+class Family(Registry):
+    """A registry of this package alone: it has no relatives to search.
+
+    Its members are found whatever the default scope is, which in a run is
+    that of the task library.
+    """
+
+    @contextmanager
+    def switch_scope_and_registry(
+            self, scope: str | None) -> Iterator[Registry]:
+        yield self
+
+
+def _family(name: str, location: str) -> Family:
+    return Family(name, scope='mmrlkd', locations=[location])
+
+
+ADAPTERS = _family('adapter', 'mmrlkd.distillers.adapters')
+CONNECTORS = _family('connector', 'mmrlkd.connectors')
+LOSSES = _family('loss', 'mmrlkd.losses')
+SELECTORS = _family('selector', 'mmrlkd.selectors')
+POLICIES = _family('policy', 'mmrlkd.policies')
+REWARDS = _family('reward', 'mmrlkd.rewards')
+LEARNERS = _family('learner', 'mmrlkd.learners')

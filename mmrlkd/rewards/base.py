@@ -1,0 +1,67 @@
+"""The reward of a step: progress on a yardstick, and cost not spent."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import Tensor
+
+from mmrlkd.structures import Evidence
+
+
+class Reward(ABC):
+    r"""r_t = (ΔL_t + λ·saved_t) / (1 + λ).
+
+    ΔL_t = L_t − L_{t+1} is what step ``t`` gained on the yardstick ``L``,
+    so that an episode's gains telescope to what the final selection gained.
+    saved_t = Σ cost_i (1 − a_i) / Σ cost_i, where ``a`` are the levels *added*
+    at step ``t``. Counting all levels held so far would charge a level once
+    for each step it is held, and make adding it early worse than late. With
+    the added ones, an episode saves T − (cost of the final selection) / Σ
+    cost_i: what was spent counts once, up to a constant.
+
+    Args:
+        efficiency: λ ≥ 0, weight of the cost; 0 rewards quality only.
+    """
+
+    #: Whether :meth:`Evidence.alignment` or :meth:`Evidence.after_step` is
+    #: asked, which need gradients at the student's maps.
+    needs_gradients: ClassVar[bool] = False
+
+    def __init__(self, efficiency: float = 0.5) -> None:
+        if not efficiency >= 0:
+            raise ValueError(
+                f'efficiency={efficiency} is the weight of the saved cost; it '
+                'must be 0 (quality only) or greater.')
+        self.efficiency = efficiency
+
+    @abstractmethod
+    def yardstick(self, levels: Tensor, evidence: Evidence) -> Tensor:
+        """The loss ``L`` that is left once ``levels`` are distilled.
+
+        Args:
+            levels: (…, B, L) bool.
+            evidence: of the batch of B images.
+
+        Returns:
+            (…, B), lower is better.
+        """
+
+    def __call__(self, path: Tensor, costs: Tensor,
+                 evidence: Evidence) -> Tensor:
+        """Rewards of a batch of episodes.
+
+        Args:
+            path: (T + 1, B, L) bool, levels held before the first step (none)
+                and after each step.
+            costs: (L,) cost of each level, on the path's device.
+            evidence: of the batch.
+
+        Returns:
+            (T, B). Not finite where the evidence is not; the learner drops
+            such episodes.
+        """
+        left = self.yardstick(path, evidence)
+        gained = left[:-1] - left[1:]
+        added = path[1:] & ~path[:-1]
+        saved = 1 - (added * costs).sum(-1) / costs.sum()
+        return (gained + self.efficiency * saved) / (1 + self.efficiency)

@@ -1,0 +1,35 @@
+"""What would be left after the student took the step?"""
+
+import torch
+from torch import Tensor
+
+from mmrlkd.registry import REWARDS
+from mmrlkd.structures import Evidence
+
+from .base import Reward
+
+
+@REWARDS.register_module()
+class LookaheadReward(Reward):
+    """L = full-pyramid loss after a virtual student step on the selection, in
+    units of the loss before.
+
+    Args:
+        step: size of the virtual step relative to the map, > 0.
+        efficiency: λ of :class:`Reward`.
+    """
+
+    needs_gradients = True
+
+    def __init__(self, step: float = 0.1, efficiency: float = 0.5) -> None:
+        super().__init__(efficiency)
+        if not step > 0:
+            raise ValueError(
+                f'step={step} is the size of the virtual student step; it '
+                'must be greater than 0.')
+        self.step = step
+
+    def yardstick(self, levels: Tensor, evidence: Evidence) -> Tensor:
+        if levels.dim() == 2:
+            return evidence.after_step(levels, self.step)
+        return torch.stack([self.yardstick(each, evidence) for each in levels])

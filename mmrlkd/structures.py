@@ -1,0 +1,155 @@
+"""The small typed objects that pass between the parts.
+
+Shapes: ``B`` images in the batch, ``L`` levels (finest first), ``T`` steps of
+an episode, ``2^L`` subsets of levels. A *subset index* is an integer in
+``[0, 2^L)`` whose bit ``i`` says whether level ``i`` belongs to the subset.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LevelSpace:
+    """What there is to choose from; fixed once the models are built.
+
+    Attributes:
+        names: level names, finest first, e.g. ``('P2', 'P3', 'P4', 'P5')``.
+        costs: cost of each level, all > 0, in one currency.
+        budget: largest total cost an image may use, in the same currency.
+        level_channels: width of the student's map at each level.
+        global_channels: width of the student's deepest map.
+    """
+    names: tuple[str, ...]
+    costs: tuple[float, ...]
+    budget: float
+    level_channels: tuple[int, ...]
+    global_channels: int
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class State:
+    """What a selector may see of a batch at one step of its episodes.
+
+    Stacked over an episode, every field gains a leading dimension ``T``.
+
+    Attributes:
+        global_feature: (B, G), average-pooled deepest map of the student.
+        level_features: (B, C_1 + … + C_L), average-pooled level maps.
+        loss: (B,), mean distillation loss of the levels selected so far, each
+            in units of its own running mean; 0 while nothing is selected.
+        selected: (B, L) bool, levels selected so far.
+        budget_left: (B,), share of the budget not spent yet, in [0, 1].
+        step: (B,) int64, index of the step, in [0, T).
+    """
+    global_feature: Tensor
+    level_features: Tensor
+    loss: Tensor
+    selected: Tensor
+    budget_left: Tensor
+    step: Tensor
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which levels each image is distilled at, and how strongly.
+
+    Attributes:
+        levels: (B, L) bool. May stay on the CPU when it was known without
+            looking at the images; then no device is waited for.
+        weights: (B, L) float on the model's device, 0 where not selected.
+    """
+    levels: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Episodes of one batch, played with one policy and kept for its update.
+
+    Attributes:
+        states: a :class:`State` whose fields are stacked to (T, B, …).
+        actions: (T, B) int64, subset selected *after* step t (accumulated).
+        feasible: (T, B, 2^L) bool, the mask used when sampling.
+        log_probs: (T, B), of the actions, under the policy that acted.
+        values: (T, B), the critic's estimates when acting.
+        rewards: (T, B).
+    """
+    states: State
+    actions: Tensor
+    feasible: Tensor
+    log_probs: Tensor
+    values: Tensor
+    rewards: Tensor
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one way of using and training the selector.
+
+    Attributes:
+        name: for the log.
+        length: epochs or iterations, as the run counts, > 0.
+        choose: distil what the selector chooses; otherwise all levels with
+            equal weights.
+        learn_every: the selector learns from every n-th iteration, which
+            computes all levels for the reward; 0: it does not learn.
+        student_every: the student is updated every n-th iteration.
+        freeze_backbone: the student's backbone takes no gradient and keeps
+            its statistics.
+        lr_factor: multiplies the student's learning rate as the phase begins.
+    """
+    name: str
+    length: int
+    choose: bool = True
+    learn_every: int = 1
+    student_every: int = 1
+    freeze_backbone: bool = False
+    lr_factor: float = 1.0
+
+
+class LossSource(Protocol):
+    """Distillation losses, computed where asked for and nowhere else."""
+
+    def require(self, levels: Tensor) -> Tensor:
+        """Make the losses of ``levels`` (B, L) bool known.
+
+        Returns:
+            (B, L), detached, in units of each level's running mean; 0 where
+            not known yet.
+        """
+        ...
+
+
+class Evidence(Protocol):
+    """What a reward may ask about a batch; none of it depends on the action."""
+
+    def discrepancy(self) -> Tensor:
+        """(B, L) teacher–student loss of *all* levels, detached, each in
+        units of its level's running mean."""
+        ...
+
+    def alignment(self) -> Tensor:
+        """(B, L) inner product, at the student's maps, of the task gradient
+        and the distillation gradient of the image and level."""
+        ...
+
+    def after_step(self, levels: Tensor, step: float) -> Tensor:
+        """(B,) full-pyramid loss after a virtual student step of relative
+        size ``step`` on ``levels`` (B, L) bool, in units of the loss before."""
+        ...
+
+
+def map_tensors(function, record):
+    """Apply ``function`` to every tensor of a (nested) dataclass record."""
+    values = {}
+    for field in fields(record):
+        value = getattr(record, field.name)
+        values[field.name] = function(value) if isinstance(
+            value, Tensor) else map_tensors(function, value)
+    return type(record)(**values)

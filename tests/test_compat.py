@@ -1,0 +1,48 @@
+"""The repairs of the stack, each in an interpreter that has seen no other."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmrlkd import compat
+
+
+def run(code: str) -> None:
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_task_libraries_import():
+    run('import mmrlkd, torchvision.transforms.functional, mmpretrain.datasets, '
+        'mmpretrain.models, mmdet.models, mmseg.models')
+
+
+def test_torchvision_imports_after_torch_and_after_applying_twice():
+    run('import torch, mmrlkd, sys\n'
+        'from mmrlkd import compat\n'
+        'compat.apply()\n'
+        'import torchvision\n'
+        'compat.apply()\n'
+        'assert compat._before_torchvision not in sys.meta_path')
+
+
+def test_no_declaration_where_torchvision_loads_its_own(monkeypatch):
+    """Declaring an operator twice would break a matching torchvision."""
+    loaded = []
+    monkeypatch.setattr(torch.ops, 'load_library', loaded.append)
+    monkeypatch.setattr(compat, '_declared_operators', None)
+    compat._declare_torchvision_operators()
+    assert [path.name.split('.')[0] for path in loaded] == ['_C']
+    assert compat._declared_operators is None
+
+
+@pytest.mark.parametrize('base', [
+    'mmdet::_base_/models/retinanet_r50_fpn.py',
+    'mmseg::_base_/models/fcn_r50-d8.py',
+    'mmpretrain::_base_/models/resnet18.py'])
+def test_base_configs_of_the_task_libraries_resolve(base):
+    assert 'backbone' in Config.fromstring(f"_base_ = '{base}'", '.py').model

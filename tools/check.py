@@ -1,0 +1,122 @@
+"""Build everything a config names, without training, and show what it does.
+
+    python tools/check.py CONFIG [--skip-weights] [--cfg-options KEY=VALUE …]
+
+Prints, level by level, what is tapped, how it is bridged and what it costs.
+Exits with 1 and a sentence where something is wrong.
+"""
+
+import argparse
+import sys
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import HOOKS, init_default_scope
+from rich.console import Console
+from rich.table import Table
+
+import mmrlkd  # noqa: F401
+from mmrlkd.distillers import PyramidDistiller
+from mmrlkd.distillers.pyramid import PROBE_SIZE
+from mmrlkd.engine.inspection import check_data
+from mmrlkd.registry import MODELS
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Check a distillation config without training.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--skip-weights', action='store_true',
+        help="do not load the teacher's checkpoint, do not look at the data")
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='override values of the config')
+    return parser.parse_args(argv)
+
+
+def build(cfg: Config, skip_weights: bool) -> PyramidDistiller:
+    """The config's model, its phases checked with it.
+
+    Raises:
+        ValueError: something in the config cannot work.
+    """
+    if not str(cfg.model.get('type', '')).endswith('PyramidDistiller'):
+        raise ValueError(
+            f"model.type is {cfg.model.get('type')!r}, which distils "
+            "nothing; accepted: 'mmrlkd.PyramidDistiller'.")
+    if skip_weights and cfg.model.get('teacher'):
+        cfg.model.teacher.checkpoint = None
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    for hook in cfg.get('custom_hooks', []):
+        built = HOOKS.build(hook)
+        if hook['type'] == 'mmrlkd.PhaseHook':
+            length = cfg.train_cfg.get('max_epochs') or cfg.train_cfg.get(
+                'max_iters')
+            built.check_length(length, 'train_cfg')
+    if cfg.default_hooks.checkpoint.type != 'mmrlkd.DistillCheckpointHook':
+        raise ValueError(
+            f'default_hooks.checkpoint.type is '
+            f'{cfg.default_hooks.checkpoint.type!r}, which saves no sidecar; '
+            "accepted: 'mmrlkd.DistillCheckpointHook'.")
+    model = MODELS.build(cfg.model)
+    if not skip_weights:
+        check_data(cfg)
+        if model.distillation is not None:
+            model.distillation.teacher.require_weights()
+    return model
+
+
+def describe(model: PyramidDistiller) -> Table:
+    """A row for each level."""
+    part = model.distillation
+    table = Table(title=(
+        f'{type(model.student).__name__} learns from '
+        f'{type(part.teacher.model).__name__}, levels chosen by '
+        f'{type(model.selector).__name__}; maps of a {PROBE_SIZE} px image'))
+    for column in ('level', 'tap', 'teacher C×h×w /stride',
+                   'student C×h×w /stride', 'connector', 'loss', 'cost',
+                   'MFLOPs', 'teacher weights'):
+        table.add_column(column)
+    rows = zip(model.levels, part.teacher.levels, part.connectors,
+               part.space.costs, part.flops.levels, strict=True)
+    for mine, theirs, connector, cost, flops in rows:
+        shapes = [
+            f'{level.channels}×{level.size[0]}×{level.size[1]} '
+            f'/{level.stride:g}' for level in (theirs, mine)
+        ]
+        bridge = ('identity' if mine.channels == theirs.channels else
+                  type(connector).__name__)
+        if mine.size != theirs.size:
+            bridge += ' + resize'
+        table.add_row(
+            mine.name, f'{mine.module}[{mine.index}]', *shapes, bridge,
+            type(part.loss).__name__, f'{cost:g}', f'{flops / 1e6:.2f}',
+            'skipped' if part.teacher.checkpoint is None else
+            f'{part.teacher.matched:.0%} matched')
+    return table
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    try:
+        cfg = Config.fromfile(args.config)
+        if args.cfg_options:
+            cfg.merge_from_dict(args.cfg_options)
+        model = build(cfg, args.skip_weights)
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f'{args.config}: {error}')
+    console = Console(width=160 if not sys.stdout.isatty() else None)
+    if model.distillation is None:
+        console.print('The student is trained alone: nothing is distilled.')
+        return
+    console.print(describe(model))
+    part = model.distillation
+    console.print(
+        f'Teacher, once an image if any level is selected: '
+        f'{part.flops.trunk / 1e6:.1f} MFLOPs. Budget: '
+        f'{part.space.budget:g} of {sum(part.space.costs):g}. '
+        f'Loss weight: {model.loss_weight:g}.')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Evaluate on several GPUs, of one machine or of NNODES machines.
+set -euo pipefail
+
+if [ $# -lt 3 ]; then
+    echo "Usage: $0 CONFIG CHECKPOINT GPUS [arguments of test.py]" >&2
+    echo "GPUS are those of one machine. With several machines, start it on each with" >&2
+    echo "NNODES, NODE_RANK, MASTER_ADDR and PORT set." >&2
+    exit 2
+fi
+config=$1
+checkpoint=$2
+gpus=$3
+shift 3
+
+tools=$(cd "$(dirname "$0")" && pwd)
+PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}" \
+exec "${PYTHON:-python}" -m torch.distributed.run \
+    --nnodes="${NNODES:-1}" \
+    --node_rank="${NODE_RANK:-0}" \
+    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
+    --master_port="${PORT:-29500}" \
+    --nproc_per_node="$gpus" \
+    "$tools/test.py" "$config" "$checkpoint" --launcher pytorch "$@"
