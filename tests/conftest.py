@@ -1,21 +1,26 @@
 """What every test starts from: the same seed, and no one else's global state."""
 
+import copy
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 os.environ.setdefault('MPLBACKEND', 'Agg')
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import ConfigDict
+from mmengine.dataset import pseudo_collate
 from mmengine.logging import MMLogger
-from mmengine.registry import Registry
+from mmengine.registry import Registry, init_default_scope
 from mmengine.utils import ManagerMixin
 
 from mmrlkd import registry
 
-torch.set_num_threads(2)
+# Tests are small: a second thread waits more than it works.
+torch.set_num_threads(1)
 
 OWN_REGISTRIES = [r for r in vars(registry).values()
                   if isinstance(r, Registry) and r.scope == 'mmrlkd']
@@ -73,3 +78,123 @@ def no_leaking_members() -> Iterator[None]:
         for name, member in list(own.module_dict.items()):
             if name not in names and not member.__module__.startswith('mmrlkd.'):
                 del own.module_dict[name]
+
+
+# -- a detector and a dataset small enough for tests -------------------------
+
+LEVELS = ('P2', 'P3', 'P4', 'P5')
+
+
+def _tiny_model(base_channels: int, fpn: int) -> ConfigDict:
+    return ConfigDict(
+        type='RetinaNet',
+        _scope_='mmdet',
+        data_preprocessor=dict(
+            type='DetDataPreprocessor', mean=[123.675, 116.28, 103.53],
+            std=[58.395, 57.12, 57.375], bgr_to_rgb=True, pad_size_divisor=32),
+        backbone=dict(
+            type='ResNet', depth=18, base_channels=base_channels,
+            out_indices=(0, 1, 2, 3), norm_cfg=dict(type='BN'),
+            norm_eval=False, style='pytorch'),
+        neck=dict(
+            type='FPN', in_channels=[base_channels * 2**i for i in range(4)],
+            out_channels=fpn, num_outs=4),
+        bbox_head=dict(
+            type='RetinaHead', num_classes=10, in_channels=fpn,
+            feat_channels=fpn, stacked_convs=1,
+            anchor_generator=dict(
+                type='AnchorGenerator', octave_base_scale=2,
+                scales_per_octave=1, ratios=[1.0], strides=[4, 8, 16, 32]),
+            bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
+            loss_cls=dict(type='FocalLoss', use_sigmoid=True),
+            loss_bbox=dict(type='L1Loss')),
+        train_cfg=dict(
+            assigner=dict(
+                type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4,
+                min_pos_iou=0, ignore_iof_thr=-1),
+            sampler=dict(type='PseudoSampler'), allowed_border=-1,
+            pos_weight=-1, debug=False),
+        test_cfg=dict(
+            nms_pre=50, min_bbox_size=0, score_thr=0.0,
+            nms=dict(type='nms', iou_threshold=0.5), max_per_img=10))
+
+
+@pytest.fixture
+def tiny_student() -> dict:
+    """Config of a detector that runs in milliseconds on 64 px images."""
+    return _tiny_model(4, 8)
+
+
+@pytest.fixture
+def tiny_teacher_model() -> dict:
+    """Config of a wider one."""
+    return _tiny_model(8, 16)
+
+
+@pytest.fixture
+def tiny_teacher(tiny_teacher_model: dict, tmp_path: Path) -> dict:
+    """``teacher=…`` of a distiller: the wider detector, with random weights
+    saved as its checkpoint."""
+    torch.manual_seed(1)
+    model = registry.MODELS.build(copy.deepcopy(tiny_teacher_model))
+    model.init_weights()
+    path = tmp_path / 'teacher.pth'
+    torch.save({'state_dict': model.state_dict()}, path)
+    return dict(config=tiny_teacher_model, checkpoint=str(path))
+
+
+@pytest.fixture
+def build_distiller(tiny_student: dict, tiny_teacher: dict):
+    """Build a distiller of the tiny models; arguments override its config."""
+
+    def build(**overrides):
+        torch.manual_seed(2)
+        cfg = dict(
+            type='mmrlkd.PyramidDistiller', student=tiny_student,
+            teacher=tiny_teacher, levels=LEVELS,
+            selector=dict(type='mmrlkd.UniformSelector'))
+        return registry.MODELS.build(copy.deepcopy({**cfg, **overrides}))
+
+    return build
+
+
+@pytest.fixture(scope='session')
+def tiny_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of 16 + 8 images of 64 px."""
+    from mmrlkd.datasets.scenes import SceneConfig
+    from mmrlkd.datasets.writer import write_dataset
+    folder = tmp_path_factory.mktemp('data') / 'tiny'
+    write_dataset(
+        folder, SceneConfig(train=16, val=8, size=64, source='digits'))
+    return folder
+
+
+@pytest.fixture
+def scenes_dataset(tiny_scenes: Path) -> Callable[[str], dict]:
+    """Config of a split of the tiny scenes, by its name."""
+    meta = dict(meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
+                           'scale_factor'))
+
+    def config(split: str) -> dict:
+        flip = [dict(type='RandomFlip', prob=0.5)] if split == 'train' else []
+        return dict(
+            type='mmrlkd.ScenesDataset', data_root=f'{tiny_scenes}/',
+            ann_file=f'annotations/{split}.json',
+            data_prefix=dict(img=f'{split}/'), test_mode=split == 'val',
+            pipeline=[
+                dict(type='LoadImageFromFile'),
+                dict(type='LoadAnnotations', with_bbox=True),
+                dict(type='Resize', scale=(64, 64), keep_ratio=True),
+                *flip,
+                dict(type='PackDetInputs', **(meta if not flip else {})),
+            ])
+
+    return config
+
+
+@pytest.fixture
+def detection_batch(scenes_dataset: Callable[[str], dict]) -> dict:
+    """A batch of 4 images, as mmdet's data loader gives it."""
+    init_default_scope('mmdet')
+    dataset = registry.DATASETS.build(scenes_dataset('train'))
+    return pseudo_collate([dataset[i] for i in range(4)])

@@ -61,7 +61,7 @@ def build(cfg: Config, skip_weights: bool) -> PyramidDistiller:
     model = MODELS.build(cfg.model)
     if not skip_weights:
         check_data(cfg)
-        if model.distillation is not None:
+        if model.distils:
             model.distillation.teacher.require_weights()
     return model
 
@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f'{args.config}: {error}')
     console = Console(width=160 if not sys.stdout.isatty() else None)
-    if model.distillation is None:
+    if not model.distils:
         console.print('The student is trained alone: nothing is distilled.')
         return
     console.print(describe(model))

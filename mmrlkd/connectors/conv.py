@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from mmrlkd.registry import CONNECTORS
+
 from .base import Connector
 
 

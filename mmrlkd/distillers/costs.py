@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmrlkd.losses import LevelLoss
+
 from .pyramid import PROBE_SIZE, Level
 from .teacher import Teacher
 

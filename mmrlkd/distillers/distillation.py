@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mmrlkd.registry import CONNECTORS, LOSSES
 from mmrlkd.structures import LevelSpace
+
 from .adapters import TaskAdapter
 from .costs import count_flops, price_levels
 from .hidden import Hidden

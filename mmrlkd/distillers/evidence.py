@@ -41,6 +41,7 @@ class BatchEvidence:
 
     def alignment(self) -> Tensor:
         """See :meth:`mmrlkd.structures.Evidence.alignment`."""
+        assert self._task_loss is not None, 'the reward asked for no gradients'
         task = torch.autograd.grad(
             self._task_loss, self._maps.levels, retain_graph=True,
             allow_unused=True)
@@ -93,8 +94,9 @@ class BatchEvidence:
         ]
         gradients = [torch.stack(stage).float()
                      for stage in zip(*rows, strict=True)]
-        squared = sum(g.sum(dim=0).square().sum(dim=(1, 2, 3))
-                      for g in gradients)
+        squared = torch.stack([
+            g.sum(dim=0).square().sum(dim=(1, 2, 3)) for g in gradients
+        ]).sum(dim=0)
         before = losses.detach().sum(dim=1)
         tiny = torch.finfo(before.dtype).tiny
         return gradients, before / squared.clamp_min(tiny), before

@@ -27,8 +27,7 @@ class FiniteGuard:
         self._statistics = [
             buffer for module in model.modules()
             if isinstance(module, nn.modules.batchnorm._NormBase)
-            for buffer in (module.running_mean, module.running_var)
-            if buffer is not None
+            for buffer in module.buffers(recurse=False)
         ]
         self._good: list[Tensor] = []
         self._limit = limit

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmrlkd.losses import LevelLoss
+
 from .lazy import LazyPyramid
 from .necks import take
 

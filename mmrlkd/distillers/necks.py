@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,7 +29,6 @@ class LazyNeck(ABC):
     def output(self, i: int, index: Tensor | None) -> Tensor:
         """(n, C, h, w): output ``i`` for the samples ``index``, or all."""
 
-
     @abstractmethod
     def prepare(self, i: int) -> None:
         """Compute what output ``i`` shares with the others."""
@@ -37,15 +37,16 @@ class LazyNeck(ABC):
 class EagerNeck(LazyNeck):
     """Any neck: all outputs of the batch are computed at the first request."""
 
-    _outputs: tuple[Tensor, ...] | None = None
+    @cached_property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """All of them, for the whole batch."""
+        return self.neck(self.stages)
 
     def prepare(self, i: int) -> None:
-        if self._outputs is None:
-            self._outputs = self.neck(self.stages)
+        _ = self.outputs
 
     def output(self, i: int, index: Tensor | None) -> Tensor:
-        self.prepare(i)
-        return take(self._outputs[i], index)
+        return take(self.outputs[i], index)
 
 
 class LazyFPN(LazyNeck):

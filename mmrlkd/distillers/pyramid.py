@@ -52,7 +52,7 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
 
 
 def _named(prefix: str, module: str, maps: Sequence[Tensor]) -> list[Level]:
-    sizes = [tuple(m.shape[-2:]) for m in maps]
+    sizes = [(m.shape[-2], m.shape[-1]) for m in maps]
     first = round(log2(PROBE_SIZE / sizes[0][0]))
     return [
         Level(f'{prefix}{first + i}', module, i, m.shape[1], size)

@@ -14,6 +14,7 @@ from mmrlkd.decision import DecisionProcess
 from mmrlkd.registry import MODELS, SELECTORS
 from mmrlkd.selectors import Selector
 from mmrlkd.structures import LevelSpace, Phase, Selection
+
 from .adapters import adapt
 from .distillation import Distillation
 from .evidence import BatchEvidence
@@ -94,7 +95,7 @@ class PyramidDistiller(BaseModel):
 
         chosen = SELECTORS.build(selector)
         self._selector = Hidden(chosen)
-        self.distillation: Distillation | None = None
+        self._distillation: Distillation | None = None
         if chosen.uses_teacher:
             if teacher is None:
                 raise ValueError(
@@ -102,7 +103,7 @@ class PyramidDistiller(BaseModel):
                     'accepted: dict(config=…, checkpoint=…).')
             built = Teacher(**teacher, levels=names)
             self._check_teacher(built)
-            self.distillation = Distillation(
+            self._distillation = Distillation(
                 self._adapter, self.levels, built,
                 loss or dict(type='mmrlkd.MSELoss'),
                 connector or dict(type='mmrlkd.ConvConnector'),
@@ -110,6 +111,17 @@ class PyramidDistiller(BaseModel):
             chosen.bind(self.distillation.space)
             self._everything = Hidden(_all_levels(self.distillation.space))
         self.register_load_state_dict_pre_hook(_adopt_student_keys)
+
+    @property
+    def distils(self) -> bool:
+        """Whether there is a teacher to learn from."""
+        return self._distillation is not None
+
+    @property
+    def distillation(self) -> Distillation:
+        """The teacher and all between it and the student, if it distils."""
+        assert self._distillation is not None, 'the student trains alone'
+        return self._distillation
 
     @property
     def selector(self) -> Selector:
@@ -212,7 +224,7 @@ class PyramidDistiller(BaseModel):
                 mode: str = 'tensor') -> Any:
         """What the student's ``forward`` does; ``'loss'`` also distils."""
         if mode == 'loss':
-            return self.loss(inputs, data_samples)
+            return self.loss(inputs, data_samples or [])
         return self.student(inputs, data_samples, mode=mode)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
@@ -224,7 +236,7 @@ class PyramidDistiller(BaseModel):
             inputs: (B, 3, H, W), preprocessed.
             data_samples: the library's annotations, one for each image.
         """
-        if self.distillation is None:
+        if not self.distils:
             self._report = {}
             return self.student.loss(inputs, data_samples)
         needs_graph = self.updates_student or (
@@ -318,14 +330,12 @@ class PyramidDistiller(BaseModel):
         for key in ('mean', 'std', '_channel_conversion'):
             mine = getattr(self.data_preprocessor, key, None)
             other = getattr(theirs, key, None)
-            same = (torch.allclose(mine, other)
-                    if isinstance(mine, Tensor) and isinstance(other, Tensor)
-                    else mine is None and other is None or mine == other)
-            if not same:
+            mine, other = _plain(mine), _plain(other)
+            if mine != other:
                 raise ValueError(
                     f'teacher.config: data_preprocessor.{key.strip("_")} is '
-                    f"{_short(other)}, the student's is {_short(mine)}; "
-                    'accepted: a teacher trained on the same normalisation.')
+                    f"{other}, the student's is {mine}; accepted: a teacher "
+                    'trained on the same normalisation.')
 
     def init_weights(self) -> None:
         """Initialise the student as its own config says.
@@ -333,7 +343,7 @@ class PyramidDistiller(BaseModel):
         Raises:
             ValueError: the teacher has no weights.
         """
-        if self.distillation is not None:
+        if self.distils:
             self.distillation.teacher.require_weights()
         self.student.init_weights()
 
@@ -358,7 +368,7 @@ class PyramidDistiller(BaseModel):
             'skipped_in_a_row': self.guard.in_a_row,
             'selector': self.selector.sidecar_state(),
         }
-        if self.distillation is not None:
+        if self.distils:
             state['connectors'] = self.distillation.connectors.state_dict()
             state['running_mean'] = self.distillation.running_mean
         return state
@@ -368,7 +378,7 @@ class PyramidDistiller(BaseModel):
         self.guard.skipped = state['skipped']
         self.guard.in_a_row = state['skipped_in_a_row']
         self.selector.load_sidecar_state(state['selector'])
-        if self.distillation is not None:
+        if self.distils:
             self.distillation.connectors.load_state_dict(state['connectors'])
             self.distillation.running_mean.copy_(state['running_mean'])
 
@@ -403,8 +413,9 @@ def _all_levels(space: LevelSpace) -> Selector:
     return uniform
 
 
-def _short(value: Any) -> Any:
-    return value.flatten().tolist() if isinstance(value, Tensor) else value
+def _plain(value: Any) -> Any:
+    return (value.float().flatten().tolist()
+            if isinstance(value, Tensor) else value)
 
 
 def _adopt_student_keys(module: nn.Module, state_dict: dict, prefix: str,

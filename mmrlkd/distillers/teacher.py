@@ -8,6 +8,7 @@ from mmengine.runner.checkpoint import _load_checkpoint
 from torch import Tensor, nn
 
 from mmrlkd.registry import MODELS
+
 from .adapters import adapt
 from .lazy import LazyPyramid
 from .pyramid import choose_levels

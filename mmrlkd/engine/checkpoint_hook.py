@@ -7,7 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object, get_rank, is_main_process
+from mmengine.dist import (
+    all_gather_object,
+    get_rank,
+    get_world_size,
+    is_main_process,
+)
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
@@ -15,6 +20,7 @@ from mmengine.runner import find_latest_checkpoint
 
 from mmrlkd.distillers import PyramidDistiller
 from mmrlkd.registry import HOOKS
+
 from . import atomic
 
 
@@ -79,25 +85,26 @@ class DistillCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
         """Save the best, and only then remove the best before it."""
-        multiple = hasattr(self, 'best_ckpt_path_dict')
-        before = (dict(self.best_ckpt_path_dict) if multiple else
-                  {'': getattr(self, 'best_ckpt_path', None)})
-        if multiple:
-            self.best_ckpt_path_dict = dict.fromkeys(before)
-        elif self.save_best:
-            self.best_ckpt_path = None  # so that super() removes nothing
-        super()._save_best_checkpoint(runner, metrics)
         if not self.save_best:
             return
-        for key, old in before.items():
-            new = (self.best_ckpt_path_dict[key] if multiple else
-                   self.best_ckpt_path)
-            if new is None and multiple:
-                self.best_ckpt_path_dict[key] = old
-            elif new is None:
-                self.best_ckpt_path = old
-            elif old and old != new and is_main_process():
-                Path(old).unlink(missing_ok=True)
+        if len(self.key_indicators) == 1:
+            old = {'': self.best_ckpt_path}
+            self.best_ckpt_path = None  # so that super() removes nothing
+            super()._save_best_checkpoint(runner, metrics)
+            self.best_ckpt_path = self.best_ckpt_path or old['']
+            new = {'': self.best_ckpt_path}
+        else:
+            old = dict(self.best_ckpt_path_dict)
+            self.best_ckpt_path_dict.update(dict.fromkeys(old))
+            super()._save_best_checkpoint(runner, metrics)
+            for key, path in old.items():
+                self.best_ckpt_path_dict[key] = (
+                    self.best_ckpt_path_dict[key] or path)
+            new = self.best_ckpt_path_dict
+        if is_main_process():
+            for key, path in old.items():
+                if path and path != new[key]:
+                    Path(path).unlink(missing_ok=True)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Leave in the checkpoint what ``weights_only=True`` can load."""
@@ -161,8 +168,7 @@ class DistillCheckpointHook(CheckpointHook):
         state = torch.load(path, map_location='cpu', weights_only=True)
         distiller.load_sidecar_state(state['distiller'])
         local = state['local']
-        if len(local) == torch.distributed.get_world_size() if (
-                torch.distributed.is_initialized()) else len(local) == 1:
+        if len(local) == get_world_size():
             distiller.selector.load_local_state(local[get_rank()])
         else:
             runner.logger.warning(

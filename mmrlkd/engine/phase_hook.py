@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from math import isfinite
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -14,7 +15,7 @@ from mmrlkd.registry import HOOKS
 from mmrlkd.structures import Phase
 
 #: What each phase of the method does; a config may override any field.
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     'pretrain': dict(choose=False, learn_every=0),
     'policy': dict(student_every=5, freeze_backbone=True),
     'finetune': dict(learn_every=4, lr_factor=0.1),
@@ -69,7 +70,7 @@ class PhaseHook(Hook):
             to the run's length.
     """
 
-    priority = 'VERY_HIGH'
+    priority = 'HIGHEST'  # before the learning rate is read for the log
 
     def __init__(self, phases: Sequence[dict]) -> None:
         if not phases:

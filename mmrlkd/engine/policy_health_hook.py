@@ -28,6 +28,7 @@ class PolicyHealthHook(Hook):
         if window < 1:
             raise ValueError(
                 f'PolicyHealthHook.window={window}; accepted: >= 1.')
+        self._window = window
         self._rates: deque[list[float]] = deque(maxlen=window)
         self._entropy: deque[float] = deque(maxlen=window)
         self._early = early
@@ -42,7 +43,7 @@ class PolicyHealthHook(Hook):
         self._rates.append([float(value) for key, value in outputs.items()
                             if key.startswith('select/')])
         self._entropy.append(float(outputs['policy_entropy']))
-        if len(self._rates) < self._rates.maxlen:
+        if len(self._rates) < self._window:
             return
         if all(rate in (0.0, 1.0) for rates in self._rates
                for rate in rates) and len(set(map(tuple, self._rates))) == 1:

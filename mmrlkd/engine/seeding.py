@@ -6,13 +6,12 @@ run draws what the uninterrupted one would have drawn, with nothing to save.
 """
 
 import random
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner.loops import _InfiniteDataloaderIterator
 
 from mmrlkd.registry import HOOKS, LOOPS
 
@@ -54,7 +53,8 @@ class SeedHook(Hook):
 class _SeededIterator:
     """An endless data iterator whose n-th batch has the n-th seed."""
 
-    def __init__(self, batches: Iterator, seed: int) -> None:
+    def __init__(self, batches: _InfiniteDataloaderIterator,
+                 seed: int) -> None:
         self._batches = batches
         self._seed = seed
         self._position = 0
@@ -84,4 +84,4 @@ class SeededIterBasedTrainLoop(IterBasedTrainLoop):
     def __init__(self, runner, *args, **kwargs) -> None:
         super().__init__(runner, *args, **kwargs)
         self.dataloader_iterator = _SeededIterator(
-            self.dataloader_iterator, runner.seed)
+            _InfiniteDataloaderIterator(self.dataloader), runner.seed)

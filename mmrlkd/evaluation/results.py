@@ -1,8 +1,11 @@
-"""What a finished run achieved and what it cost, read from its work dir."""
+"""What finished runs achieved and what it cost, read from their work dirs."""
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
 #: Box metrics of the COCO evaluator by the names used in tables.
 COCO_METRICS = {
@@ -13,6 +16,11 @@ COCO_METRICS = {
     'APm': 'coco/bbox_mAP_m',
     'APl': 'coco/bbox_mAP_l',
 }
+
+#: Logged, but no curve that anyone looks at.
+_NO_CURVES = ('iter', 'step', 'data_time', 'memory')
+
+Record = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -35,8 +43,11 @@ class RunResult:
         trunk_gflops: counted, of what the teacher runs for every image.
         seconds_per_iteration: mean wall-clock of a training iteration.
         train_seconds: their sum.
+        parameters: weights of the trained model, teacher not counted.
+        adaptive: whether the levels depend on the image.
         selection: share of validation images that get each level, for each
             stratum and ``'all'``, chosen as in evaluation.
+        phases: ``[[name, iterations], …]``, in order.
         curves: logged scalars by name, as ``[[iteration, value], …]``.
     """
     method: str
@@ -49,96 +60,188 @@ class RunResult:
     distill_cost: float | None
     distill_gflops: float | None
     reward_gflops: float | None
-    trunk_gflops: float | None
     seconds_per_iteration: float
     train_seconds: float
+    trunk_gflops: float | None = None
+    parameters: int | None = None
+    adaptive: bool = False
     selection: dict[str, dict[str, float]] = field(default_factory=dict)
+    phases: list[list[Any]] = field(default_factory=list)
     curves: dict[str, list[list[float]]] = field(default_factory=dict)
 
+    @property
+    def distils(self) -> bool:
+        """Whether the run learnt from a teacher."""
+        return self.levels_per_image is not None
 
-def read_scalars(work_dir: str | Path) -> list[dict[str, float]]:
-    """Every record that mmengine's LocalVisBackend wrote, oldest first.
 
-    A resumed run writes a new folder; of an iteration logged twice the newer
-    record counts.
+@dataclass(frozen=True)
+class Example:
+    """A validation image and what it got.
+
+    Attributes:
+        path: of the image.
+        stratum: its difficulty.
+        boxes: of its objects, as ``[x, y, width, height]`` in pixels.
+        levels: names of the selected levels, for each adaptive method.
     """
-    training: dict[int, dict[str, float]] = {}
-    evaluations = []
-    for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
-        for line in file.read_text().splitlines():
-            record = json.loads(line)
+    path: str
+    stratum: str
+    boxes: list[list[float]]
+    levels: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that a report is made of.
+
+    Attributes:
+        header: where the runs come from: dataset, command, versions, machine.
+        runs: of all methods and seeds.
+        examples: a few validation images.
+    """
+    header: dict[str, Any]
+    runs: list[RunResult]
+    examples: list[Example] = field(default_factory=list)
+
+    def by_method(self) -> dict[str, list[RunResult]]:
+        """The runs of each method, in order of first appearance."""
+        methods: dict[str, list[RunResult]] = {}
+        for run in self.runs:
+            methods.setdefault(run.method, []).append(run)
+        return methods
+
+    def dumps(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self), indent=1, allow_nan=False) + '\n'
+
+
+def loads(text: str) -> Results:
+    """Take back :meth:`Results.dumps`.
+
+    Raises:
+        ValueError: the text is something else.
+    """
+    try:
+        plain = json.loads(text)
+        return Results(
+            plain['header'], [RunResult(**run) for run in plain['runs']],
+            [Example(**example) for example in plain['examples']])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'these are no results ({error!r}); accepted: a results.json '
+            'that tools/demo.py wrote.') from error
+
+
+@dataclass(frozen=True)
+class RunLog:
+    """Every record that mmengine wrote about a run.
+
+    Attributes:
+        training: one for each logged iteration, in order; of an iteration
+            logged twice, as a resumed run does, the newer.
+        evaluation: metrics of the newest evaluation, if no training followed
+            it.
+    """
+    training: list[Record]
+    evaluation: Record | None
+
+
+def read_log(work_dir: str | Path) -> RunLog:
+    """Read a run's logs, of all the times it was resumed.
+
+    Validation is logged among the training records, a test by itself; both
+    are evaluations.
+    """
+    training: dict[int, Record] = {}
+    evaluation = None
+    for folder in sorted(Path(work_dir).glob('*/')):
+        for record in (*_records(folder / 'vis_data' / 'scalars.json'),
+                       *_records(folder / f'{folder.name}.json')):
             if 'iter' in record:
-                training[record['iter']] = record
-            else:
-                evaluations.append(record)
-    return [training[key] for key in sorted(training)] + evaluations
+                training[int(record['iter'])] = record
+                evaluation = None
+            elif COCO_METRICS['mAP'] in record:
+                evaluation = record
+    return RunLog([training[key] for key in sorted(training)], evaluation)
 
 
-def read_run(work_dir: str | Path, method: str, seed: int,
-             trunk_gflops: float | None = None,
-             selection: dict[str, dict[str, float]] | None = None
-             ) -> RunResult:
-    """Read one run's logs.
+def newest_record(work_dir: str | Path) -> Record | None:
+    """The last training record of a run that may still be running."""
+    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+    records = [r for r in _records(files[-1]) if 'iter' in r] if files else []
+    return records[-1] if records else None
+
+
+def _records(file: Path) -> Iterator[Record]:
+    """The records of a file, one a line; a killed run may cut the last."""
+    if not file.is_file():
+        return
+    for line in file.read_text().splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        yield record
+
+
+def read_run(work_dir: str | Path, method: str, seed: int) -> RunResult:
+    """What the logs tell about a run; the rest keeps its defaults.
 
     Args:
         work_dir: of the run; it trained with an interval of logging equal to
             the window its scalars are averaged over.
         method: its name.
         seed: its seed.
-        trunk_gflops: of its teacher, if it has one.
-        selection: see :class:`RunResult`.
 
     Raises:
         ValueError: the run was not evaluated, so it is not finished.
     """
-    records = read_scalars(work_dir)
-    training = [r for r in records if 'iter' in r]
-    evaluated = [r for r in records if COCO_METRICS['mAP'] in r]
-    if not training or not evaluated:
+    log = read_log(work_dir)
+    training, last = log.training, log.evaluation
+    if not training or last is None:
         raise ValueError(
-            f'{work_dir} holds no finished run: it was not evaluated.')
-    last = evaluated[-1]
-    metrics = {
-        name: None if last[key] < 0 else last[key]
-        for name, key in COCO_METRICS.items()
-    }
-    known = set(COCO_METRICS.values())
+            f'{work_dir} holds no finished run: it was not evaluated after '
+            'its last iteration.')
     prefix = COCO_METRICS['mAP'] + '_'
-    strata = {
-        key.removeprefix(prefix): value for key, value in last.items()
-        if key.startswith(prefix) and key not in known
-    }
     spans = _spans(training)
     iterations = int(training[-1]['iter'])
-    seconds = _mean(training, spans, 'time')
-    distils = any('levels_per_image' in r for r in training)
-    updates = sum(span * r.get('updates_student', 1.0)
-                  for span, r in zip(spans, training, strict=True))
+    seconds = _mean(training, spans, 'time') or 0.0
+    updates = sum(span * record.get('updates_student', 1.0)
+                  for span, record in zip(spans, training, strict=True))
     return RunResult(
         method=method,
         seed=seed,
-        metrics=metrics,
-        mAP_by_difficulty=strata,
+        metrics={name: _no_less_than_0(last.get(key))
+                 for name, key in COCO_METRICS.items()},
+        mAP_by_difficulty={
+            key.removeprefix(prefix): value for key, value in last.items()
+            if key.startswith(prefix) and key not in COCO_METRICS.values()
+            and isinstance(value, int | float)
+        },
         iterations=iterations,
         student_updates=round(updates),
         levels_per_image=_mean(training, spans, 'levels_per_image'),
         distill_cost=_mean(training, spans, 'distill_cost'),
         distill_gflops=_mean(training, spans, 'distill_gflops'),
         reward_gflops=_mean(training, spans, 'reward_gflops'),
-        trunk_gflops=trunk_gflops if distils else None,
         seconds_per_iteration=seconds,
         train_seconds=seconds * iterations,
-        selection=selection or {},
         curves=_curves(training))
 
 
-def _spans(training: list[dict[str, float]]) -> list[float]:
+def _no_less_than_0(value: float | None) -> float | None:
+    """COCOeval's -1 says that there is no object."""
+    return None if value is None or value < 0 else value
+
+
+def _spans(training: list[Record]) -> list[float]:
     """How many iterations each record speaks for."""
     ends = [record['iter'] for record in training]
     return [end - begin for begin, end in zip([0, *ends], ends)]
 
 
-def _mean(training: list[dict[str, float]], spans: list[float],
+def _mean(training: list[Record], spans: list[float],
           key: str) -> float | None:
     pairs = [(span, record[key])
              for span, record in zip(spans, training, strict=True)
@@ -148,10 +251,10 @@ def _mean(training: list[dict[str, float]], spans: list[float],
     return sum(s * v for s, v in pairs) / sum(s for s, _ in pairs)
 
 
-def _curves(training: list[dict[str, float]]) -> dict[str, list[list[float]]]:
+def _curves(training: list[Record]) -> dict[str, list[list[float]]]:
     curves: dict[str, list[list[float]]] = {}
     for record in training:
         for key, value in record.items():
-            if key not in ('iter', 'step', 'data_time', 'memory'):
+            if key not in _NO_CURVES and isfinite(value):
                 curves.setdefault(key, []).append([record['iter'], value])
     return curves

@@ -45,14 +45,14 @@ class RolloutStorage:
         """Replace what is stored by :meth:`state_dict` of another storage."""
         self._rollouts = []
         for rollout in state:
-            rest = {key: rollout[key] for key in rollout if key != 'states'}
-            self.add(Rollout(states=State(**rollout['states']), **rest))
+            states = State(**rollout['states'])
+            self.add(Rollout(**{**rollout, 'states': states}))
 
 
 def merge(function: Callable[[list[Tensor]], Tensor],
           records: Sequence[Record]) -> Record:
     """Apply ``function`` to the list of each field's tensors."""
-    merged = {}
+    merged: dict[str, Any] = {}
     for field in fields(records[0]):
         parts = [getattr(record, field.name) for record in records]
         merged[field.name] = function(parts) if isinstance(

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmrlkd.registry import LOSSES
+
 from .base import LevelLoss
 
 

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from mmrlkd.registry import LOSSES
+
 from .base import LevelLoss
 
 

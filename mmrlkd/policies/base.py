@@ -10,8 +10,9 @@ from mmrlkd.structures import LevelSpace, State, map_tensors
 from .encoder import StateEncoder
 from .heads import ActorCriticHeads
 
-#: What a policy carries from step to step; None for one without memory.
-Memory = tuple[Tensor, ...] | None
+#: What a policy carries from step to step: (hidden, cell) of each layer,
+#: both (B, hidden); empty for a policy without memory.
+Memory = tuple[tuple[Tensor, Tensor], ...]
 
 
 class Policy(nn.Module, ABC):

@@ -45,6 +45,7 @@ class StateEncoder(nn.Module):
         # The end of an episode depends on the step alone, and so do the
         # values: the step must be seen. An embedding, because it is an index.
         self.step = nn.Embedding(horizon, hidden)
+        nn.init.zeros_(self.step.weight)
 
     def vector(self, state: State) -> Tensor:
         """(B, width): global ‖ levels ‖ loss ‖ selected ‖ budget left."""

@@ -14,7 +14,7 @@ class MLPPolicy(Policy):
     that shows what memory is worth, and enough for one-step episodes."""
 
     def initial(self, batch: int, device: torch.device) -> Memory:
-        return None
+        return ()
 
     def recall(self, encoded: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         return encoded, memory

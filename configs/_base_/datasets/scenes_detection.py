@@ -1,8 +1,8 @@
 # Real objects on textured canvases, made by
 #     python tools/datasets/make_scenes.py data/scenes
-# Five classes; the names are read from the annotation file. Objects are 10 to
-# 96 px on 128 px canvases, so anchors and RoI levels must be small too:
-#     anchor_generator.scales=[2], bbox_roi_extractor.finest_scale=10
+# Five classes; their names are read from the annotation file. Objects are 10 to
+# 96 px long on canvases of 128 px, far smaller than COCO's: a Faster R-CNN
+# needs anchors (scales=[2]) and RoI levels (finest_scale=10) to match.
 data_root = 'data/scenes/'
 image_size = (128, 128)
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from mmrlkd.registry import ADAPTERS
 from mmrlkd.distillers.necks import EagerNeck, LazyNeck
+from mmrlkd.registry import ADAPTERS
 
 
 class TaskAdapter(ABC):

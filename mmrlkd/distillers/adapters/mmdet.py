@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from mmrlkd.registry import ADAPTERS
 from mmrlkd.distillers.necks import LazyFPN, LazyNeck
+from mmrlkd.registry import ADAPTERS
+
 from .base import TaskAdapter
 
 

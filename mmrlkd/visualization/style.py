@@ -1,0 +1,115 @@
+"""How figures look, and how they leave: SVG for the page, PNG for the docs."""
+
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+#: Text and axes. In an SVG it becomes the colour of the page's text, so that
+#: a figure can be read in the dark, too.
+INK = '#24292f'
+#: What recedes, and can be seen on white and on black.
+MUTED = '#8b949e'
+#: One colour a method, in order of appearance.
+METHOD_COLOURS = ('#2f81f7', '#e8590c', '#2da44e', '#a371f7', '#d6336c',
+                  '#bf8700')
+#: One colour a level, finest first.
+LEVEL_COLOURS = ('#e8590c', '#d19a00', '#2da44e', '#2f81f7', '#a371f7',
+                 '#d6336c', '#0ca5b0')
+PNG_DPI = 160
+
+_SETTINGS = {
+    'axes.axisbelow': True,
+    'axes.edgecolor': MUTED,
+    'axes.facecolor': 'none',
+    'axes.grid': True,
+    'axes.labelcolor': INK,
+    'axes.spines.right': False,
+    'axes.spines.top': False,
+    'axes.titlecolor': INK,
+    'axes.titlesize': 10.5,
+    'axes.titleweight': 'bold',
+    'figure.facecolor': 'none',
+    'font.size': 10,
+    'grid.alpha': 0.3,
+    'grid.color': MUTED,
+    'legend.frameon': False,
+    'lines.linewidth': 1.8,
+    'savefig.facecolor': 'none',
+    'svg.fonttype': 'path',
+    'svg.hashsalt': 'mmrlkd',  # the same figure gives the same bytes
+    'text.color': INK,
+    'xtick.color': INK,
+    'ytick.color': INK,
+}
+
+_NAMES = {
+    'ppo': 'PPO', 'grpo': 'GRPO', 'reinforce': 'REINFORCE', 'lad': 'LAD',
+    'cmapkd': 'CMAPKD', 'student': 'student alone',
+}
+
+
+def styled():
+    """Decorates what draws or saves; nothing global stays changed."""
+    return matplotlib.rc_context(_SETTINGS)
+
+
+def display_name(method: str) -> str:
+    """``'ppo'`` -> ``'PPO'``; a word of a table or a figure."""
+    return _NAMES.get(method, method.replace('_', ' '))
+
+
+def stratum_name(stratum: str) -> str:
+    """``'1-3'`` -> ``'1–3 objects'``."""
+    if stratum[:1].isdigit() or stratum.startswith('>'):
+        return f'{stratum.replace("-", "–")} objects'
+    return {'all': 'all images', 'dense_small': 'dense, small'}.get(
+        stratum, stratum.replace('_', ' '))
+
+
+def method_colours(methods: Iterable[str]) -> dict[str, str]:
+    """A colour for each method; the teacher and the bare student recede."""
+    fixed = {'teacher': MUTED, 'student': '#0c8f99'}
+    named = [method for method in methods if method not in fixed]
+    return fixed | {
+        method: METHOD_COLOURS[i % len(METHOD_COLOURS)]
+        for i, method in enumerate(named)
+    }
+
+
+def level_colours(levels: Sequence[str]) -> dict[str, str]:
+    """A colour for each level."""
+    return {level: LEVEL_COLOURS[i % len(LEVEL_COLOURS)]
+            for i, level in enumerate(levels)}
+
+
+@styled()
+def to_svg(figure: Figure, label: str) -> str:
+    """An ``<svg>`` element to put into a page; it refers to nothing outside.
+
+    Args:
+        figure: to be drawn.
+        label: what it shows, for those who cannot see it.
+    """
+    FigureCanvasSVG(figure)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format='svg', metadata={'Date': None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index('<svg'):]
+    svg = re.sub(r'<metadata>.*?</metadata>', '', svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', '', svg)
+    svg = svg.replace('xlink:href', 'href').replace(INK, 'currentColor')
+    return svg.replace('<svg ', f'<svg role="img" aria-label="{label}" ', 1)
+
+
+@styled()
+def to_png(figure: Figure, path: Path) -> None:
+    """Write a figure, on white."""
+    FigureCanvasAgg(figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format='png', dpi=PNG_DPI, facecolor='white')

@@ -1,0 +1,74 @@
+"""Numbers of a method, over its seeds."""
+
+from collections.abc import Callable
+from operator import attrgetter
+
+from mmrlkd.evaluation.estimate import Estimate, estimate
+from mmrlkd.evaluation.results import Results, RunResult
+
+#: Reads a number off a run; None where the run has none.
+Read = Callable[[RunResult], float | None]
+
+
+def summarise(runs: list[RunResult], read: Read) -> Estimate | None:
+    """Estimate over a method's seeds; None unless all have the number."""
+    values = [value for run in runs if (value := read(run)) is not None]
+    return estimate(values) if len(values) == len(runs) else None
+
+
+def attribute(name: str) -> Read:
+    """A field of the run."""
+    return attrgetter(name)
+
+
+def metric(name: str) -> Read:
+    """A COCO metric, in points."""
+    return lambda run: _points(run.metrics[name])
+
+
+def stratum_map(stratum: str) -> Read:
+    """MAP of the images of a stratum, in points."""
+    return lambda run: _points(run.mAP_by_difficulty.get(stratum))
+
+
+def chosen_levels(run: RunResult) -> float | None:
+    """Levels an image, as the trained selector chooses."""
+    return sum(run.selection['all'].values()) if run.selection else None
+
+
+def level_gflops(run: RunResult) -> float | None:
+    """GFLOPs at levels: of those distilled and those the reward looks at."""
+    if run.distill_gflops is None:
+        return None
+    return run.distill_gflops + (run.reward_gflops or 0)
+
+
+def mega_parameters(run: RunResult) -> float | None:
+    """Millions of weights at inference."""
+    return None if run.parameters is None else run.parameters / 1e6
+
+
+def mean_rates(runs: list[RunResult]) -> dict[str, dict[str, float]]:
+    """Selection rates by stratum and level, mean over the seeds."""
+    known = [run.selection for run in runs if run.selection]
+    if not known:
+        return {}
+    return {
+        stratum: {
+            level: sum(rates[stratum][level] for rates in known) / len(known)
+            for level in levels
+        }
+        for stratum, levels in known[0].items()
+    }
+
+
+def adaptive_methods(results: Results) -> dict[str, list[RunResult]]:
+    """Methods whose levels depend on the image, where rates are known."""
+    return {
+        method: runs for method, runs in results.by_method().items()
+        if runs[0].adaptive and runs[0].selection
+    }
+
+
+def _points(share: float | None) -> float | None:
+    return None if share is None else 100 * share

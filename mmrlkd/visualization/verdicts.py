@@ -1,0 +1,192 @@
+"""What the numbers say, in sentences that claim no more than they show."""
+
+from mmrlkd.evaluation.estimate import Estimate
+from mmrlkd.evaluation.results import Results, RunResult
+
+from .style import display_name, stratum_name
+from .summary import (
+    Read,
+    adaptive_methods,
+    attribute,
+    level_gflops,
+    mean_rates,
+    metric,
+    summarise,
+)
+from .table import format_estimate
+
+#: How a sentence names the methods that are no proper names.
+_SPOKEN = {'student': 'the student alone', 'uniform': 'uniform distillation',
+           'teacher': 'the teacher'}
+ONE_SEED = 'one seed: differences under about a point are noise here'
+INFERENCE = (
+    'Choosing levels changes what training costs. It does not change the '
+    "student's inference: every student here is the same network, and the "
+    'teacher and the selector are gone after training.')
+
+#: Rates of two strata that differ by less are called alike.
+_ALIKE = 0.05
+
+_mean_ap = metric('mAP')
+
+
+def verdicts(results: Results) -> list[str]:
+    """The report's findings, in order; a sentence or a few each."""
+    methods = results.by_method()
+    teacher, student, uniform = (
+        methods.get(name) for name in ('teacher', 'student', 'uniform'))
+    found = []
+    if teacher and student:
+        found.append(_room(teacher, student))
+    if student:
+        found += [compare(runs, student) for runs in methods.values()
+                  if runs[0].distils]
+    for runs in adaptive_methods(results).values():
+        if uniform:
+            found.append(compare(runs, uniform))
+            found.append(compare_costs(runs, uniform))
+        found.append(_adaptivity(runs))
+    found += [text for runs in methods.values()
+              if (text := _updates(runs))]
+    return [*found, INFERENCE]
+
+
+def compare(runs: list[RunResult], others: list[RunResult]) -> str:
+    """Box mAP of two methods; a difference only where intervals part."""
+    mine, theirs = _estimate(runs, _mean_ap), _estimate(others, _mean_ap)
+    name, other = map(_spoken, (runs, others))
+    gap = round(mine.mean, 1) - round(theirs.mean, 1)
+    if round(gap, 1) == 0:
+        where = f'the same as {other}'
+    else:
+        where = f'{_points(abs(gap))} {_above(gap)} {other}'
+    text = (f'{_first(name)} reached {format_estimate(mine, 1)} mAP, {where} '
+            f'({format_estimate(theirs, 1)})')
+    if mine.half_width is None or theirs.half_width is None:
+        return f'{text}; {ONE_SEED}.'
+    seeds = _seeds(mine, theirs)
+    if mine.overlaps(theirs):
+        return (f'{text}. Over {seeds} the 95 % intervals overlap: no '
+                'difference is shown.')
+    return f'{text}. Over {seeds} the 95 % intervals do not overlap.'
+
+
+def compare_costs(runs: list[RunResult], others: list[RunResult]) -> str:
+    """What two methods that distil paid in training."""
+    name, other = map(_spoken, (runs, others))
+
+    def both(read: Read, digits: int) -> str:
+        mine, theirs = (_estimate(r, read).mean for r in (runs, others))
+        return (f'{mine:.{digits}f} against {theirs:.{digits}f} '
+                f'({_relative(mine, theirs)})')
+
+    text = (
+        f'Over all of training {name} distilled '
+        f'{both(attribute("levels_per_image"), 2)} levels an image, at a '
+        f'nominal cost of {both(attribute("distill_cost"), 2)}. With what its '
+        f'reward looked at, that was {both(level_gflops, 3)} GFLOPs an image')
+    trunks = [summarise(r, attribute('trunk_gflops')) for r in (runs, others)]
+    if all(trunks):
+        totals = [_estimate(r, _teacher_side).mean for r in (runs, others)]
+        text += (f". Both also run the teacher's trunk, {trunks[0].mean:.2f} "
+                 f"GFLOPs; with it the teacher's side cost {name} "
+                 f'{_relative(*totals)}')
+    seconds = [_estimate(r, attribute('seconds_per_iteration')).mean
+               for r in (runs, others)]
+    return (f'{text}. An iteration took {seconds[0]:.2f} s against '
+            f'{seconds[1]:.2f} s with {other} '
+            f'({_relative(*seconds)}), on whatever else this machine did.')
+
+
+def _room(teacher: list[RunResult], student: list[RunResult]) -> str:
+    above, below = (_estimate(r, _mean_ap) for r in (teacher, student))
+    gap = above.mean - below.mean
+    if gap <= 0:
+        return (f'The teacher ({above.mean:.1f} mAP) is not ahead of the '
+                f'student alone ({format_estimate(below, 1)}): there is '
+                'nothing to gain from it here.')
+    return (f'The teacher ({above.mean:.1f} mAP) is {_points(gap)} ahead of '
+            f'the student alone ({format_estimate(below, 1)}): that is the '
+            'room there is to gain.')
+
+
+def _adaptivity(runs: list[RunResult]) -> str:
+    """Whether the trained selector treats hard images differently."""
+    name, rates = _first(_spoken(runs)), mean_rates(runs)
+    everywhere = rates['all']
+    if all(rate in (0, 1) for rate in everywhere.values()):
+        levels = ' '.join(level for level, rate in everywhere.items() if rate)
+        return (f'{name} gives every validation image the same levels, '
+                f'{levels}: it has not learnt to tell images apart, and a '
+                'fixed subset would do the same.')
+    strata = {key: value for key, value in rates.items() if key != 'all'}
+    spreads = {
+        level: sorted((value[level], key) for key, value in strata.items())
+        for level in everywhere
+    }
+    level, ranked = max(
+        spreads.items(), key=lambda item: item[1][-1][0] - item[1][0][0])
+    (least, where_least), (most, where_most) = ranked[0], ranked[-1]
+    if most - least < _ALIKE:
+        return (f'{name} gives images of every difficulty nearly the same '
+                f'levels: no rate differs by {_ALIKE:.0%} between strata.')
+    return (f'{name} tells images apart most at {level}: it selects it for '
+            f'{most:.0%} of the images in “{stratum_name(where_most)}” and '
+            f'{least:.0%} in “{stratum_name(where_least)}”. Over all images '
+            'it selects ' + ', '.join(
+                f'{key} for {rate:.0%}' for key, rate in everywhere.items())
+            + '.')
+
+
+def _updates(runs: list[RunResult]) -> str:
+    """Says so where iterations did not all train the student."""
+    if all(run.student_updates == run.iterations for run in runs):
+        return ''
+    run = runs[0]
+    return (f'{_first(_spoken(runs))} updated the student in '
+            f'{run.student_updates} of {run.iterations} iterations; in the '
+            'others only its policy learnt. The methods are compared at equal '
+            'iterations, not at equal updates.')
+
+
+def _estimate(runs: list[RunResult], read: Read) -> Estimate:
+    found = summarise(runs, read)
+    if found is None:
+        raise ValueError(
+            f'a run of {runs[0].method!r} lacks a number that every run of '
+            'its kind has; accepted: results of finished runs.')
+    return found
+
+
+def _teacher_side(run: RunResult) -> float:
+    return (level_gflops(run) or 0) + (run.trunk_gflops or 0)
+
+
+def _seeds(*estimates: Estimate) -> str:
+    counts = sorted({estimate.count for estimate in estimates})
+    return ' and '.join(map(str, counts)) + ' seeds'
+
+
+def _relative(mine: float, theirs: float) -> str:
+    if theirs == 0 or f'{mine / theirs:.2f}' == '1.00':
+        return 'the same' if mine == theirs else 'about the same'
+    change = mine / theirs - 1
+    return f'{abs(change):.0%} {"more" if change > 0 else "less"}'
+
+
+def _spoken(runs: list[RunResult]) -> str:
+    method = runs[0].method
+    return _SPOKEN.get(method, display_name(method))
+
+
+def _points(gap: float) -> str:
+    return f'{gap:.1f} point{"" if f"{gap:.1f}" == "1.0" else "s"}'
+
+
+def _above(gap: float) -> str:
+    return 'above' if gap > 0 else 'below'
+
+
+def _first(text: str) -> str:
+    """With a capital, to begin a sentence."""
+    return text[:1].upper() + text[1:]

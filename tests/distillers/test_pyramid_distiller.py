@@ -1,0 +1,331 @@
+"""The distiller is its student to everyone else."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.model import ExponentialMovingAverage
+from mmengine.optim import build_optim_wrapper
+from mmengine.runner.checkpoint import load_state_dict
+
+from mmrlkd.registry import MODELS
+from mmrlkd.structures import Phase
+
+POLICY = dict(type='mmrlkd.PolicySelector', rollout_batches=1,
+              policy=dict(type='mmrlkd.LSTMPolicy', hidden=16),
+              learner=dict(type='mmrlkd.PPO', epochs=1, minibatches=1))
+
+
+def optimizer_of(model, lr=0.01):
+    return build_optim_wrapper(
+        model, dict(type='OptimWrapper', optimizer=dict(
+            type='SGD', lr=lr, momentum=0.9, weight_decay=0.01)))
+
+
+def snapshot(module):
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def assert_same(before, after):
+    assert before.keys() == after.keys()
+    for key in before:
+        assert torch.equal(before[key], after[key]), key
+
+
+# -- the student's keys, and nothing hidden in them ----------------------------
+
+
+def test_state_dict_is_the_students(build_distiller, tiny_student):
+    distiller = build_distiller()
+    plain = MODELS.build(tiny_student)
+    plain.load_state_dict(distiller.state_dict(), strict=True)
+    assert_same(plain.state_dict(), distiller.state_dict())
+
+
+@pytest.mark.parametrize('load', [
+    lambda model, state: model.load_state_dict(state, strict=True),
+    lambda model, state: load_state_dict(model, state, strict=True),
+], ids=['torch', 'mmengine'])
+def test_a_plain_checkpoint_loads_strictly(build_distiller, tiny_student, load):
+    plain = MODELS.build(tiny_student)
+    distiller = build_distiller()
+    connectors = snapshot(distiller.distillation.connectors)
+    load(distiller, plain.state_dict())
+    assert_same(plain.state_dict(), distiller.state_dict())
+    assert_same(connectors, snapshot(distiller.distillation.connectors))
+
+
+def test_a_missing_weight_is_still_missing(build_distiller, tiny_student):
+    state = MODELS.build(tiny_student).state_dict()
+    del state['backbone.conv1.weight']
+    with pytest.raises(RuntimeError, match=r'backbone\.conv1\.weight'):
+        build_distiller().load_state_dict(state, strict=True)
+
+
+def test_optimizer_sees_student_and_connectors_only(build_distiller):
+    distiller = build_distiller(selector=POLICY)
+    mine = {id(p) for p in distiller.parameters()}
+    expected = {id(p) for p in distiller.student.parameters()}
+    expected |= {id(p) for p in distiller.distillation.connectors.parameters()}
+    assert mine == expected
+    hidden = [distiller.distillation.teacher, distiller.selector]
+    assert not mine & {id(p) for m in hidden for p in m.parameters()}
+
+
+def test_ema_shares_the_teacher_and_saves_plain_keys(
+        build_distiller, tiny_student, detection_batch):
+    distiller = build_distiller(selector=POLICY)
+    ema = ExponentialMovingAverage(distiller, update_buffers=True)
+    teacher = snapshot(distiller.distillation.teacher)
+    assert ema.module.distillation.teacher is distiller.distillation.teacher
+    optimizer = optimizer_of(distiller)
+    distiller.train()
+    for _ in range(2):
+        distiller.train_step(detection_batch, optimizer)
+        ema.update_parameters(distiller)
+    assert_same(teacher, snapshot(distiller.distillation.teacher))
+    plain = MODELS.build(tiny_student)
+    plain.load_state_dict({
+        key.removeprefix('module.'): value
+        for key, value in ema.state_dict().items() if key != 'steps'
+    }, strict=True)
+
+
+def test_moving_the_model_moves_what_is_hidden(build_distiller):
+    distiller = build_distiller(selector=POLICY).double()
+    hidden = [distiller.distillation.teacher, distiller.selector.policy]
+    for module in hidden:
+        assert all(p.dtype == torch.float64 for p in module.parameters())
+
+
+# -- the teacher is left alone --------------------------------------------------
+
+
+def test_teacher_stays_as_loaded(build_distiller, tiny_teacher, detection_batch):
+    distiller = build_distiller(selector=POLICY)
+    saved = torch.load(tiny_teacher['checkpoint'], weights_only=True)['state_dict']
+
+    def untouched():
+        teacher = distiller.distillation.teacher
+        assert_same(saved, snapshot(teacher.model))
+        assert not any(m.training for m in teacher.modules())
+        assert not any(p.requires_grad for p in teacher.parameters())
+
+    untouched()
+    distiller.init_weights()
+    untouched()
+    distiller.train()
+    optimizer = optimizer_of(distiller)
+    for _ in range(3):
+        distiller.train_step(detection_batch, optimizer)
+    untouched()
+
+
+def test_no_teacher_runs_for_the_student_alone(
+        build_distiller, tiny_student, detection_batch):
+    alone = build_distiller(
+        teacher=None, selector=dict(type='mmrlkd.NoneSelector'))
+    plain = MODELS.build(tiny_student)
+    plain.load_state_dict(alone.state_dict())
+    for model in (alone, plain):
+        model.train()
+        model.train_step(copy.deepcopy(detection_batch), optimizer_of(model))
+    assert_same(plain.state_dict(), alone.state_dict())
+
+
+def test_unselected_levels_run_no_output_convolution(
+        build_distiller, detection_batch):
+    distiller = build_distiller(selector=dict(
+        type='mmrlkd.FixedSelector', levels=['P3', 'P5']))
+    ran = []
+    for i, conv in enumerate(
+            distiller.distillation.teacher.model.neck.fpn_convs):
+        conv.register_forward_hook(lambda *_, i=i: ran.append(i))
+    distiller.train()
+    log = distiller.train_step(detection_batch, optimizer_of(distiller))
+    assert ran == [1, 3]
+    assert log['levels_per_image'] == 2
+    assert log['distill_cost'] == 2.5
+
+
+def test_weight_zero_distils_nothing(build_distiller, tiny_student, detection_batch):
+    distiller = build_distiller(loss_weight=0.0)
+    plain = MODELS.build(tiny_student)
+    plain.load_state_dict(distiller.state_dict())
+    for model in (distiller, plain):
+        model.train()
+        model.train_step(copy.deepcopy(detection_batch), optimizer_of(model))
+    for key, value in plain.state_dict().items():
+        torch.testing.assert_close(value, distiller.state_dict()[key])
+
+
+def test_predictions_are_the_students(
+        build_distiller, tiny_student, detection_batch):
+    distiller = build_distiller().eval()
+    plain = MODELS.build(tiny_student).eval()
+    plain.load_state_dict(distiller.state_dict())
+    with torch.no_grad():
+        mine = distiller.val_step(copy.deepcopy(detection_batch))
+        theirs = plain.val_step(copy.deepcopy(detection_batch))
+    for a, b in zip(mine, theirs):
+        assert torch.equal(a.pred_instances.scores, b.pred_instances.scores)
+
+
+# -- phases ---------------------------------------------------------------------
+
+
+def test_between_updates_the_student_does_not_move(
+        build_distiller, detection_batch):
+    distiller = build_distiller(selector=POLICY)
+    distiller.train()
+    optimizer = optimizer_of(distiller)
+    phase = Phase('policy', 9, student_every=3, freeze_backbone=True)
+    policy = snapshot(distiller.selector.policy)
+    backbone = snapshot(distiller.student.backbone)
+    for iteration in range(3):
+        before = {k: v.clone() for k, v in distiller.named_parameters()}
+        distiller.schedule(phase, iteration, progress=0.0)
+        log = distiller.train_step(detection_batch, optimizer)
+        moved = {k for k, v in distiller.named_parameters()
+                 if not torch.equal(v, before[k])}
+        assert log['updates_student'] == (iteration == 2)
+        assert bool(moved) == (iteration == 2)
+        assert 'policy/entropy' in log
+    assert_same(backbone, snapshot(distiller.student.backbone))
+    assert any(not torch.equal(v, policy[k])
+               for k, v in distiller.selector.policy.state_dict().items())
+
+    distiller.schedule(Phase('finetune', 9), 0, progress=0.5)
+    assert distiller.student.backbone.training
+    assert all(p.requires_grad for p in distiller.student.backbone.parameters())
+
+
+def test_phases_that_do_not_choose_distil_all_levels(
+        build_distiller, detection_batch):
+    distiller = build_distiller(selector=POLICY, budget=1.0)
+    distiller.train()
+    distiller.schedule(Phase('pretrain', 5, choose=False, learn_every=0), 0, 0.0)
+    log = distiller.train_step(detection_batch, optimizer_of(distiller))
+    assert log['levels_per_image'] == 4
+    distiller.schedule(Phase('policy', 5), 0, 0.0)
+    log = distiller.train_step(detection_batch, optimizer_of(distiller))
+    assert log['distill_cost'] <= 1.0
+
+
+# -- numbers that are not finite ------------------------------------------------
+
+
+def test_a_nan_changes_nothing(build_distiller, detection_batch):
+    distiller = build_distiller(selector=POLICY)
+    distiller.train()
+    optimizer = optimizer_of(distiller)
+    distiller.train_step(detection_batch, optimizer)
+    before = snapshot(distiller)
+    policy = snapshot(distiller.selector.policy)
+    momentum = copy.deepcopy(optimizer.state_dict())
+    mean = distiller.distillation.running_mean.clone()
+
+    poisoned = copy.deepcopy(detection_batch)
+    poisoned['inputs'] = [
+        torch.full(i.shape, float('nan')) for i in poisoned['inputs']]
+    log = distiller.train_step(poisoned, optimizer)
+
+    assert log['skipped_updates'] == 1
+    assert_same(before, snapshot(distiller))
+    assert_same(policy, snapshot(distiller.selector.policy))
+    assert torch.equal(mean, distiller.distillation.running_mean)
+    for mine, theirs in zip(
+            momentum['state'].values(), optimizer.state_dict()['state'].values()):
+        assert torch.equal(mine['momentum_buffer'], theirs['momentum_buffer'])
+
+    log = distiller.train_step(detection_batch, optimizer)
+    assert torch.isfinite(log['loss'])
+
+
+def test_too_many_nans_stop_the_run(build_distiller, detection_batch):
+    distiller = build_distiller(max_skipped_updates=2)
+    distiller.train()
+    optimizer = optimizer_of(distiller)
+    detection_batch['inputs'] = [
+        torch.full(i.shape, float('nan')) for i in detection_batch['inputs']]
+    distiller.train_step(copy.deepcopy(detection_batch), optimizer)
+    with pytest.raises(FloatingPointError, match='max_skipped_updates=2'):
+        distiller.train_step(copy.deepcopy(detection_batch), optimizer)
+
+
+# -- what cannot work is refused in a sentence ----------------------------------
+
+
+@pytest.mark.parametrize('overrides, sentence', [
+    (dict(levels=()), 'levels is empty'),
+    (dict(levels=('P2', 'Q3')), r"levels names 'Q3'; accepted"),
+    (dict(levels=('P3', 'P2')), 'finest first'),
+    (dict(levels=('P2', 'P7')), r"levels names 'P7', which the student .* "
+                                r'accepted: C2, C3, C4, C5, P2, P3, P4, P5'),
+    (dict(loss_weight=-1), 'loss_weight=-1'),
+    (dict(loss_weight=float('nan')), 'loss_weight=nan'),
+    (dict(budget=0.1), r'budget.*0\.1'),
+    (dict(costs='gold'), "costs='gold' is not known; accepted: nominal"),
+    (dict(costs=dict(P2=1)), r"costs names \['P2'\]"),
+    (dict(costs=dict(P2=1, P3=1, P4=0, P5=1)), 'P4 costs 0'),
+    (dict(teacher=None), 'teacher is None'),
+    (dict(max_skipped_updates=0), 'max_skipped_updates=0'),
+    (dict(selector=dict(type='mmrlkd.PolicySelector', reward=dict(
+        type='mmrlkd.ResidualReward', efficiency=-1))), 'efficiency=-1'),
+])
+def test_bad_config(build_distiller, overrides, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        build_distiller(**overrides)
+
+
+def test_a_teacher_without_the_level(build_distiller, tiny_teacher):
+    tiny_teacher['config']['neck'].update(num_outs=3, start_level=1)
+    tiny_teacher['config']['bbox_head']['anchor_generator']['strides'] = [8, 16, 32]
+    with pytest.raises(ValueError, match="'P2', which the teacher"):
+        build_distiller(teacher=dict(tiny_teacher, checkpoint=None))
+
+
+def test_a_teacher_with_other_normalisation(build_distiller, tiny_teacher):
+    tiny_teacher['config']['data_preprocessor']['mean'] = [0, 0, 0]
+    with pytest.raises(ValueError, match=r'data_preprocessor\.mean is \[0'):
+        build_distiller(teacher=tiny_teacher)
+
+
+def test_a_teacher_of_another_task(build_distiller):
+    classifier = dict(
+        type='ImageClassifier', _scope_='mmpretrain',
+        backbone=dict(type='ResNet', depth=18),
+        head=dict(type='LinearClsHead', num_classes=2, in_channels=512))
+    with pytest.raises(ValueError, match='teacher is a ImageClassifier.*detection'):
+        build_distiller(teacher=dict(config=classifier, checkpoint=None))
+
+
+@pytest.mark.parametrize('checkpoint, sentence', [
+    ('nowhere.pth', "teacher.checkpoint='nowhere.pth' is not a file"),
+    (__file__, 'cannot be read'),
+])
+def test_a_wrong_checkpoint(build_distiller, tiny_teacher, checkpoint, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        build_distiller(teacher=dict(tiny_teacher, checkpoint=checkpoint))
+
+
+def test_a_checkpoint_that_does_not_fit(build_distiller, tiny_teacher):
+    state = torch.load(tiny_teacher['checkpoint'], weights_only=True)
+    del state['state_dict']['backbone.conv1.weight']
+    state['state_dict']['neck.fpn_convs.0.conv.weight'] = torch.zeros(1)
+    torch.save(state, tiny_teacher['checkpoint'])
+    with pytest.raises(ValueError, match=(
+            r'2 of \d+ weights do not match, among them '
+            r'backbone\.conv1\.weight \(missing\), neck\.fpn_convs\.0')):
+        build_distiller(teacher=tiny_teacher)
+
+
+def test_a_config_that_is_not_there(build_distiller, tiny_teacher):
+    with pytest.raises(ValueError, match="teacher.config='nowhere.py'"):
+        build_distiller(teacher=dict(tiny_teacher, config='nowhere.py'))
+
+
+def test_training_refuses_random_weights(build_distiller, tiny_teacher):
+    distiller = build_distiller(teacher=dict(tiny_teacher, checkpoint=None))
+    with pytest.raises(ValueError, match='teacher.checkpoint is None'):
+        distiller.init_weights()

@@ -1,0 +1,233 @@
+"""Every phase, every kind of selector, saved and resumed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmrlkd.engine import atomic
+from mmrlkd.registry import MODELS
+
+REWARDS = ['ResidualReward', 'LookaheadReward', 'AlignmentReward',
+           'PaperLiteralReward']
+
+
+def state_of(runner):
+    """Everything that training changes, as one flat dict of tensors."""
+    model = runner.model
+    flat = {}
+
+    def visit(prefix, value):
+        if isinstance(value, dict):
+            for key, item in value.items():
+                visit(f'{prefix}.{key}', item)
+        elif isinstance(value, list | tuple):
+            for i, item in enumerate(value):
+                visit(f'{prefix}.{i}', item)
+        elif value is not None and not isinstance(value, str):
+            flat[prefix] = torch.as_tensor(value)
+
+    visit('student', model.state_dict())
+    visit('sidecar', model.sidecar_state())
+    visit('local', model.selector.local_state())
+    visit('optimizer', runner.optim_wrapper.state_dict())
+    visit('schedulers', [s.state_dict() for s in runner.param_schedulers])
+    return flat
+
+
+def assert_same(mine, theirs):
+    assert mine.keys() == theirs.keys()
+    for key in mine:
+        assert torch.equal(mine[key], theirs[key]), key
+
+
+def logged(work_dir):
+    lines = [json.loads(line) for file in sorted(
+        Path(work_dir).glob('*/vis_data/scalars.json'))
+        for line in file.read_text().splitlines()]
+    return [line for line in lines if 'iter' in line]
+
+
+@pytest.mark.parametrize('reward', REWARDS)
+def test_every_phase_runs(run_config, train, reward, tmp_path):
+    cfg = run_config()
+    cfg.model.selector.reward.type = f'mmrlkd.{reward}'
+    runner = train(cfg)
+    log = logged(tmp_path / 'run')
+    assert len(log) == 8
+    assert [line['updates_student'] for line in log] == [1, 1, 0, 1, 0, 1, 1, 1]
+    assert [line['levels_per_image'] for line in log[:2]] == [4, 4]
+    assert all(line['reward_gflops'] == 0 for line in log[:2])
+    assert ['policy/approx_kl' in line for line in log] == [0] * 3 + [1] * 5
+    assert runner.model.progress == pytest.approx(5 / 6)
+
+
+@pytest.mark.parametrize('by_epoch', [False, True], ids=['iters', 'epochs'])
+@pytest.mark.parametrize('killed_after', [1, 3, 7])
+def test_resumed_is_uninterrupted_bit_for_bit(
+        run_config, train, by_epoch, killed_after, tmp_path):
+    phases = [dict(name='pretrain', length=1),
+              dict(name='policy', length=4, student_every=3),
+              dict(name='finetune', length=3, learn_every=2)]
+    whole = train(run_config('whole', phases=phases, by_epoch=by_epoch))
+
+    unit = 'epoch' if by_epoch else 'iter'
+    killed = tmp_path / 'killed'
+    killed.mkdir()
+    for suffix in ('pth', 'distill'):
+        name = f'{unit}_{killed_after}.{suffix}'
+        (killed / name).write_bytes((tmp_path / 'whole' / name).read_bytes())
+    (killed / 'last_checkpoint').write_text(
+        str(killed / f'{unit}_{killed_after}.pth'))
+    resumed = train(
+        run_config('killed', phases=phases, by_epoch=by_epoch), resume=True)
+    assert_same(state_of(whole), state_of(resumed))
+
+
+def test_checkpoints_are_plain(run_config, train, tmp_path, tiny_student):
+    train(run_config())
+    checkpoint = torch.load(tmp_path / 'run/iter_8.pth', weights_only=True)
+    torch.load(tmp_path / 'run/iter_8.distill', weights_only=True)
+    plain = MODELS.build(tiny_student)
+    plain.load_state_dict(checkpoint['state_dict'], strict=True)
+    assert not any('teacher' in key or 'connector' in key
+                   for key in checkpoint['state_dict'])
+
+
+def test_a_student_loads_where_this_package_is_not(
+        run_config, train, tmp_path, tiny_student):
+    train(run_config())
+    script = f'''
+import sys
+sys.modules['mmrlkd'] = None  # importing it fails
+import torch
+from mmengine.config import ConfigDict
+{TORCHVISION}
+from mmdet.registry import MODELS
+import mmdet.models
+model = MODELS.build(ConfigDict({tiny_student.to_dict()!r}))
+state = torch.load({str(tmp_path / 'run/iter_8.pth')!r}, weights_only=True)
+model.load_state_dict(state['state_dict'], strict=True)
+'''
+    subprocess.run([sys.executable, '-c', script], check=True,
+                   capture_output=True, timeout=120)
+
+
+#: What ``mmrlkd.compat`` repairs on a CPU-only torch, by hand.
+TORCHVISION = '''
+library = torch.library.Library('torchvision', 'FRAGMENT')
+for name in ('nms', 'qnms'):
+    library.define(f'{name}(Tensor a, Tensor b, float c) -> Tensor')
+'''
+
+
+@pytest.mark.parametrize('deaths', range(1, 7))
+def test_killed_while_saving(
+        run_config, train, tmp_path, monkeypatch, deaths):
+    """Die at the n-th file of a save; what stands resumes to the same end."""
+    cfg, whole = run_config(), run_config('whole')
+    for each in (cfg, whole):
+        each.default_hooks.checkpoint.update(interval=3, max_keep_ckpts=1)
+    expected = state_of(train(whole))
+
+    class Killed(BaseException):
+        pass
+
+    written = 0
+    write = atomic.os.replace
+
+    def replace(source, target):
+        nonlocal written
+        written += 1
+        if written == deaths:
+            raise Killed
+        write(source, target)
+
+    monkeypatch.setattr(atomic.os, 'replace', replace)
+    with pytest.raises(Killed):
+        train(cfg)
+    monkeypatch.undo()
+    assert_same(expected, state_of(train(cfg, resume=True)))
+    assert not list((tmp_path / 'run').glob('.*')), 'temporary files are left'
+
+
+def test_the_best_checkpoint_outlives_a_kill(run_config, train, tmp_path):
+    cfg = run_config()
+    cfg.default_hooks.checkpoint.update(
+        save_best='coco/bbox_mAP', max_keep_ckpts=1)
+    train(cfg)
+    best = list((tmp_path / 'run').glob('best_*.pth'))
+    assert len(best) == 1
+    torch.load(best[0], weights_only=True)
+    assert len(list((tmp_path / 'run').glob('iter_*.pth'))) == 1
+    assert len(list((tmp_path / 'run').glob('*.distill'))) == 1
+
+
+def test_resuming_without_the_sidecar_is_refused(run_config, train, tmp_path):
+    cfg = run_config()
+    train(cfg)
+    (tmp_path / 'run/iter_8.distill').unlink()
+    cfg.train_cfg.max_iters = 8
+    with pytest.raises(FileNotFoundError, match='resuming needs the sidecar'):
+        train(cfg, resume=True)
+
+
+def test_ema_runs_and_resumes(run_config, train, tmp_path):
+    ema = dict(type='EMAHook', ema_type='ExponentialMovingAverage',
+               momentum=0.1)
+
+    def with_ema(name):
+        cfg = run_config(name)
+        cfg.custom_hooks.append(ema)
+        return cfg
+
+    whole = train(with_ema('whole'))
+    killed = tmp_path / 'killed'
+    killed.mkdir()
+    for suffix in ('pth', 'distill'):
+        (killed / f'iter_3.{suffix}').write_bytes(
+            (tmp_path / f'whole/iter_3.{suffix}').read_bytes())
+    resumed = train(with_ema('killed'), resume=True)
+    assert_same(state_of(whole), state_of(resumed))
+    mine, theirs = (
+        torch.load(tmp_path / f'{name}/iter_8.pth', weights_only=True)
+        for name in ('whole', 'killed'))
+    for part in ('state_dict', 'ema_state_dict'):
+        assert_same(mine[part], theirs[part])
+
+
+@pytest.mark.parametrize('phases, sentence', [
+    ([], 'phases is empty'),
+    ([dict(name='warmup', length=8)], "phases names 'warmup'"),
+    ([dict(name='pretrain', length=0)], "length of 'pretrain' is 0"),
+    ([dict(name='pretrain', length=2)], 'phases last 2 in all'),
+    ([dict(name='policy', length=8, student_every=0)], 'student_every'),
+    ([dict(name='policy', length=8, speed=1)], 'a field that is not known'),
+    ([dict(name='finetune', length=8, lr_factor=0)], 'lr_factor'),
+])
+def test_bad_phases(run_config, train, phases, sentence):
+    cfg = run_config()
+    cfg.custom_hooks[1].phases = phases
+    with pytest.raises(ValueError, match=sentence):
+        train(cfg)
+
+
+def test_learning_rates_follow_the_phases(run_config, train, tmp_path):
+    cfg = run_config()
+    cfg.param_scheduler = []
+    train(cfg)
+    rates = [line['lr'] for line in logged(tmp_path / 'run')]
+    assert rates == pytest.approx([1e-3] * 6 + [1e-4] * 2)
+
+
+def test_a_collapsed_policy_is_said_in_words(run_config, train):
+    cfg = run_config()
+    cfg.model.budget = 0.5  # P5 is all an image can have …
+    cfg.model.selector.horizon = 1  # … and it has to take it at once
+    runner = train(cfg)
+    log = Path(runner.log_dir, f'{runner.timestamp}.log').read_text()
+    assert log.count('The policy has collapsed') == 1
+    assert log.count('no longer explores') == 1

@@ -1,0 +1,59 @@
+"""Tell which levels a trained selector gives to the validation images.
+
+    python tools/analysis/level_selection.py CONFIG CHECKPOINT
+        [--out selections.json]
+
+CONFIG is the one that the run wrote into its work dir. Prints the share of
+images that get each level, by difficulty; the file has every image.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from rich.console import Console
+from rich.table import Table
+
+import mmrlkd  # noqa: F401
+from mmrlkd.engine.trained import load_distiller
+from mmrlkd.evaluation.selections import SelectionReport, report_selections
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Levels that a trained selector chooses for each image.')
+    parser.add_argument('config', help="the run's config")
+    parser.add_argument('checkpoint', help="the student's checkpoint, with "
+                        'its sidecar beside it')
+    parser.add_argument('--out', type=Path, help='.json file to write')
+    return parser.parse_args(argv)
+
+
+def describe(report: SelectionReport) -> Table:
+    """A row for each stratum."""
+    table = Table('images', *report.levels, 'levels per image')
+    for stratum, rates in report.rates.items():
+        table.add_row(stratum, *(f'{rate:.0%}' for rate in rates.values()),
+                      f'{sum(rates.values()):.2f}')
+    return table
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    try:
+        cfg = Config.fromfile(args.config)
+        model = load_distiller(cfg, args.checkpoint, get_device())
+        report = report_selections(model, cfg)
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f'{args.config}: {error}')
+    Console().print(describe(report))
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(report.dumps())
+        print(f'{args.out} is written.')
+
+
+if __name__ == '__main__':
+    main()
