@@ -100,7 +100,7 @@ def _tiny_model(base_channels: int, fpn: int) -> ConfigDict:
             type='FPN', in_channels=[base_channels * 2**i for i in range(4)],
             out_channels=fpn, num_outs=4),
         bbox_head=dict(
-            type='RetinaHead', num_classes=10, in_channels=fpn,
+            type='RetinaHead', num_classes=5, in_channels=fpn,
             feat_channels=fpn, stacked_convs=1,
             anchor_generator=dict(
                 type='AnchorGenerator', octave_base_scale=2,

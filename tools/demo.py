@@ -10,6 +10,7 @@ methods or seeds it trains only those.
 
 import argparse
 import fcntl
+import io
 import os
 import platform
 import shlex
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -160,7 +161,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 class Reporter:
-    """Says how far the runs are: bars on a terminal, otherwise lines."""
+    """Says how far a run is: a bar on a terminal, otherwise lines."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -203,13 +204,11 @@ class Reporter:
     def end(self, run: Run, note: str) -> None:
         """The run is finished."""
         if self._task is None:
-            self._task = self._progress.add_task(
-                run.name, total=run.iterations, note=note)
-        self._progress.update(
-            self._task, completed=run.iterations, note=note)
-        self._progress.stop_task(self._task)
-        self._task = None
-        self._line(f'{run.name}: {note}')
+            note += ', finished before'
+        else:
+            self._progress.remove_task(self._task)
+            self._task = None
+        self.console.print(f'{run.name}: {note}')
 
     def _line(self, text: str) -> None:
         if not self.console.is_terminal:
@@ -311,8 +310,9 @@ def choose(run: Run) -> SelectionReport:
         return SelectionReport.loads(file.read_text())
     # The config it was trained with, as mmengine wrote it down.
     cfg = Config.fromfile(run.folder / f'{run.method}.py')
-    report = report_selections(
-        load_distiller(cfg, checkpoint, get_device()), cfg)
+    with redirect_stdout(io.StringIO()):  # libraries tell what they load
+        report = report_selections(
+            load_distiller(cfg, checkpoint, get_device()), cfg)
     write_atomically(file, report.dumps().encode())
     return report
 

@@ -38,7 +38,7 @@ def draw(results: Results) -> Figure | None:
                 f'teacher {quality:.1f}', (1, quality), xytext=(0, 4),
                 xycoords=panel.get_yaxis_transform(), ha='right',
                 textcoords='offset points', color=INK, fontsize=9)
-        panel.margins(x=0.2, y=0.16)
+        panel.margins(x=0.24, y=0.16)
     return figure
 
 

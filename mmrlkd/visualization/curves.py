@@ -40,6 +40,7 @@ def draw(results: Results) -> Figure | None:
         panel.set_axis_off()
     for panel in axes[max(len(panels) - 2, 0):len(panels)]:
         panel.set_xlabel('iteration')
+        panel.tick_params(labelbottom=True)
     lines = {line.get_label(): line for panel in axes
              for line in panel.get_lines()
              if not line.get_label().startswith('_')}

@@ -95,7 +95,8 @@ def compare_costs(runs: list[RunResult], others: list[RunResult]) -> str:
                for r in (runs, others)]
     return (f'{text}. An iteration took {seconds[0]:.2f} s against '
             f'{seconds[1]:.2f} s with {other} '
-            f'({_relative(*seconds)}), on whatever else this machine did.')
+            f'({_relative(*seconds)}; wall-clock, so what else the machine '
+            'did counts too).')
 
 
 def _room(teacher: list[RunResult], student: list[RunResult]) -> str:

@@ -1,0 +1,112 @@
+"""What each of two processes does; started by torchrun, see the test beside.
+
+    torchrun --nproc_per_node 2 ranks.py FUNCTION FOLDER
+
+reads its arguments from ``FOLDER/in.pth`` and writes ``FOLDER/rank_<n>.pth``.
+"""
+
+import copy
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+
+from mmrlkd.engine import DistillDataParallel
+from mmrlkd.learners.rollout import take
+from mmrlkd.registry import MODELS, SELECTORS
+from mmrlkd.structures import LevelSpace, Phase, Rollout, State
+
+
+def build(cfg, weights):
+    """A distiller with given weights of what is trained."""
+    model = MODELS.build(copy.deepcopy(cfg))
+    model.load_state_dict(weights['student'])
+    model.distillation.connectors.load_state_dict(weights['connectors'])
+    return model
+
+
+def weights_of(model):
+    return copy.deepcopy(dict(
+        student=model.state_dict(),
+        connectors=model.distillation.connectors.state_dict(),
+        mean=model.distillation.running_mean))
+
+
+def train(model, wrapped, batch):
+    """Three iterations: all levels, frozen backbone, all again."""
+    optimizer = build_optim_wrapper(model, dict(
+        type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-3, momentum=0.9)))
+    wrapped.train()
+    phases = [Phase('a', 1), Phase('b', 1, freeze_backbone=True), Phase('c', 1)]
+    for phase in phases:
+        model.schedule(phase, 0, 0.0)
+        log = wrapped.train_step(copy.deepcopy(batch), optimizer)
+    return dict(weights_of(model), skipped=log['skipped_updates'])
+
+
+def half(batch, rank):
+    return {key: value[2 * rank:2 * rank + 2] for key, value in batch.items()}
+
+
+SPACE = LevelSpace(('P2', 'P3', 'P4', 'P5'), (4.0, 2.0, 1.0, 0.5), 7.5,
+                   (3, ) * 4, 5)
+
+
+def update_policy(rollout):
+    """One update of a fresh policy; its state dict."""
+    torch.manual_seed(0)
+    selector = SELECTORS.build(dict(
+        type='mmrlkd.PolicySelector', horizon=2,
+        policy=dict(type='mmrlkd.LSTMPolicy', hidden=8),
+        learner=dict(type='mmrlkd.PPO', epochs=2, minibatches=1, lr=0.01)))
+    selector.bind(SPACE)
+    selector.learner.update(rollout)
+    return selector.policy.state_dict()
+
+
+def some_rollout() -> Rollout:
+    generator = torch.Generator().manual_seed(1)
+
+    def random(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    return Rollout(
+        states=State(
+            random(2, 8, 5), random(2, 8, 12), random(2, 8).abs(),
+            random(2, 8, 4) > 0, random(2, 8).sigmoid(),
+            torch.arange(2)[:, None].expand(2, 8)),
+        actions=torch.randint(1, 16, (2, 8), generator=generator),
+        feasible=torch.ones(2, 8, 16, dtype=torch.bool),
+        log_probs=torch.full((2, 8), -2.7), values=random(2, 8),
+        rewards=random(2, 8))
+
+
+def train_half(rank, cfg, weights, batch):
+    model = build(cfg, weights)
+    return train(model, DistillDataParallel(model), half(batch, rank))
+
+
+def train_half_with_a_nan(rank, cfg, weights, batch):
+    if rank == 1:
+        batch = dict(batch, inputs=[
+            torch.full(i.shape, float('nan')) for i in batch['inputs']])
+    return train_half(rank, cfg, weights, batch)
+
+
+def update_half(rank):
+    mine = torch.arange(4 * rank, 4 * rank + 4)
+    return update_policy(take(some_rollout(), mine))
+
+
+if __name__ == '__main__':
+    torch.set_num_threads(1)
+    dist.init_process_group('gloo')
+    init_default_scope('mmdet')
+    folder = Path(sys.argv[2])
+    arguments = torch.load(folder / 'in.pth', weights_only=False)
+    result = globals()[sys.argv[1]](dist.get_rank(), *arguments)
+    torch.save(result, folder / f'rank_{dist.get_rank()}.pth')
+    dist.destroy_process_group()

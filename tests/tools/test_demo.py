@@ -1,0 +1,251 @@
+"""The demo's driver, with trainings that only write what a training writes."""
+
+import importlib.util
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from rich.console import Console
+
+from mmrlkd.evaluation.results import loads
+from mmrlkd.evaluation.selections import ImageSelection, SelectionReport
+
+ROOT = Path(__file__).parents[2]
+
+#: Stands for tools/train.py and tools/test.py. $FAKE says what goes wrong.
+FAKE = '''
+import json, os, sys, time
+from pathlib import Path
+
+config, folder = Path(sys.argv[1]), Path(sys.argv[sys.argv.index(
+    '--work-dir') + 1])
+trains, wrong = '--resume' in sys.argv, os.environ.get('FAKE', '')
+with open(os.environ['CALLS'], 'a') as calls:
+    calls.write(json.dumps([config.stem, *sys.argv[2:]]) + '\\n')
+print('loading', config)
+if wrong == f'{config.stem} fails':
+    print('RuntimeError: the dog ate it', file=sys.stderr)
+    sys.exit(3)
+if wrong == f'{config.stem} hangs':
+    time.sleep(60)
+stamp = f'2026_{time.time_ns()}'
+log = folder / stamp / ('vis_data/scalars.json' if trains else f'{stamp}.json')
+log.parent.mkdir(parents=True)
+records = []
+if trains:
+    records.append({'iter': 4, 'loss': 1.0, 'time': 0.1})
+    if config.stem in ('uniform', 'ppo'):
+        records[0] |= {'levels_per_image': 4, 'distill_cost': 7.5,
+                       'distill_gflops': 0.4, 'reward_gflops': 0.0}
+if wrong != f'{config.stem} is killed in validation' or not trains:
+    records.append({f'coco/bbox_mAP{key}': 0.4 for key in (
+        '', '_50', '_75', '_s', '_m', '_l', '_1-3')})
+log.write_text('\\n'.join(map(json.dumps, records)))
+(folder / 'iter_4.pth').write_text('')
+(folder / 'last_checkpoint').write_text(f'/elsewhere/iter_4.pth')
+'''
+
+CONFIG = '''
+data_root = {data_root!r}
+model = dict({model})
+train_cfg = dict(max_iters=4)
+custom_hooks = []
+val_dataloader = dict(dataset=dict(
+    data_root=data_root, ann_file='annotations/val.json'))
+val_evaluator = dict()
+'''
+
+
+@pytest.fixture
+def demo(tmp_path: Path, tiny_scenes: Path,
+         monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """tools/demo.py with other configs and a fake training."""
+    spec = importlib.util.spec_from_file_location(
+        'demo', ROOT / 'tools/demo.py')
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, 'demo', module)
+    spec.loader.exec_module(module)
+
+    configs = tmp_path / 'configs'
+    configs.mkdir()
+    distils = "type='mmrlkd.PyramidDistiller', teacher=dict(checkpoint='?')"
+    for name, model in (('teacher', "type='GFL'"), ('student', "type='GFL'"),
+                        ('uniform', distils), ('ppo', distils)):
+        (configs / f'{name}.py').write_text(
+            CONFIG.format(data_root=str(tiny_scenes), model=model))
+    fake = tmp_path / 'fake.py'
+    fake.write_text(FAKE)
+    names = sorted(path.name for path in (tiny_scenes / 'val').iterdir())
+    chosen = SelectionReport(
+        ('P2', ), True, 5.0, 256, {'all': {'P2': 1.0}},
+        [ImageSelection(i, str(tiny_scenes / 'val' / name), ('P2', ))
+         for i, name in enumerate(names, start=1)])
+    for name, value in (
+            ('CONFIGS', configs), ('TRAIN', fake), ('TEST', fake),
+            ('LOOK', 0.02), ('write_dataset', lambda *_: False),
+            ('choose', lambda run: chosen), ('count_parameters', lambda _: 1),
+            ('render', lambda _: 'page')):
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setenv('CALLS', str(tmp_path / 'calls'))
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    monkeypatch.setattr(signal, 'signal', lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    return module
+
+
+def run(demo: ModuleType, *argv: str) -> str:
+    """Run it; what it printed."""
+    args = demo.parse_args(['--work-dir', 'work', *argv])
+    output = io.StringIO()
+    os.chdir(Path(os.environ['CALLS']).parent)
+    demo.demo(args, Console(file=output, width=140))
+    return output.getvalue()
+
+
+def calls() -> list[list[str]]:
+    file = Path(os.environ['CALLS'])
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_all_of_it(demo: ModuleType, tmp_path: Path) -> None:
+    output = run(demo, '--seeds', '3', '5')
+    work = tmp_path / 'work'
+    teacher = f'model.teacher.checkpoint={work}/teacher/iter_4.pth'
+    assert [call[0] for call in calls()] == [
+        'teacher', *['student', 'uniform', 'ppo'] * 2]
+    assert all('--resume' in call for call in calls())
+    for call in calls():
+        assert (teacher in call) == (call[0] in ('uniform', 'ppo'))
+    assert calls()[-1][1:] == [
+        '--resume', '--work-dir', str(work / 'ppo/seed_5'), '--cfg-options',
+        'randomness.seed=5', teacher]
+
+    results = loads((work / 'results.json').read_text())
+    assert [(r.method, r.seed) for r in results.runs] == [
+        ('teacher', 0), ('student', 3), ('uniform', 3), ('ppo', 3),
+        ('student', 5), ('uniform', 5), ('ppo', 5)]
+    assert results.runs[-1].adaptive and results.runs[-1].trunk_gflops == 5
+    assert results.examples[0].levels == {
+        'uniform': ['P2'], 'ppo': ['P2']}
+    assert results.header['dataset']['counts']['val']['images'] == 8
+    assert results.header['command'].startswith('python tools/demo.py --work')
+    assert results.header['probe_size'] == 256
+    assert (work / 'report.html').read_text() == 'page'
+    for words in ('PPO', 'levels/image', '40.0', 'report.html',
+                  'ppo, seed 5: mAP 40.0'):
+        assert words in output
+
+
+def test_what_is_finished_is_kept(demo: ModuleType) -> None:
+    run(demo, '--methods', 'student')
+    assert [call[0] for call in calls()] == ['teacher', 'student']
+    output = run(demo, '--methods', 'student', 'uniform')
+    assert 'student, seed 0: mAP 40.0, finished before\n' in output
+    assert 'uniform, seed 0: mAP 40.0\n' in output
+    assert [call[0] for call in calls()] == ['teacher', 'student', 'uniform']
+
+
+def test_a_longer_schedule_continues(demo: ModuleType, tmp_path: Path) -> None:
+    run(demo, '--methods', 'student')
+    config = tmp_path / 'configs/student.py'
+    config.write_text(config.read_text().replace('=4', '=8'))
+    with pytest.raises(demo.DemoFailed, match='without being evaluated'):
+        run(demo, '--methods', 'student')  # the fake stops at 4 again
+    assert [call[0] for call in calls()] == ['teacher', 'student', 'student']
+
+
+def test_a_run_killed_in_validation_is_evaluated(
+        demo: ModuleType, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('FAKE', 'student is killed in validation')
+    run(demo, '--methods', 'student')
+    folder = tmp_path / 'work/student/seed_0'
+    assert calls()[-1] == ['student', str(folder / 'iter_4.pth'),
+                           '--work-dir', str(folder)]
+    run(demo, '--methods', 'student')
+    assert len(calls()) == 3
+
+
+def test_a_failure_shows_the_end_of_the_log(
+        demo: ModuleType, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('FAKE', 'uniform fails')
+    with pytest.raises(SystemExit) as stop:
+        demo.main(['--work-dir', str(tmp_path / 'work')])
+    message = str(stop.value)  # sys.exit(text) is exit status 1
+    assert 'RuntimeError: the dog ate it' in message
+    assert 'uniform, seed 0 failed with exit status 3' in message
+    assert str(tmp_path / 'work/uniform/seed_0/train.log') in message
+    assert not (tmp_path / 'work/results.json').exists()
+
+    monkeypatch.delenv('FAKE')
+    run(demo)
+    assert [call[0] for call in calls()] == [
+        'teacher', 'student', 'uniform', 'uniform', 'ppo']
+
+
+def test_a_training_ends_with_the_demo(
+        demo: ModuleType, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('FAKE', 'teacher hangs')
+    started = []
+    popen = subprocess.Popen
+
+    def start(*args, **kwargs):
+        started.append(popen(*args, **kwargs))
+        return started[-1]
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, 'Popen', start)
+    monkeypatch.setattr(time, 'sleep', interrupt)
+    with pytest.raises(SystemExit, match='The same command continues'):
+        demo.main(['--work-dir', str(tmp_path / 'work')])
+    assert started[0].poll() is not None
+
+
+def test_a_folder_in_use_is_refused(demo: ModuleType, tmp_path: Path) -> None:
+    with demo.locked(tmp_path / 'work'), pytest.raises(
+            demo.DemoFailed, match='in use by another demo'):
+        run(demo)
+    run(demo, '--methods', 'student')
+
+
+def test_bad_scenes_are_told(demo: ModuleType,
+                             monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_) -> None:
+        raise FileExistsError('data/scenes holds something else')
+
+    monkeypatch.setattr(demo, 'write_dataset', refuse)
+    with pytest.raises(demo.DemoFailed, match='holds something else'):
+        run(demo)
+
+
+@pytest.mark.parametrize('name', ['teacher', 'lottery'])
+def test_unknown_methods_are_refused(
+        demo: ModuleType, capsys: pytest.CaptureFixture, name: str) -> None:
+    with pytest.raises(SystemExit):
+        demo.parse_args(['--methods', name])
+    assert f'--methods {name}: accepted are ppo, student, uniform.' in (
+        capsys.readouterr().err)
+
+
+def test_bars_on_a_terminal(demo: ModuleType, tmp_path: Path) -> None:
+    output = io.StringIO()
+    console = Console(file=output, width=120, force_terminal=True)
+    one = demo.Run('student', 0, tmp_path)
+    with demo.Reporter(console) as reporter:
+        reporter.begin(one)
+        reporter.update(one, {'iter': 2, 'loss': 1.5, 'time': 30.0})
+        reporter._progress.refresh()
+        reporter.end(one, 'mAP 40.0')
+    assert '1.500, 1:00 left' in output.getvalue()
+    assert 'mAP 40.0' in output.getvalue()
