@@ -17,7 +17,7 @@ from rich.table import Table
 import mmrlkd  # noqa: F401
 from mmrlkd.distillers import PyramidDistiller
 from mmrlkd.distillers.pyramid import PROBE_SIZE
-from mmrlkd.engine.inspection import check_data
+from mmrlkd.engine.inspection import check_config
 from mmrlkd.registry import MODELS
 
 
@@ -53,16 +53,11 @@ def build(cfg: Config, skip_weights: bool) -> PyramidDistiller:
             length = cfg.train_cfg.get('max_epochs') or cfg.train_cfg.get(
                 'max_iters')
             built.check_length(length, 'train_cfg')
-    if cfg.default_hooks.checkpoint.type != 'mmrlkd.DistillCheckpointHook':
-        raise ValueError(
-            f'default_hooks.checkpoint.type is '
-            f'{cfg.default_hooks.checkpoint.type!r}, which saves no sidecar; '
-            "accepted: 'mmrlkd.DistillCheckpointHook'.")
-    model = MODELS.build(cfg.model)
     if not skip_weights:
-        check_data(cfg)
-        if model.distils:
-            model.distillation.teacher.require_weights()
+        check_config(cfg)
+    model = MODELS.build(cfg.model)
+    if not skip_weights and model.distils:
+        model.distillation.teacher.require_weights()
     return model
 
 

@@ -406,7 +406,7 @@ def show(results: Results, console: Console) -> None:
             for cell in row.cells), end_section=row.method == TEACHER)
     console.print(table)
     for text in verdicts(results):
-        console.print(f'- {text}', highlight=False)
+        console.print(f'- {text}')
 
 
 def _duration(seconds: float) -> str:
@@ -460,7 +460,8 @@ def main(argv: list[str] | None = None) -> None:
         'OMP_NUM_THREADS', str(min(_cores(), MOST_THREADS)))
     # So that a training is ended with the demo, as with Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(
+        width=None if sys.stdout.isatty() else 140, highlight=False)
     try:
         demo(args, console)
     except DemoFailed as failure:

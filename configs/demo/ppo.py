@@ -10,7 +10,34 @@ model = dict(
     student=_base_.model,
     teacher=dict(
         config='configs/demo/teacher.py',
-        checkpoint='work_dirs/demo/teacher/iter_1200.pth'),
+        checkpoint='work_dirs/demo/teacher/iter_900.pth'),
     levels=('P2', 'P3', 'P4', 'P5'),
-    selector=_base_.selector,
-    loss_weight=5.0)
+    # A policy as small as the student: its widths, nothing to project.
+    selector=dict(
+        type='mmrlkd.PolicySelector',
+        policy=dict(
+            type='mmrlkd.LSTMPolicy', hidden=64, global_dim=128,
+            level_dim=64),
+        reward=dict(type='mmrlkd.ResidualReward', efficiency=0.5)),
+    loss_weight=0.2)
+# 160 + 40 + 400 = 600 updates of the student, as many as the other methods';
+# the 200 iterations of the second phase make 40 of them.
+custom_hooks = [
+    dict(type='mmrlkd.SeedHook'),
+    dict(
+        type='mmrlkd.PhaseHook',
+        phases=[
+            dict(name='pretrain', length=160),
+            dict(name='policy', length=200),
+            # The cosine lowers the learning rate by itself.
+            dict(name='finetune', length=400, lr_factor=1.0),
+        ]),
+    dict(type='mmrlkd.PolicyHealthHook'),
+]
+train_cfg = dict(max_iters=760, val_interval=760)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(
+        type='CosineAnnealingLR', by_epoch=False, begin=50, end=760,
+        eta_min=0),
+]

@@ -91,7 +91,7 @@ class DecisionProcess:
             The new :attr:`state`; after the last step, its ``step`` is ``T``.
         """
         selected = self._tables.subsets[action]
-        losses = self._losses.require(selected).where(selected, 0.)
+        losses = self._losses.require(selected).float().where(selected, 0.)
         self._step += 1
         self._held = action
         self.state = State(

@@ -64,7 +64,11 @@ class SubsetDistribution:
 
     def sample(self) -> Tensor:
         """(…,) int64, index of a drawn subset."""
-        return self._categorical.sample()
+        # The race of exponential clocks, which torch.multinomial runs too,
+        # without its look at the result, for which a GPU would be waited for.
+        probs = self.probs.detach()
+        clocks = torch.empty_like(probs).exponential_()
+        return (probs / clocks.clamp(min=torch.finfo(probs.dtype).tiny)).argmax(-1)
 
     def mode(self) -> Tensor:
         """(…,) int64, index of the likeliest subset."""

@@ -1,4 +1,4 @@
-"""Looking at a config's data before training."""
+"""Looking at a config before anything is built from it."""
 
 import json
 import os
@@ -7,14 +7,37 @@ from pathlib import Path
 from mmengine.config import Config
 
 
-def check_data(cfg: Config) -> None:
+def check_config(cfg: Config) -> None:
+    """Refuse a config that would train and lose something, or not train.
+
+    Raises:
+        ValueError: no training annotations, or a distiller whose checkpoints
+            could not be resumed or whose wrapper would not distil.
+    """
+    _check_annotations(cfg)
+    if not str(cfg.model.get('type', '')).endswith('PyramidDistiller'):
+        return
+    for key, section, accepted in (
+        ('default_hooks.checkpoint',
+         cfg.get('default_hooks', {}).get('checkpoint'),
+         'mmrlkd.DistillCheckpointHook'),
+        ('model_wrapper_cfg', cfg.get('model_wrapper_cfg'),
+         'mmrlkd.DistillDataParallel'),
+    ):
+        kind = (section or {}).get('type')
+        if kind != accepted and not (
+                key == 'model_wrapper_cfg'
+                and cfg.get('launcher', 'none') == 'none'):
+            raise ValueError(
+                f'{key}.type is {kind!r}, which does not know a distiller; '
+                f'accepted: {accepted!r}.')
+
+
+def _check_annotations(cfg: Config) -> None:
     """Refuse a training set that is not there or has no annotations.
 
     Looks at the annotation file that the config names; datasets that name
     none (folders of classes) are left to their library.
-
-    Raises:
-        ValueError: the file is missing, unreadable or empty.
     """
     dataset = cfg.train_dataloader.dataset
     while 'dataset' in dataset:  # RepeatDataset and other wrappers

@@ -6,6 +6,7 @@ run draws what the uninterrupted one would have drawn, with nothing to save.
 """
 
 import random
+
 import numpy as np
 import torch
 from mmengine.dist import get_rank

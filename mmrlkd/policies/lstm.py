@@ -52,6 +52,6 @@ class LSTMPolicy(Policy):
             kept.append((output, carried))
         # The memory is added to what is seen now. Through two fresh layers
         # alone, gates half open, little of the image arrives: on the tests'
-        # contextual bandit such a policy scores 0.60 to 0.67 where this one
-        # scores 0.99.
+        # contextual bandit, at the default settings, such a policy scored
+        # 0.60 and 0.67 (two seeds) where this one scores 0.99.
         return encoded + output, tuple(kept)

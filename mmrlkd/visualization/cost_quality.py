@@ -3,10 +3,14 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mmrlkd.evaluation.estimate import Estimate
 from mmrlkd.evaluation.results import Results, RunResult
 
 from .style import INK, MUTED, display_name, method_colours, styled
-from .summary import Read, attribute, level_gflops, metric, summarise
+from .summary import Read, attribute, level_gflops, measured, metric, summarise
+
+#: What those pay who distil nothing.
+FREE = Estimate(0.0, None, 1)
 
 
 @styled()
@@ -32,7 +36,7 @@ def draw(results: Results) -> Figure | None:
     panels[0].set_ylabel('box mAP of the student')
     for panel in panels:
         if teacher:
-            quality = summarise(teacher, metric('mAP')).mean
+            quality = measured(teacher, metric('mAP')).mean
             panel.axhline(quality, color=MUTED, linestyle='--', linewidth=1.2)
             panel.annotate(
                 f'teacher {quality:.1f}', (1, quality), xytext=(0, 4),
@@ -45,18 +49,18 @@ def draw(results: Results) -> Figure | None:
 def _points(panel: Axes, methods: dict[str, list[RunResult]],
             cost: Read) -> None:
     colours = method_colours(methods)
-    costs = {method: summarise(runs, cost) for method, runs in methods.items()}
-    places = {method: x.mean if x else 0.0 for method, x in costs.items()}
-    for i, method in enumerate(sorted(places, key=places.__getitem__)):
-        x, y = costs[method], summarise(methods[method], metric('mAP'))
-        place = places[method]
+    costs = {method: summarise(runs, cost) or FREE
+             for method, runs in methods.items()}
+    for i, method in enumerate(sorted(costs, key=lambda m: costs[m].mean)):
+        x, y = costs[method], measured(methods[method], metric('mAP'))
         panel.errorbar(
-            place, y.mean, y.half_width, x and x.half_width, marker='o',
-            markersize=7, color=colours[method], capsize=3, elinewidth=1.2)
+            x.mean, y.mean, y.half_width, x.half_width,
+            marker='o', markersize=7, color=colours[method], capsize=3,
+            elinewidth=1.2)
         # Under and over by turns: neighbours keep clear of each other.
         side = 1 if i % 2 else -1
         panel.annotate(
             f'{display_name(method)} {y.mean:.1f}',
-            (place, y.mean + side * (y.half_width or 0)),
+            (x.mean, y.mean + side * (y.half_width or 0)),
             xytext=(0, 7 * side), textcoords='offset points', fontsize=9,
             ha='center', va='bottom' if side > 0 else 'top')

@@ -1,5 +1,6 @@
 """Training curves of all methods."""
 
+from collections.abc import Callable
 from itertools import accumulate
 
 from matplotlib.axes import Axes
@@ -8,6 +9,9 @@ from matplotlib.figure import Figure
 from mmrlkd.evaluation.results import Results, RunResult
 
 from .style import MUTED, display_name, method_colours, styled
+
+#: Reads the points of a curve off a run.
+Read = Callable[[RunResult], list[list[float]]]
 
 
 @styled()
@@ -49,13 +53,14 @@ def draw(results: Results) -> Figure | None:
     return figure
 
 
-def _curve(name: str):
+def _curve(name: str) -> Read:
     return lambda run: run.curves.get(name, [])
 
 
 def _task_loss(run: RunResult) -> list[list[float]]:
     """The total less what distillation adds; iterations that have both."""
-    distilled = dict(run.curves.get('loss_distill', []))
+    distilled = {iteration: value for iteration, value in
+                 run.curves.get('loss_distill', [])}
     if not run.distils:
         return run.curves.get('loss', [])
     return [[iteration, value - distilled[iteration]]
@@ -63,17 +68,19 @@ def _task_loss(run: RunResult) -> list[list[float]]:
             if iteration in distilled]
 
 
-def _lines(panel: Axes, results: Results, read) -> None:
+def _lines(panel: Axes, results: Results, read: Read) -> None:
     methods = results.by_method()
     colours = method_colours(methods)
     for method, runs in methods.items():
-        thin = dict(alpha=0.6, linewidth=1.1) if len(runs) > 1 else {}
+        several = len(runs) > 1
         for i, run in enumerate(runs):
             points = read(run)
             if points:
                 panel.plot(
                     *zip(*points, strict=True), color=colours[method],
-                    label='_' if i else display_name(method), **thin)
+                    label='_' if i else display_name(method),
+                    alpha=0.6 if several else 1,
+                    linewidth=1.1 if several else 1.8)
 
 
 def _phases(panel: Axes, runs: list[RunResult]) -> None:

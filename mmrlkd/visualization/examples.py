@@ -5,6 +5,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from mmrlkd.evaluation.results import Example, Results
@@ -37,8 +38,7 @@ def draw(results: Results) -> Figure | None:
     height = 1 + _BADGE * len(methods)
     figure = Figure(
         figsize=(1.8 * len(columns), (1.8 * height + 0.1) * rows + 0.3),
-        layout='constrained')
-    figure.get_layout_engine().set(w_pad=0.04, h_pad=0.03)
+        layout=ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.03))
     axes = figure.subplots(rows, len(columns), squeeze=False)
     for panel in axes.ravel():
         panel.set_axis_off()

@@ -235,7 +235,7 @@ section { margin-top: 2.4rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .84rem;
   font-variant-numeric: tabular-nums; }
-th, td { padding: .38rem .45rem; text-align: right; white-space: nowrap; }
+th, td { padding: .38rem .4rem; text-align: right; white-space: nowrap; }
 thead th { font-weight: 600; color: var(--soft); vertical-align: bottom;
   white-space: normal; line-height: 1.25; }
 thead th[colspan] { text-align: center; border-left: 1px solid var(--rule);

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -23,7 +24,7 @@ LEVEL_COLOURS = ('#e8590c', '#d19a00', '#2da44e', '#2f81f7', '#a371f7',
                  '#d6336c', '#0ca5b0')
 PNG_DPI = 160
 
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     'axes.axisbelow': True,
     'axes.edgecolor': MUTED,
     'axes.facecolor': 'none',

@@ -16,6 +16,20 @@ def summarise(runs: list[RunResult], read: Read) -> Estimate | None:
     return estimate(values) if len(values) == len(runs) else None
 
 
+def measured(runs: list[RunResult], read: Read) -> Estimate:
+    """Estimate of a number that every run of the kind has.
+
+    Raises:
+        ValueError: a run lacks it.
+    """
+    found = summarise(runs, read)
+    if found is None:
+        raise ValueError(
+            f'a run of {runs[0].method!r} lacks a number that every run of '
+            'its kind has; accepted: results of finished runs.')
+    return found
+
+
 def attribute(name: str) -> Read:
     """A field of the run."""
     return attrgetter(name)

@@ -106,11 +106,11 @@ def cost_columns(results: Results) -> list[Column]:
                'levels computed only because the reward looks at them'),
         Column(gflops, 'both', level_gflops, 3, min,
                'selected levels and reward', short='GFLOPs/image'),
-        Column(gflops, 'teacher trunk', attribute('trunk_gflops'), 3, None,
+        Column(gflops, 'teacher trunk', attribute('trunk_gflops'), 2, None,
                'backbone and lateral maps, for every image of which any level '
                'is selected'),
         Column('training', 's / iteration', attribute('seconds_per_iteration'),
-               3, min, 'wall-clock, without validation', short='s/iter'),
+               2, min, 'wall-clock, without validation', short='s/iter'),
         Column('training', 'iterations', attribute('iterations'), 0),
         Column('training', 'student updates', attribute('student_updates'), 0,
                None, 'iterations that changed the student'),

@@ -10,6 +10,7 @@ from .summary import (
     attribute,
     level_gflops,
     mean_rates,
+    measured,
     metric,
     summarise,
 )
@@ -53,7 +54,7 @@ def verdicts(results: Results) -> list[str]:
 
 def compare(runs: list[RunResult], others: list[RunResult]) -> str:
     """Box mAP of two methods; a difference only where intervals part."""
-    mine, theirs = _estimate(runs, _mean_ap), _estimate(others, _mean_ap)
+    mine, theirs = measured(runs, _mean_ap), measured(others, _mean_ap)
     name, other = map(_spoken, (runs, others))
     gap = round(mine.mean, 1) - round(theirs.mean, 1)
     if round(gap, 1) == 0:
@@ -76,7 +77,7 @@ def compare_costs(runs: list[RunResult], others: list[RunResult]) -> str:
     name, other = map(_spoken, (runs, others))
 
     def both(read: Read, digits: int) -> str:
-        mine, theirs = (_estimate(r, read).mean for r in (runs, others))
+        mine, theirs = (measured(r, read).mean for r in (runs, others))
         return (f'{mine:.{digits}f} against {theirs:.{digits}f} '
                 f'({_relative(mine, theirs)})')
 
@@ -86,12 +87,12 @@ def compare_costs(runs: list[RunResult], others: list[RunResult]) -> str:
         f'nominal cost of {both(attribute("distill_cost"), 2)}. With what its '
         f'reward looked at, that was {both(level_gflops, 3)} GFLOPs an image')
     trunks = [summarise(r, attribute('trunk_gflops')) for r in (runs, others)]
-    if all(trunks):
-        totals = [_estimate(r, _teacher_side).mean for r in (runs, others)]
+    if trunks[0] and trunks[1]:
+        totals = [measured(r, _teacher_side).mean for r in (runs, others)]
         text += (f". Both also run the teacher's trunk, {trunks[0].mean:.2f} "
                  f"GFLOPs; with it the teacher's side cost {name} "
                  f'{_relative(*totals)}')
-    seconds = [_estimate(r, attribute('seconds_per_iteration')).mean
+    seconds = [measured(r, attribute('seconds_per_iteration')).mean
                for r in (runs, others)]
     return (f'{text}. An iteration took {seconds[0]:.2f} s against '
             f'{seconds[1]:.2f} s with {other} '
@@ -100,7 +101,7 @@ def compare_costs(runs: list[RunResult], others: list[RunResult]) -> str:
 
 
 def _room(teacher: list[RunResult], student: list[RunResult]) -> str:
-    above, below = (_estimate(r, _mean_ap) for r in (teacher, student))
+    above, below = (measured(r, _mean_ap) for r in (teacher, student))
     gap = above.mean - below.mean
     if gap <= 0:
         return (f'The teacher ({above.mean:.1f} mAP) is not ahead of the '
@@ -148,15 +149,6 @@ def _updates(runs: list[RunResult]) -> str:
             f'{run.student_updates} of {run.iterations} iterations; in the '
             'others only its policy learnt. The methods are compared at equal '
             'iterations, not at equal updates.')
-
-
-def _estimate(runs: list[RunResult], read: Read) -> Estimate:
-    found = summarise(runs, read)
-    if found is None:
-        raise ValueError(
-            f'a run of {runs[0].method!r} lacks a number that every run of '
-            'its kind has; accepted: results of finished runs.')
-    return found
 
 
 def _teacher_side(run: RunResult) -> float:

@@ -231,3 +231,18 @@ def test_a_collapsed_policy_is_said_in_words(run_config, train):
     log = Path(runner.log_dir, f'{runner.timestamp}.log').read_text()
     assert log.count('The policy has collapsed') == 1
     assert log.count('no longer explores') == 1
+
+
+def test_scalars_reach_tensorboard(run_config, train, tmp_path):
+    event_accumulator = pytest.importorskip(
+        'tensorboard.backend.event_processing.event_accumulator')
+    cfg = run_config()
+    cfg.visualizer.vis_backends = [dict(type='TensorboardVisBackend')]
+    train(cfg)
+    (folder,) = (tmp_path / 'run').glob('*/vis_data')
+    events = event_accumulator.EventAccumulator(str(folder))
+    events.Reload()
+    tags = set(events.Tags()['scalars'])
+    for tag in ('levels_per_image', 'select/P2', 'distill_cost', 'reward',
+                'policy/entropy', 'policy/explained_variance'):
+        assert tag in tags

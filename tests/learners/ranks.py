@@ -5,6 +5,7 @@
 reads ``RANK.in`` and writes ``RANK.out`` in the folder.
 """
 
+import copy
 import sys
 from pathlib import Path
 
@@ -17,11 +18,14 @@ if __name__ == '__main__':
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
-    policy, rollout, settings = torch.load(
+    original, rollout, tasks = torch.load(
         folder / f'{rank}.in', weights_only=False)
-    learner = PPO(**settings)
-    learner.bind(policy)
-    diagnostics = learner.update(rollout)
-    torch.save((policy.state_dict(), vars(diagnostics)),
-               folder / f'{rank}.out')
+    results = []
+    for settings in tasks:
+        policy = copy.deepcopy(original)
+        learner = PPO(**settings)
+        learner.bind(policy)
+        diagnostics = learner.update(rollout)
+        results.append((policy.state_dict(), vars(diagnostics)))
+    torch.save(results, folder / f'{rank}.out')
     torch.distributed.destroy_process_group()

@@ -240,7 +240,8 @@ def test_unknown_methods_are_refused(
 
 def test_bars_on_a_terminal(demo: ModuleType, tmp_path: Path) -> None:
     output = io.StringIO()
-    console = Console(file=output, width=120, force_terminal=True)
+    console = Console(file=output, width=120, force_terminal=True,
+                      highlight=False)
     one = demo.Run('student', 0, tmp_path)
     with demo.Reporter(console) as reporter:
         reporter.begin(one)

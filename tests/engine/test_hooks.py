@@ -1,0 +1,122 @@
+"""The hooks one by one, without a run around them."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmrlkd.engine import PolicyHealthHook
+from mmrlkd.engine.atomic import write_atomically
+from mmrlkd.engine.inspection import check_config
+from mmrlkd.engine.phase_hook import make_phase
+from mmrlkd.engine.seeding import _SeededIterator
+from mmrlkd.engine.student import student_config
+
+
+def warnings_of(hook, iterations):
+    """What a hook says about the scalars of some iterations."""
+    said = []
+    runner = SimpleNamespace(logger=SimpleNamespace(warning=said.append))
+    for scalars in iterations:
+        hook.after_train_iter(runner, 0, outputs=scalars)
+    return said
+
+
+def scalars(rates, entropy=1.0, progress=0.1):
+    return {'policy_entropy': torch.tensor(entropy),
+            'policy_progress': torch.tensor(progress),
+            **{f'select/P{i}': torch.tensor(r) for i, r in enumerate(rates)}}
+
+
+def test_a_collapse_is_said_once():
+    said = warnings_of(PolicyHealthHook(window=3), [scalars([0., 1.])] * 9)
+    assert len(said) == 1 and 'has collapsed' in said[0]
+    assert 'entropy_coef' in said[0]
+
+
+@pytest.mark.parametrize('iterations', [
+    [scalars([0., 1.]), scalars([1., 0.])] * 5,  # changes from batch to batch
+    [scalars([0.1, 1.])] * 10,  # differs within a batch
+    [scalars([0., 1.])] * 2,  # too few to tell
+    [{'loss': torch.tensor(1.0)}] * 10,  # nothing was chosen
+    [scalars([0., 1.], entropy=0.0, progress=0.9)] * 2,
+])
+def test_a_policy_that_chooses_is_left_in_peace(iterations):
+    assert not warnings_of(PolicyHealthHook(window=3), iterations)
+
+
+@pytest.mark.parametrize('progress, said', [(0.2, 1), (0.8, 0)])
+def test_entropy_gone_early_is_said(progress, said):
+    iterations = [scalars([0.5, 1.], entropy=0.001, progress=progress)] * 9
+    messages = warnings_of(PolicyHealthHook(window=3), iterations)
+    assert len(messages) == said
+    assert all('no longer explores' in message for message in messages)
+
+
+def test_presets_are_the_methods_phases():
+    pretrain, policy, finetune = (
+        make_phase(name, 3) for name in ('pretrain', 'policy', 'finetune'))
+    assert not pretrain.choose and pretrain.learn_every == 0
+    assert policy.freeze_backbone and policy.student_every == 5
+    assert policy.learn_every == 1
+    assert finetune.lr_factor == 0.1 and finetune.student_every == 1
+
+
+def test_atomic_write_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
+    path = tmp_path / 'file'
+    write_atomically(path, b'old')
+    monkeypatch.setattr('os.fsync', lambda _: (_ for _ in ()).throw(OSError))
+    with pytest.raises(OSError):
+        write_atomically(path, b'new')
+    assert path.read_bytes() == b'old'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_batch_has_the_seed_of_its_position():
+    class Batches:
+        def __next__(self):
+            return torch.rand(3)
+
+        def skip_iter(self, iterations):
+            pass
+
+    whole = _SeededIterator(Batches(), seed=5)
+    batches = [next(whole) for _ in range(4)]
+    skipped = _SeededIterator(Batches(), seed=5)
+    skipped.skip_iter(2)
+    torch.rand(17)
+    assert torch.equal(next(skipped), batches[2])
+    assert not torch.equal(batches[0], batches[1])
+    assert not torch.equal(
+        next(_SeededIterator(Batches(), seed=6)), batches[0])
+
+
+def test_the_student_alone(run_config):
+    cfg = run_config()
+    plain = student_config(cfg)
+    assert plain.model == cfg.model.student
+    assert [hook.type for hook in plain.custom_hooks] == ['mmrlkd.SeedHook']
+    assert student_config(plain) is plain
+
+
+@pytest.mark.parametrize('change, sentence', [
+    (dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook'))),
+     'default_hooks.checkpoint.type is \'CheckpointHook\''),
+    (dict(launcher='pytorch'), 'model_wrapper_cfg.type is None'),
+    (dict(train_dataloader=dict(dataset=dict(ann_file='gone.json'))),
+     'gone.json is not a file'),
+])
+def test_a_config_is_checked_before_it_trains(run_config, change, sentence):
+    cfg = run_config()
+    check_config(cfg)
+    cfg.merge_from_dict(change)
+    with pytest.raises(ValueError, match=sentence):
+        check_config(cfg)
+
+
+def test_a_plain_model_may_keep_its_own_hooks(run_config):
+    cfg = run_config()
+    cfg.merge_from_dict(dict(
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook'))))
+    check_config(Config(student_config(cfg).to_dict()))

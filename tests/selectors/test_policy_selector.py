@@ -1,0 +1,233 @@
+"""The learned selector: plays, remembers, learns, resumes."""
+
+import copy
+import io
+import math
+from dataclasses import fields
+
+import pytest
+import torch
+
+from mmrlkd.learners import PPODiagnostics
+
+POLICY = dict(type='mmrlkd.LSTMPolicy', hidden=16, global_dim=5, level_dim=3)
+
+
+@pytest.fixture
+def make(build, make_space):
+
+    def make(levels=4, budget=None, **kwargs):
+        settings = dict(policy=POLICY, rollout_batches=2) | kwargs
+        return build('PolicySelector', make_space(levels, budget), **settings)
+
+    return make
+
+
+@pytest.fixture
+def play(start, make_evidence):
+    """Select and observe a batch of made-up images."""
+
+    def play(selector, batch=6, losses=None):
+        levels = len(selector.space)
+        losses = torch.rand(batch, levels) if losses is None else losses
+        selection = selector.select(
+            start(selector, torch.randn(len(losses), 5)))
+        selector.observe(make_evidence(losses))
+        return selection
+
+    return play
+
+
+def weights(selector):
+    return torch.cat([p.detach().flatten()
+                      for p in selector.policy.parameters()])
+
+
+def stored(selector):
+    return selector.storage.gather(torch.device('cpu'))
+
+
+def test_default_config(build, make_space):
+    selector = build('PolicySelector', make_space())
+    assert type(selector.policy).__name__ == 'LSTMPolicy'
+    assert type(selector.reward).__name__ == 'ResidualReward'
+    assert type(selector.learner).__name__ == 'PPO'
+    assert (selector.horizon, selector.rollout_batches) == (4, 4)
+
+
+@pytest.mark.parametrize('horizon', [1, 2, 4])
+def test_keeps_the_episode_it_played(
+        make, start, make_losses, make_evidence, horizon):
+    selector = make(horizon=horizon)
+    losses = make_losses(torch.rand(6, 4))
+    selection = selector.select(
+        start(selector, torch.randn(6, 5), losses))
+    selector.observe(make_evidence(losses.losses))
+    rollout = stored(selector)
+    assert rollout.actions.shape == (horizon, 6)
+    assert rollout.feasible.shape == (horizon, 6, 16)
+    assert rollout.feasible.gather(
+        -1, rollout.actions[..., None]).all()
+    # Levels accumulate, and the last action is what was selected.
+    assert (rollout.actions[1:] & rollout.actions[:-1]).equal(
+        rollout.actions[:-1])
+    bits = rollout.actions[-1, :, None] >> torch.arange(4) & 1
+    assert selection.levels.equal(bits.bool())
+    assert rollout.states.step[:, 0].tolist() == list(range(horizon))
+    # Losses were asked for once a step, for what was selected by then.
+    assert len(losses.asked) == horizon
+    for asked, action in zip(losses.asked, rollout.actions, strict=True):
+        assert asked.equal((action[:, None] >> torch.arange(4) & 1).bool())
+
+
+def test_rewards_are_those_of_the_episode(make, play):
+    selector = make(reward=dict(type='mmrlkd.ResidualReward', efficiency=0.))
+    losses = torch.rand(6, 4)
+    levels = play(selector, losses=losses).levels
+    covered = losses.where(levels, 0.).sum(-1) / losses.sum(-1)
+    rewards = stored(selector).rewards
+    torch.testing.assert_close(rewards.sum(0), covered)
+    torch.testing.assert_close(
+        selector.last_episode.reward, covered.mean())
+    assert 0 < selector.last_episode.entropy < math.log(15)
+
+
+def test_budget_is_kept_in_training_and_evaluation(make, play):
+    selector = make(budget=3.)
+    for mode in True, False:
+        levels = play(selector.train(mode), batch=200).levels
+        cost = (levels * torch.tensor((4., 2., 1., .5))).sum(-1)
+        assert cost.max() <= 3
+        assert levels.any(-1).all()
+
+
+def test_evaluation_keeps_nothing(make, play):
+    selector = make().eval()
+    play(selector)
+    assert len(selector.storage) == 0
+
+
+def test_without_learning_it_keeps_nothing(make, play):
+    selector = make(reward=dict(type='mmrlkd.AlignmentReward'))
+    assert selector.needs_gradients
+    selector.learning = False
+    assert not selector.needs_gradients
+    play(selector)
+    assert len(selector.storage) == 0
+    assert selector.learn() is None
+
+
+def test_an_episode_is_observed_once(make, play, make_evidence):
+    selector = make()
+    play(selector)
+    selector.observe(make_evidence(torch.rand(6, 4)))
+    assert len(selector.storage) == 1
+
+
+def test_gradients_of_the_student_stay_with_it(make, start, make_evidence):
+    selector = make()
+    features = torch.randn(6, 5, requires_grad=True)
+    losses = torch.rand(6, 4, requires_grad=True)
+    selection = selector.select(start(selector, features * 2))
+    selector.observe(make_evidence(losses * 2))
+    assert not selection.weights.requires_grad
+    rollout = stored(selector)
+    assert not rollout.rewards.requires_grad
+    assert not rollout.states.global_feature.requires_grad
+
+
+def test_learns_once_enough_was_played(make, play):
+    selector = make(rollout_batches=3)
+    before = weights(selector)
+    for _ in range(2):
+        play(selector)
+        assert selector.learn() is None
+    assert weights(selector).equal(before)
+    play(selector, batch=2)  # batches need not be of one size
+    assert isinstance(selector.learn(), PPODiagnostics)
+    assert not weights(selector).equal(before)
+    assert len(selector.storage) == 0
+    assert selector.learn() is None
+
+
+def test_stored_probabilities_are_those_of_the_learner(make, play):
+    """Sampling and the update agree: no ratio is clipped, none diverges."""
+    selector = make(
+        rollout_batches=1, learner=dict(
+            type='mmrlkd.PPO', epochs=1, minibatches=1))
+    play(selector)
+    found = selector.learn()
+    assert found.clip_fraction == 0
+    assert found.approx_kl.abs() < 1e-7
+
+
+def test_a_broken_image_breaks_neither_selection_nor_policy(
+        make, start, make_evidence):
+    selector = make(rollout_batches=1)
+    features = torch.randn(6, 5)
+    features[2] = math.nan
+    selection = selector.select(start(selector, features))
+    assert selection.levels.any(-1).all()
+    assert selection.weights.isfinite().all()
+    losses = torch.rand(6, 4)
+    losses[4] = math.inf
+    selector.observe(make_evidence(losses))
+    found = selector.learn()
+    assert found.dropped_episodes == 2
+    assert weights(selector).isfinite().all()
+
+
+def test_progress_reaches_the_learner(make):
+    selector = make()
+    selector.set_progress(0.5)
+    assert selector.learner.optimizer.param_groups[0]['lr'] == 1.5e-4
+
+
+def test_resumes_bit_for_bit(make, play):
+    """Stopped between updates, with a batch already stored."""
+    selector = make()
+    for _ in range(3):
+        play(selector)
+        selector.learn()
+    file = io.BytesIO()
+    torch.save((selector.sidecar_state(), selector.local_state(),
+                torch.get_rng_state()), file)
+    file.seek(0)
+    shared, local, rng = torch.load(file, weights_only=True)
+
+    def go_on(selector):
+        logs, chosen = [], []
+        for _ in range(4):
+            chosen.append(play(selector).levels)
+            logs.append(selector.learn())
+        return chosen, [log for log in logs if log is not None]
+
+    expected, logs = go_on(selector)
+    resumed = make()
+    resumed.load_sidecar_state(shared)
+    resumed.load_local_state(local)
+    torch.set_rng_state(rng)
+    found, resumed_logs = go_on(resumed)
+
+    assert weights(resumed).equal(weights(selector))
+    assert all(a.equal(b) for a, b in zip(expected, found, strict=True))
+    assert len(logs) == 2
+    for one, two in zip(logs, resumed_logs, strict=True):
+        for field in fields(one):
+            assert getattr(one, field.name).equal(getattr(two, field.name))
+
+
+def test_a_copy_learns_on_its_own(make, play):
+    selector = make(rollout_batches=1)
+    twin = copy.deepcopy(selector)
+    before = weights(selector)
+    play(twin)
+    twin.learn()
+    assert weights(selector).equal(before)
+    assert not weights(twin).equal(before)
+
+
+@pytest.mark.parametrize('key', ['horizon', 'rollout_batches'])
+def test_impossible_settings_are_errors(make, key):
+    with pytest.raises(ValueError, match=f'PolicySelector: {key}=0 must be 1'):
+        make(**{key: 0})

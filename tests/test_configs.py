@@ -1,0 +1,78 @@
+"""Every shipped config builds, and says what it distils."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmrlkd.distillers import PyramidDistiller
+from mmrlkd.registry import MODELS
+
+ROOT = Path(__file__).parents[1] / 'configs'
+CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.rglob('*.py')
+                 if '_base_' not in path.parts)
+
+
+@pytest.fixture(scope='module')
+def check():
+    import importlib.util
+    spec = importlib.util.spec_from_file_location(
+        'check', ROOT.parent / 'tools' / 'check.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_builds(name, check, monkeypatch):
+    monkeypatch.chdir(ROOT.parent)
+    cfg = Config.fromfile(ROOT / name)
+    if 'Distiller' not in cfg.model.type:
+        init_default_scope('mmdet')
+        MODELS.build(cfg.model)
+        return
+    model = check.build(cfg, skip_weights=True)
+    assert isinstance(model, PyramidDistiller)
+    table = check.describe(model)
+    assert table.row_count == len(model.levels)
+
+
+def test_check_says_what_is_wrong(
+        check, run_config, tmp_path, capsys, monkeypatch):
+    path = tmp_path / 'config.py'
+
+    def sentence(cfg, *arguments):
+        cfg.dump(path)
+        with pytest.raises(SystemExit) as stop:
+            check.main([str(path), *arguments])
+        assert stop.value.code not in (0, None)
+        return str(stop.value)
+
+    cfg = run_config()
+    cfg.dump(path)
+    check.main([str(path)])
+    shown = capsys.readouterr().out
+    for word in ('P2', 'P5', 'neck[0]', '16×64×64 /4', '8×64×64 /4',
+                 'ConvConnector', 'MSELoss', '100% matched'):
+        assert word in shown, shown
+
+    assert "levels names 'P9'" in sentence(
+        cfg, '--cfg-options', 'model.levels=(P2,P9)')
+    empty = tmp_path / 'empty.json'
+    empty.write_text('{"images": [], "annotations": [], "categories": []}')
+    assert 'has no annotations' in sentence(
+        cfg, '--cfg-options', f'train_dataloader.dataset.ann_file={empty}')
+    assert 'is not a file' in sentence(
+        cfg, '--cfg-options', 'train_dataloader.dataset.ann_file=gone.json')
+    assert 'phases last 8 in all' in sentence(
+        cfg, '--cfg-options', 'train_cfg.max_iters=9')
+    assert 'is not a file' in sentence(
+        cfg, '--cfg-options', 'model.teacher.checkpoint=gone.pth')
+    assert 'does not know a distiller' in sentence(
+        cfg, '--cfg-options', 'default_hooks.checkpoint.type=CheckpointHook')
+    torch.save({}, tmp_path / 'none.pth')
+    assert 'weights do not match' in sentence(
+        cfg, '--cfg-options',
+        f"model.teacher.checkpoint={tmp_path / 'none.pth'}")

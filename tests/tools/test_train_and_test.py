@@ -1,0 +1,82 @@
+"""The command line, as a user types it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def run(tool, *arguments):
+    return subprocess.run(
+        [sys.executable, str(REPOSITORY / 'tools' / tool),
+         *map(str, arguments)],
+        capture_output=True, text=True, cwd=REPOSITORY, timeout=300)
+
+
+@pytest.fixture
+def config_file(run_config, tmp_path):
+    path = tmp_path / 'config.py'
+    cfg = run_config()
+    cfg.pop('experiment_name')
+    cfg.dump(path)
+    return path
+
+
+def test_train_resume_and_test(config_file, tmp_path):
+    work_dir = tmp_path / 'work'
+    trained = run('train.py', config_file, '--work-dir', work_dir,
+                  '--cfg-options', 'model.selector.reward.efficiency=0.25',
+                  'randomness.seed=7')
+    assert trained.returncode == 0, trained.stderr[-2000:]
+    used = Config.fromfile(work_dir / 'config.py')
+    assert used.model.selector.reward.efficiency == 0.25
+    checkpoint = torch.load(work_dir / 'iter_8.pth', weights_only=True)
+    assert checkpoint['meta']['seed'] == 7
+
+    (work_dir / 'iter_8.pth').unlink()
+    (work_dir / 'last_checkpoint').unlink()
+    resumed = run('train.py', config_file, '--work-dir', work_dir, '--resume',
+                  '--cfg-options', 'randomness.seed=7',
+                  'model.selector.reward.efficiency=0.25')
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    again = torch.load(work_dir / 'iter_8.pth', weights_only=True)
+    for key, value in checkpoint['state_dict'].items():
+        assert torch.equal(value, again['state_dict'][key]), key
+
+    Path(tmp_path / 'teacher.pth').unlink()  # testing needs no teacher
+    cfg = Config.fromfile(config_file)
+    cfg.test_dataloader = cfg.val_dataloader
+    cfg.test_evaluator = cfg.val_evaluator
+    cfg.test_cfg = dict()
+    cfg.dump(config_file)
+    tested = run('test.py', config_file, work_dir / 'iter_8.pth',
+                 '--work-dir', tmp_path / 'tested',
+                 '--out', tmp_path / 'out.pkl')
+    assert tested.returncode == 0, tested.stderr[-2000:]
+    assert 'Average Precision' in tested.stdout
+    assert (tmp_path / 'out.pkl').is_file()
+
+
+@pytest.mark.parametrize('arguments, sentence', [
+    (['--amp'], '--amp needs a GPU'),
+    (['--auto-scale-lr'], 'auto_scale_lr.base_batch_size'),
+    (['--cfg-options', 'model.loss_weight=-1'], 'loss_weight=-1; accepted'),
+])
+def test_train_refuses_in_a_sentence(config_file, tmp_path, arguments, sentence):
+    if arguments == ['--amp'] and torch.cuda.is_available():
+        pytest.skip('has a GPU')
+    done = run('train.py', config_file, '--work-dir', tmp_path / 'w', *arguments)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+def test_test_refuses_a_missing_checkpoint(config_file):
+    done = run('test.py', config_file, 'nowhere.pth')
+    assert done.returncode == 1
+    assert "'nowhere.pth' is not a file" in done.stderr
