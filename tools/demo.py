@@ -244,8 +244,9 @@ def train(run: Run, teacher: Path | None, lock: IO,
                     lock, reporter)
         if not run.finished:
             raise DemoFailed(
-                f'{run.name} ended without being evaluated; its log is '
-                f'{run.folder / "train.log"}.')
+                f'{run.name} ended without being evaluated at iteration '
+                f'{run.iterations}; its log is {run.folder / "train.log"}. If '
+                f'its config has changed since it began, remove {run.folder}.')
     metrics = read_run(run.folder, run.method, run.seed).metrics
     reporter.end(run, f'mAP {100 * (metrics["mAP"] or 0):.1f}')
 
@@ -330,7 +331,7 @@ def collect(runs: list[Run], header: dict[str, Any],
     results = []
     for run in runs:
         result = replace(
-            read_run(run.folder, run.method, run.seed),
+            read_run(run.folder, run.method, run.seed, run.iterations),
             parameters=count_parameters(run.checkpoint),
             phases=_phases(run.cfg))
         if is_distiller(run.cfg) and result.distils:

@@ -4,7 +4,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='mmrlkd.DistillCheckpointHook', by_epoch=False, interval=500,
+        type='mmrlkd.DistillCheckpointHook', by_epoch=False, interval=200,
         max_keep_ckpts=1),
     sampler_seed=dict(type='DistSamplerSeedHook'))
 env_cfg = dict(

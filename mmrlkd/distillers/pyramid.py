@@ -81,6 +81,32 @@ def probe(adapter: TaskAdapter) -> dict[str, Level]:
     return {level.name: level for level in levels}
 
 
+def check_level_names(levels: Sequence[str]) -> tuple[str, ...]:
+    """The levels a config names, in order and each once.
+
+    Raises:
+        ValueError: none, a name that is no level's, or another order.
+    """
+    names = tuple(levels) if not isinstance(levels, str) else (levels, )
+    if not names:
+        raise ValueError(
+            'levels is empty; accepted: names of pyramid levels, finest '
+            "first, such as ('P2', 'P3', 'P4', 'P5').")
+    numbers = []
+    for name in names:
+        if not (isinstance(name, str) and name[:1] in ('P', 'C')
+                and name[1:].isdigit()):
+            raise ValueError(
+                f"levels names {name!r}; accepted: 'P' (a neck's output) or "
+                "'C' (a backbone's stage) and log2 of its stride, as 'P3'.")
+        numbers.append(int(name[1:]))
+    if numbers != sorted(set(numbers)):
+        raise ValueError(
+            f'levels={names} is not in order; accepted: each level once, '
+            'finest first.')
+    return names
+
+
 def choose_levels(adapter: TaskAdapter, names: Sequence[str],
                   owner: str) -> tuple[Level, ...]:
     """Look up the levels a config names.

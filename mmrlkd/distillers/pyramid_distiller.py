@@ -21,7 +21,12 @@ from .evidence import BatchEvidence
 from .guard import FiniteGuard
 from .hidden import Hidden
 from .level_losses import LevelLosses
-from .pyramid import PyramidTap, StudentMaps, choose_levels
+from .pyramid import (
+    PyramidTap,
+    StudentMaps,
+    check_level_names,
+    choose_levels,
+)
 from .teacher import Teacher
 
 #: How the model trains while no hook sets a phase.
@@ -73,7 +78,7 @@ class PyramidDistiller(BaseModel):
                  max_skipped_updates: int = 10,
                  data_preprocessor: dict | None = None) -> None:
         super().__init__()
-        names = _check_levels(levels)
+        names = check_level_names(levels)
         if not (isfinite(loss_weight) and loss_weight >= 0):
             raise ValueError(
                 f'loss_weight={loss_weight}; accepted: a number >= 0.')
@@ -381,27 +386,6 @@ class PyramidDistiller(BaseModel):
         if self.distils:
             self.distillation.connectors.load_state_dict(state['connectors'])
             self.distillation.running_mean.copy_(state['running_mean'])
-
-
-def _check_levels(levels: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(levels) if not isinstance(levels, str) else (levels, )
-    if not names:
-        raise ValueError(
-            'levels is empty; accepted: names of pyramid levels, finest '
-            "first, such as ('P2', 'P3', 'P4', 'P5').")
-    numbers = []
-    for name in names:
-        if not (isinstance(name, str) and name[:1] in ('P', 'C')
-                and name[1:].isdigit()):
-            raise ValueError(
-                f"levels names {name!r}; accepted: 'P' (a neck's output) or "
-                "'C' (a backbone's stage) and log2 of its stride, as 'P3'.")
-        numbers.append(int(name[1:]))
-    if numbers != sorted(set(numbers)):
-        raise ValueError(
-            f'levels={names} is not in order; accepted: each level once, '
-            'finest first.')
-    return names
 
 
 def _all_levels(space: LevelSpace) -> Selector:

@@ -44,6 +44,8 @@ class DistillCheckpointHook(CheckpointHook):
     Arguments are those of :class:`mmengine.hooks.CheckpointHook`.
     """
 
+    best_ckpt_path: str | None  # the parent sets it for a single indicator
+
     def __init__(self, *args, backend_args: dict | None = None,
                  **kwargs) -> None:
         super().__init__(

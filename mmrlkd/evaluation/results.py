@@ -185,7 +185,8 @@ def _records(file: Path) -> Iterator[Record]:
         yield record
 
 
-def read_run(work_dir: str | Path, method: str, seed: int) -> RunResult:
+def read_run(work_dir: str | Path, method: str, seed: int,
+             iterations: int | None = None) -> RunResult:
     """What the logs tell about a run; the rest keeps its defaults.
 
     Args:
@@ -193,6 +194,8 @@ def read_run(work_dir: str | Path, method: str, seed: int) -> RunResult:
             the window its scalars are averaged over.
         method: its name.
         seed: its seed.
+        iterations: how long it trained, where that is no multiple of the
+            interval; the last record speaks for the rest.
 
     Raises:
         ValueError: the run was not evaluated, so it is not finished.
@@ -204,8 +207,8 @@ def read_run(work_dir: str | Path, method: str, seed: int) -> RunResult:
             f'{work_dir} holds no finished run: it was not evaluated after '
             'its last iteration.')
     prefix = COCO_METRICS['mAP'] + '_'
-    spans = _spans(training)
-    iterations = int(training[-1]['iter'])
+    iterations = iterations or int(training[-1]['iter'])
+    spans = _spans(training, iterations)
     seconds = _mean(training, spans, 'time') or 0.0
     updates = sum(span * record.get('updates_student', 1.0)
                   for span, record in zip(spans, training, strict=True))
@@ -235,9 +238,9 @@ def _no_less_than_0(value: float | None) -> float | None:
     return None if value is None or value < 0 else value
 
 
-def _spans(training: list[Record]) -> list[float]:
+def _spans(training: list[Record], iterations: int) -> list[float]:
     """How many iterations each record speaks for."""
-    ends = [record['iter'] for record in training]
+    ends = [*(record['iter'] for record in training[:-1]), iterations]
     return [end - begin for begin, end in zip([0, *ends], ends)]
 
 

@@ -84,7 +84,7 @@ def render(results: Results) -> str:
 <p class="lead">{escape(describe(results))}</p>
 <section class="card"><h2>What came out</h2><ul>{found}</ul></section>
 <section><h2>What each model reached</h2>
-{_table(results, quality_columns(results))}
+{_table(results, quality_columns(results), seeds=True)}
 <p class="note">In points (0 to 100), on the validation images. Bold: the best
 student of the column, not counting the teacher; whether a difference means
 anything is said above. “–”: there is no such object, or it does not apply.
@@ -155,28 +155,32 @@ def _number(count: int, noun: str) -> str:
     return f'one {noun}' if count == 1 else f'{count} {noun}s'
 
 
-def _table(results: Results, columns: list[Column]) -> str:
+def _table(results: Results, columns: list[Column],
+           seeds: bool = False) -> str:
     groups = ''.join(
         f'<th colspan="{len(list(some))}" scope="colgroup">{escape(group)}'
         '</th>' for group, some in groupby(columns, lambda c: c.group))
     titles = ''.join(
         f'<th scope="col"{_hint(c)}{_edge(columns, i)}>{escape(c.title)}</th>'
         for i, c in enumerate(columns))
-    body = ''.join(_row(row, columns) for row in rows(results, columns))
+    body = ''.join(
+        _row(row, columns, seeds) for row in rows(results, columns))
+    last = '<th rowspan="2" scope="col">seeds</th>' if seeds else ''
     return f'''<div class="scroll"><table>
 <thead><tr><th rowspan="2" scope="col">model</th>{groups}
-<th rowspan="2" scope="col">seeds</th></tr><tr>{titles}</tr></thead>
+{last}</tr><tr>{titles}</tr></thead>
 <tbody>{body}</tbody></table></div>'''
 
 
-def _row(row: Row, columns: list[Column]) -> str:
+def _row(row: Row, columns: list[Column], seeds: bool) -> str:
     cells = ''.join(
         f'<td{_edge(columns, i)}>'
         + (f'<b>{cell.html}</b>' if cell.best else cell.html) + '</td>'
         for i, cell in enumerate(row.cells))
     kind = ' class="teacher"' if row.method == 'teacher' else ''
-    return (f'<tr{kind}><th scope="row">{escape(row.name)}</th>{cells}'
-            f'<td class="edge">{escape(row.seeds)}</td></tr>')
+    last = f'<td class="edge">{escape(row.seeds)}</td>' if seeds else ''
+    return (f'<tr{kind}><th scope="row">{escape(row.name)}</th>{cells}{last}'
+            '</tr>')
 
 
 def _hint(column: Column) -> str:
@@ -223,7 +227,7 @@ _CSS = '''
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans",
   "DejaVu Sans", sans-serif; }
-main { max-width: 72rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
+main { max-width: 78rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .8rem; }
 h2 { font-size: 1.2rem; margin: 0 0 .7rem; }
 section { margin-top: 2.4rem; }

@@ -57,6 +57,11 @@ def level_gflops(run: RunResult) -> float | None:
     return run.distill_gflops + (run.reward_gflops or 0)
 
 
+def minutes(run: RunResult) -> float:
+    """Wall-clock of the whole training."""
+    return run.train_seconds / 60
+
+
 def mega_parameters(run: RunResult) -> float | None:
     """Millions of weights at inference."""
     return None if run.parameters is None else run.parameters / 1e6

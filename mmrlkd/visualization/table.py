@@ -14,6 +14,7 @@ from .summary import (
     level_gflops,
     mega_parameters,
     metric,
+    minutes,
     stratum_map,
     summarise,
 )
@@ -111,6 +112,8 @@ def cost_columns(results: Results) -> list[Column]:
                'is selected'),
         Column('training', 's / iteration', attribute('seconds_per_iteration'),
                2, min, 'wall-clock, without validation', short='s/iter'),
+        Column('training', 'minutes', minutes, 1, min,
+               'wall-clock, without validation'),
         Column('training', 'iterations', attribute('iterations'), 0),
         Column('training', 'student updates', attribute('student_updates'), 0,
                None, 'iterations that changed the student'),

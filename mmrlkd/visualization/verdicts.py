@@ -12,6 +12,7 @@ from .summary import (
     mean_rates,
     measured,
     metric,
+    minutes,
     summarise,
 )
 from .table import format_estimate
@@ -47,8 +48,10 @@ def verdicts(results: Results) -> list[str]:
             found.append(compare(runs, uniform))
             found.append(compare_costs(runs, uniform))
         found.append(_adaptivity(runs))
-    found += [text for runs in methods.values()
-              if (text := _updates(runs))]
+    students = [runs for method, runs in methods.items()
+                if method != 'teacher']
+    found += [_updates(runs, students) for runs in students
+              if runs[0].student_updates != runs[0].iterations]
     return [*found, INFERENCE]
 
 
@@ -74,30 +77,30 @@ def compare(runs: list[RunResult], others: list[RunResult]) -> str:
 
 def compare_costs(runs: list[RunResult], others: list[RunResult]) -> str:
     """What two methods that distil paid in training."""
-    name, other = map(_spoken, (runs, others))
+    name = _spoken(runs)
 
-    def both(read: Read, digits: int) -> str:
+    def both(read: Read, digits: int, unit: str) -> str:
         mine, theirs = (measured(r, read).mean for r in (runs, others))
-        return (f'{mine:.{digits}f} against {theirs:.{digits}f} '
+        return (f'{mine:.{digits}f} against {theirs:.{digits}f} {unit} '
                 f'({_relative(mine, theirs)})')
 
+    levels, cost = attribute('levels_per_image'), attribute('distill_cost')
     text = (
-        f'Over all of training {name} distilled '
-        f'{both(attribute("levels_per_image"), 2)} levels an image, at a '
-        f'nominal cost of {both(attribute("distill_cost"), 2)}. With what its '
-        f'reward looked at, that was {both(level_gflops, 3)} GFLOPs an image')
-    trunks = [summarise(r, attribute('trunk_gflops')) for r in (runs, others)]
-    if trunks[0] and trunks[1]:
+        f'An iteration of {name} distilled an image at '
+        f'{both(levels, 2, "levels")} and '
+        f'{both(cost, 2, "of nominal cost")}, on average over training. With '
+        f'what its reward looked at, that was {both(level_gflops, 3, "GFLOPs")}')
+    trunk = summarise(runs, attribute('trunk_gflops'))
+    lengths = [r[0].iterations for r in (runs, others)]
+    if trunk and others[0].trunk_gflops:
+        text += (f". Both also run the teacher's trunk, {trunk.mean:.2f} "
+                 f'GFLOPs; with it')
+        if lengths[0] != lengths[1]:
+            text += f', and over {lengths[0]} iterations against {lengths[1]}'
         totals = [measured(r, _teacher_side).mean for r in (runs, others)]
-        text += (f". Both also run the teacher's trunk, {trunks[0].mean:.2f} "
-                 f"GFLOPs; with it the teacher's side cost {name} "
-                 f'{_relative(*totals)}')
-    seconds = [measured(r, attribute('seconds_per_iteration')).mean
-               for r in (runs, others)]
-    return (f'{text}. An iteration took {seconds[0]:.2f} s against '
-            f'{seconds[1]:.2f} s with {other} '
-            f'({_relative(*seconds)}; wall-clock, so what else the machine '
-            'did counts too).')
+        text += f", the teacher's side cost {name} {_relative(*totals)}"
+    return (f'{text}. Training took {both(minutes, 1, "minutes")}; that is '
+            'wall-clock, so what else the machine did counts too.')
 
 
 def _room(teacher: list[RunResult], student: list[RunResult]) -> str:
@@ -140,19 +143,28 @@ def _adaptivity(runs: list[RunResult]) -> str:
             + '.')
 
 
-def _updates(runs: list[RunResult]) -> str:
-    """Says so where iterations did not all train the student."""
-    if all(run.student_updates == run.iterations for run in runs):
-        return ''
+def _updates(runs: list[RunResult], students: list[list[RunResult]]) -> str:
+    """What a comparison with such a method is at equal amounts of."""
     run = runs[0]
-    return (f'{_first(_spoken(runs))} updated the student in '
+    text = (f'{_first(_spoken(runs))} updated the student in '
             f'{run.student_updates} of {run.iterations} iterations; in the '
-            'others only its policy learnt. The methods are compared at equal '
-            'iterations, not at equal updates.')
+            'others only its policy learnt.')
+    updates, iterations = (
+        {getattr(some[0], name) for some in students}
+        for name in ('student_updates', 'iterations'))
+    if len(updates) == 1:
+        equal = 'equal numbers of updates, not of iterations'
+    elif len(iterations) == 1:
+        equal = 'equal numbers of iterations, not of updates'
+    else:
+        equal = 'equal numbers neither of updates nor of iterations'
+    return f'{text} The students here are compared at {equal}.'
 
 
 def _teacher_side(run: RunResult) -> float:
-    return (level_gflops(run) or 0) + (run.trunk_gflops or 0)
+    """GFLOPs an image of all the run's iterations, trunk included."""
+    image = (level_gflops(run) or 0) + (run.trunk_gflops or 0)
+    return image * run.iterations
 
 
 def _seeds(*estimates: Estimate) -> str:

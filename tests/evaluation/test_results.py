@@ -75,6 +75,16 @@ def test_a_test_is_an_evaluation(tmp_path: Path) -> None:
     assert read_run(tmp_path, 'student', 0).metrics['mAP'] == 0.4
 
 
+def test_iterations_after_the_last_record_are_counted(tmp_path: Path) -> None:
+    write(tmp_path, '1', train_record(10, distill_cost=3.),
+          train_record(20, distill_cost=1., updates_student=0.5), EVALUATION)
+    run = read_run(tmp_path, 'ppo', 0, iterations=24)
+    assert run.iterations == 24
+    assert run.student_updates == 10 + 14 * 0.5
+    assert run.distill_cost == (10 * 3 + 14 * 1) / 24
+    assert run.train_seconds == 12
+
+
 def test_an_empty_folder(tmp_path: Path) -> None:
     assert newest_record(tmp_path) is None
     with pytest.raises(ValueError, match='no finished run'):

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -41,13 +42,41 @@ def test_one_seed_of_one_method_is_too_few(make_results) -> None:
 
 
 def test_costs_count_what_the_reward_looked_at(make_results) -> None:
-    text = sentence(make_results(), '^Over all of training')
-    assert '4.50 against 7.50 (40% less)' in text
-    assert '0.300 against 0.400 (25% less) GFLOPs' in text
+    text = sentence(make_results(), '^An iteration of PPO')
+    assert '4.50 against 7.50 of nominal cost (40% less)' in text
+    assert 'iterations against' not in text
+    assert '0.300 against 0.400 GFLOPs (25% less)' in text
     # (0.3 + 5) / (0.4 + 5)
-    assert "with it the teacher's side cost PPO 2% less" in text
-    assert '0.50 s against 0.50 s' in text
-    assert 'the same' in text
+    assert "with it, the teacher's side cost PPO 2% less" in text
+    assert 'Training took 0.8 against 0.8 minutes (the same)' in text
+
+
+def test_costs_of_a_longer_training_are_totals(make_results) -> None:
+    results = lengthened(make_results(), 160)
+    text = sentence(results, '^An iteration of PPO')
+    # 160 × (0.3 + 5) / (100 × (0.4 + 5))
+    assert ('over 160 iterations against 100, the teacher\'s side cost PPO '
+            '57% more') in text
+
+
+@pytest.mark.parametrize(('iterations', 'updates', 'words'), [
+    (100, 60, 'iterations, not of updates'),
+    (160, 100, 'updates, not of iterations'),
+    (160, 120, 'neither of updates nor of iterations')])
+def test_what_is_equal_is_said(
+        make_results, iterations: int, updates: int, words: str) -> None:
+    results = lengthened(make_results(), iterations, updates)
+    text = sentence(results, 'updated the student')
+    assert f'{updates} of {iterations} iterations' in text
+    assert words in text
+
+
+def lengthened(results: Results, iterations: int,
+               updates: int = 100) -> Results:
+    """With other lengths for PPO."""
+    return replace(results, runs=[
+        replace(run, iterations=iterations, student_updates=updates)
+        if run.method == 'ppo' else run for run in results.runs])
 
 
 def test_adaptivity(make_results) -> None:
@@ -65,10 +94,9 @@ def test_a_policy_that_tells_nothing_apart_is_called_so(make_results) -> None:
     assert 'a fixed subset would do the same' in text
 
 
-def test_room_updates_and_inference(make_results) -> None:
+def test_room_and_inference(make_results) -> None:
     results = make_results()
     assert '10.0 points ahead' in sentence(results, '^The teacher')
-    assert '60 of 100 iterations' in sentence(results, 'updated the student')
     assert verdicts(results)[-1] == INFERENCE
     assert 'nothing to gain' in sentence(
         make_results(student=(.50, )), '^The teacher')
