@@ -17,7 +17,11 @@ from rich.table import Table
 import mmrlkd  # noqa: F401
 from mmrlkd.distillers import PyramidDistiller
 from mmrlkd.distillers.pyramid import PROBE_SIZE
-from mmrlkd.engine.inspection import check_config
+from mmrlkd.engine.inspection import (
+    CONFIG_ERRORS,
+    check_annotations,
+    check_plugs,
+)
 from mmrlkd.registry import MODELS
 
 
@@ -50,11 +54,11 @@ def build(cfg: Config, skip_weights: bool) -> PyramidDistiller:
     for hook in cfg.get('custom_hooks', []):
         built = HOOKS.build(hook)
         if hook['type'] == 'mmrlkd.PhaseHook':
-            length = cfg.train_cfg.get('max_epochs') or cfg.train_cfg.get(
-                'max_iters')
-            built.check_length(length, 'train_cfg')
+            key = 'max_epochs' if 'max_epochs' in cfg.train_cfg else 'max_iters'
+            built.check_length(cfg.train_cfg[key], f'train_cfg.{key}')
+    check_plugs(cfg)
     if not skip_weights:
-        check_config(cfg)
+        check_annotations(cfg)
     model = MODELS.build(cfg.model)
     if not skip_weights and model.distils:
         model.distillation.teacher.require_weights()
@@ -79,8 +83,9 @@ def describe(model: PyramidDistiller) -> Table:
             f'{level.channels}×{level.size[0]}×{level.size[1]} '
             f'/{level.stride:g}' for level in (theirs, mine)
         ]
-        bridge = ('identity' if mine.channels == theirs.channels else
-                  type(connector).__name__)
+        bridge = type(connector).__name__
+        if not any(True for _ in connector.parameters()):
+            bridge += ', identity'
         if mine.size != theirs.size:
             bridge += ' + resize'
         table.add_row(
@@ -98,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.cfg_options:
             cfg.merge_from_dict(args.cfg_options)
         model = build(cfg, args.skip_weights)
-    except (ValueError, FileNotFoundError) as error:
+    except CONFIG_ERRORS as error:
         sys.exit(f'{args.config}: {error}')
     console = Console(width=160 if not sys.stdout.isatty() else None)
     if not model.distils:
@@ -107,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
     console.print(describe(model))
     part = model.distillation
     console.print(
-        f'Teacher, once an image if any level is selected: '
+        f'Teacher, once an image, if all levels are selected: '
         f'{part.flops.trunk / 1e6:.1f} MFLOPs. Budget: '
         f'{part.space.budget:g} of {sum(part.space.costs):g}. '
         f'Loss weight: {model.loss_weight:g}.')

@@ -16,6 +16,7 @@ from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 
 import mmrlkd  # noqa: F401
+from mmrlkd.engine.inspection import CONFIG_ERRORS
 from mmrlkd.engine.student import student_config
 
 
@@ -51,13 +52,18 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(
         Path('work_dirs', Path(args.config).stem))
-    cfg = student_config(cfg)
+    # Without a file name, or the training's config in the same work dir
+    # would be overwritten.
+    cfg = Config(student_config(cfg).to_dict())
     cfg.load_from = args.checkpoint
     if args.show_dir:
         cfg.default_hooks.visualization = dict(
             type='DetVisualizationHook', draw=True,
             test_out_dir=args.show_dir)
-    runner = Runner.from_cfg(cfg)
+    try:
+        runner = Runner.from_cfg(cfg)
+    except CONFIG_ERRORS as error:
+        sys.exit(f'{args.config}: {error}')
     if args.out:
         runner.test_evaluator.metrics.append(
             DumpResults(out_file_path=args.out))

@@ -10,13 +10,14 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 import mmrlkd  # noqa: F401
-from mmrlkd.engine.inspection import check_config
+from mmrlkd.engine.inspection import CONFIG_ERRORS, check_config
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -39,7 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
         help='override values of the config, as in '
-        'selector.reward.efficiency=0.3')
+        'model.selector.reward.efficiency=0.3')
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none', help='how the processes were started')
@@ -98,12 +99,20 @@ def main(argv: list[str] | None = None) -> None:
         check_config(cfg)
         runner = (RUNNERS.build(cfg) if 'runner_type' in cfg else
                   Runner.from_cfg(cfg))
+    except CONFIG_ERRORS as error:
+        stop(error)
+    try:
         runner.train()
     except (ValueError, FileNotFoundError, FloatingPointError) as error:
-        if os.environ.get('MMRLKD_TRACEBACK'):
-            raise
-        sys.exit(f'{type(error).__name__}: {error}\n'
-                 '(MMRLKD_TRACEBACK=1 shows where this was found.)')
+        stop(error)
+
+
+def stop(error: Exception) -> NoReturn:
+    """End with the sentence that the error carries."""
+    if os.environ.get('MMRLKD_TRACEBACK'):
+        raise error
+    sys.exit(f'{type(error).__name__}: {error}\n'
+             '(MMRLKD_TRACEBACK=1 shows where this was found.)')
 
 
 if __name__ == '__main__':

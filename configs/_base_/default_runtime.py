@@ -14,12 +14,7 @@ env_cfg = dict(
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(
     type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
-log_processor = dict(
-    type='LogProcessor',
-    window_size=50,
-    by_epoch=False,
-    mean_pattern=r'.*(loss|time|grad_norm|levels_per_image|distill|select/|'
-    r'reward|updates_student|policy_entropy).*')
+log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
 log_level = 'INFO'
 load_from = None
 resume = False

@@ -41,3 +41,4 @@ param_scheduler = [
         type='CosineAnnealingLR', by_epoch=False, begin=50, end=760,
         eta_min=0),
 ]
+log_processor = dict(mean_pattern=_base_.mean_pattern)

@@ -14,3 +14,4 @@ model = dict(
     levels=('P2', 'P3', 'P4', 'P5'),
     selector=_base_.selector,
     loss_weight=0.2)
+log_processor = dict(mean_pattern=_base_.mean_pattern)

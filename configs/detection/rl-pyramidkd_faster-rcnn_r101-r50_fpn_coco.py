@@ -16,3 +16,4 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500)
 ]
 default_hooks = dict(checkpoint=dict(type='mmrlkd.DistillCheckpointHook'))
+log_processor = dict(mean_pattern=_base_.mean_pattern)

@@ -25,13 +25,23 @@ class Flops:
     matrix products, nothing for elementwise work.
 
     Attributes:
-        trunk: what the teacher runs when any level is selected (backbone and,
-            for an FPN, the lateral maps).
-        levels: (L,) what selecting each level adds: the teacher's output
-            convolution and the connector, forward and backward.
+        trunk: what the teacher runs, once an image, for all levels together:
+            its backbone and, for an FPN, the lateral maps (of which those
+            below the finest selected level are in fact left out).
+        teacher: (L,) what each level adds: its output convolution.
+        forward: (L,) the connector and the loss.
+        backward: (L,) their gradient.
     """
     trunk: float
-    levels: tuple[float, ...]
+    teacher: tuple[float, ...]
+    forward: tuple[float, ...]
+    backward: tuple[float, ...]
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """(L,) what selecting each level adds in a training iteration."""
+        return tuple(map(sum, zip(
+            self.teacher, self.forward, self.backward, strict=True)))
 
 
 def count_flops(teacher: Teacher, student: tuple[Level, ...],
@@ -47,13 +57,16 @@ def count_flops(teacher: Teacher, student: tuple[Level, ...],
     for i, level in enumerate(student):
         maps = parameter.new_zeros(
             1, level.channels, *level.size).requires_grad_()
-        with torch.enable_grad(), FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False) as taught:
             target = pyramid.level(i)
+        with torch.enable_grad(), FlopCounterMode(display=False) as forward:
             total = loss(connectors[i](maps, target.shape[-2:]), target).sum()
+        with FlopCounterMode(display=False) as backward:
             total.backward()  # the counter does not follow autograd.grad
-        counts.append(float(counter.get_total_flops()))
+        counts.append([float(counter.get_total_flops())
+                       for counter in (taught, forward, backward)])
     connectors.zero_grad()
-    return Flops(float(trunk), tuple(counts))
+    return Flops(float(trunk), *map(tuple, zip(*counts, strict=True)))
 
 
 def price_levels(costs: str | Mapping[str, float], levels: tuple[Level, ...],

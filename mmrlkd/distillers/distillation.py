@@ -12,7 +12,7 @@ from mmrlkd.structures import LevelSpace
 from .adapters import TaskAdapter
 from .costs import count_flops, price_levels
 from .hidden import Hidden
-from .level_losses import LevelLosses
+from .level_losses import LevelLosses, Work
 from .pyramid import Level, probe
 from .teacher import Teacher
 
@@ -33,7 +33,6 @@ class Distillation(nn.Module):
         budget: largest cost an image may use; None allows every level.
     """
 
-    level_flops: Tensor
     level_costs: Tensor
     running_mean: Tensor
 
@@ -61,8 +60,7 @@ class Distillation(nn.Module):
             budget=sum(priced) if budget is None else budget,
             level_channels=tuple(level.channels for level in levels),
             global_channels=stages[-1].channels)
-        for name, values in (('level_flops', self.flops.levels),
-                             ('level_costs', priced),
+        for name, values in (('level_costs', priced),
                              ('running_mean', [0.0] * len(priced))):
             self.register_buffer(
                 name, torch.tensor(values, dtype=torch.float32),
@@ -83,6 +81,14 @@ class Distillation(nn.Module):
         return torch.where(
             self.running_mean > 0, self.running_mean,
             torch.ones_like(self.running_mean))
+
+    def gflops(self, work: Work) -> float:
+        """Counted GFLOPs of some work, each image as large as the probe."""
+        kinds = ((work.teacher, self.flops.teacher),
+                 (work.forward, self.flops.forward),
+                 (work.backward, self.flops.backward))
+        return sum(images * flops for done, each in kinds
+                   for images, flops in zip(done, each, strict=True)) / 1e9
 
     def compare(self, maps: Sequence[Tensor], images: Tensor,
                 differentiable: bool) -> LevelLosses:

@@ -9,6 +9,8 @@ from .adapters import TaskAdapter
 from .level_losses import LevelLosses
 from .pyramid import Level, StudentMaps, evaluating
 
+GRADIENT_SCALE = 2.0**10
+
 
 class BatchEvidence:
     """Measures a batch as :class:`~mmrlkd.structures.Evidence` asks.
@@ -42,9 +44,10 @@ class BatchEvidence:
     def alignment(self) -> Tensor:
         """See :meth:`mmrlkd.structures.Evidence.alignment`."""
         assert self._task_loss is not None, 'the reward asked for no gradients'
+        # Scaled, or small gradients vanish in half precision.
         task = torch.autograd.grad(
-            self._task_loss, self._maps.levels, retain_graph=True,
-            allow_unused=True)
+            self._task_loss * GRADIENT_SCALE, self._maps.levels,
+            retain_graph=True, allow_unused=True)
         products = []
         for i, (maps, gradient) in enumerate(
                 zip(self._maps.levels, task, strict=True)):
@@ -54,9 +57,11 @@ class BatchEvidence:
             leaf = maps.detach().requires_grad_()
             with torch.enable_grad():
                 total = self._losses.compare(i, leaf).sum() / self._scale[i]
+                total = total * GRADIENT_SCALE
             (distillation,) = torch.autograd.grad(total, leaf)
-            products.append((gradient.float() * distillation.float()).sum(
-                dim=(1, 2, 3)))
+            products.append(
+                (gradient.float() * distillation.float()).sum(dim=(1, 2, 3))
+                / GRADIENT_SCALE**2)
         return torch.stack(products, dim=1)
 
     def after_step(self, levels: Tensor, step: float) -> Tensor:

@@ -41,6 +41,11 @@ class FiniteGuard:
         if self._good:
             torch._foreach_copy_(self._good, self._statistics)
 
+    def restore(self) -> None:
+        """Take back what forward passes did to the statistics since."""
+        if self._good:
+            torch._foreach_copy_(self._statistics, self._good)
+
     def update(self, optim_wrapper: OptimWrapper, loss: Tensor) -> None:
         """Do what ``optim_wrapper.update_params(loss)`` does, if finite.
 
@@ -81,8 +86,7 @@ class FiniteGuard:
 
     def _skip(self, optim_wrapper: OptimWrapper) -> None:
         optim_wrapper.zero_grad()
-        if self._good:
-            torch._foreach_copy_(self._statistics, self._good)
+        self.restore()
         self.skipped += 1
         self.in_a_row += 1
         print_log(

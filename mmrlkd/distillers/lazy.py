@@ -26,6 +26,8 @@ class LazyPyramid:
         self._levels = levels
         self._images = images
         self._whole: dict[int, Tensor] = {}
+        #: How many images each level was computed for.
+        self.computed = [0] * len(levels)
 
     @torch.no_grad()
     def level(self, i: int, index: Tensor | None = None) -> Tensor:
@@ -36,6 +38,7 @@ class LazyPyramid:
         if i in self._whole:
             return take(self._whole[i], index)
         level = self._levels[i]
+        self.computed[i] += len(self._images if index is None else index)
         if level.module == 'backbone':
             return take(self.stages[level.index], index)
         maps = self.neck.output(level.index, index)

@@ -13,6 +13,20 @@ from .necks import take
 
 
 @dataclass(frozen=True)
+class Work:
+    """How many images each level was worked on for; L numbers each.
+
+    Attributes:
+        teacher: images whose level the teacher computed.
+        forward: images whose student and teacher maps were compared.
+        backward: those of them that keep a graph for the gradient.
+    """
+    teacher: tuple[int, ...]
+    forward: tuple[int, ...]
+    backward: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class _Piece:
     """Losses (n,) of one level for the samples ``index``, None for all."""
     level: int
@@ -48,11 +62,19 @@ class LevelLosses:
         self._known = torch.zeros(batch, len(maps), dtype=torch.bool)
         self._values = torch.zeros(batch, len(maps), device=device)
         self._pieces: list[_Piece] = []
+        self._forward = [0] * len(maps)
+        self._backward = [0] * len(maps)
 
     @property
     def known(self) -> Tensor:
         """(B, L) bool on the CPU: the cells computed so far."""
         return self._known
+
+    @property
+    def work(self) -> Work:
+        """What was done so far, for the selection and for rewards."""
+        return Work(tuple(self.teacher.computed), tuple(self._forward),
+                    tuple(self._backward))
 
     def compare(self, i: int, maps: Tensor,
                 index: Tensor | None = None) -> Tensor:
@@ -63,6 +85,9 @@ class LevelLosses:
             maps: (n, C_i, H_i, W_i), the student's maps of these samples.
             index: (n,) which samples of the batch they are; None for all.
         """
+        self._forward[i] += len(maps)
+        if torch.is_grad_enabled() and maps.requires_grad:
+            self._backward[i] += len(maps)
         teacher = self.teacher.level(i, index)
         projected = self._connectors[i](maps, teacher.shape[-2:])
         return self._loss(projected, teacher)

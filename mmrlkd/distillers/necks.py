@@ -61,6 +61,7 @@ class LazyFPN(LazyNeck):
     def __init__(self, neck: nn.Module, stages: Sequence[Tensor]) -> None:
         super().__init__(neck, stages)
         self._merged: dict[int, Tensor] = {}
+        self._whole: dict[int, Tensor] = {}
 
     def merged(self, i: int) -> Tensor:
         """Lateral map ``i`` after the top-down path, for the whole batch."""
@@ -79,6 +80,14 @@ class LazyFPN(LazyNeck):
         self.merged(min(i, len(self.neck.lateral_convs) - 1))
 
     def output(self, i: int, index: Tensor | None) -> Tensor:
+        if i not in self._whole:
+            maps = self._compute(i, index)
+            if index is not None:
+                return maps
+            self._whole[i] = maps
+        return take(self._whole[i], index)
+
+    def _compute(self, i: int, index: Tensor | None) -> Tensor:
         neck = self.neck
         laterals = len(neck.lateral_convs)
         if i < laterals:

@@ -154,6 +154,7 @@ class PyramidTap:
         self._outputs: dict[str, tuple[Tensor, ...]] = {}
         self._versions: dict[str, list[int]] = {}
         self._recording = False
+        self._leaves = False
         for name in ('backbone', 'neck'):
             module = getattr(adapter, name)
             if module is not None:
@@ -165,14 +166,25 @@ class PyramidTap:
     def record(self, name: str, maps: Sequence[Tensor]) -> None:
         """Keep a module's output, while recording."""
         if self._recording:
+            if self._leaves and any(level.module == name
+                                    for level in self._levels):
+                for each in maps:
+                    if not each.requires_grad:  # of a frozen backbone
+                        each.requires_grad_()
             self._outputs[name] = tuple(maps)
             self._versions[name] = [m._version for m in maps]
 
     @contextmanager
-    def recording(self) -> Iterator[None]:
-        """Record the forward passes run inside this block."""
+    def recording(self, leaves: bool = False) -> Iterator[None]:
+        """Record the forward passes run inside this block.
+
+        Args:
+            leaves: make the maps differentiable even where a frozen module
+                gave them, for a reward that asks for gradients at them.
+        """
         self._outputs.clear()
         self._recording = True
+        self._leaves = leaves
         try:
             yield
         finally:

@@ -20,7 +20,7 @@ from .distillation import Distillation
 from .evidence import BatchEvidence
 from .guard import FiniteGuard
 from .hidden import Hidden
-from .level_losses import LevelLosses
+from .level_losses import LevelLosses, Work
 from .pyramid import (
     PyramidTap,
     StudentMaps,
@@ -213,6 +213,8 @@ class PyramidDistiller(BaseModel):
         if self.updates_student:
             total, scalars = self.parse_losses(losses)
             self.guard.update(optim_wrapper, total)
+        else:
+            self.guard.restore()
         scalars.update(self._report)
         scalars['updates_student'] = torch.tensor(float(self.updates_student))
         scalars['skipped_updates'] = torch.tensor(float(self.guard.skipped))
@@ -246,7 +248,8 @@ class PyramidDistiller(BaseModel):
             return self.student.loss(inputs, data_samples)
         needs_graph = self.updates_student or (
             self.learns and self.selector.needs_gradients)
-        with torch.set_grad_enabled(needs_graph), self._tap.recording():
+        with torch.set_grad_enabled(needs_graph), self._tap.recording(
+                leaves=self.learns and self.selector.needs_gradients):
             if needs_graph:
                 task = self.student.loss(inputs, data_samples)
             else:
@@ -258,7 +261,7 @@ class PyramidDistiller(BaseModel):
         selection = self._select(maps, losses)
         losses.require(selection.levels)
         per_level = losses.weighted(selection.weights)
-        selected = losses.known.clone()
+        selected = losses.work
         if self.learns:
             self.selector.observe(BatchEvidence(
                 losses, maps, self.levels, self._adapter,
@@ -294,17 +297,17 @@ class PyramidDistiller(BaseModel):
 
     @torch.no_grad()
     def _describe(self, selection: Selection, per_level: Tensor,
-                  selected: Tensor, losses: LevelLosses) -> dict[str, Tensor]:
+                  selected: Work, losses: LevelLosses) -> dict[str, Tensor]:
         """Scalars for the log; costs are means over the batch's images."""
         part = self.distillation
         chosen = selection.levels.float().mean(dim=0).to(part.level_costs)
-        ran = selected.float().mean(dim=0).to(part.level_costs)
-        looked = losses.known.float().mean(dim=0).to(part.level_costs)
+        ran, in_all = part.gflops(selected), part.gflops(losses.work)
+        batch = len(selection.levels)
         report = {
             'levels_per_image': chosen.sum(),
             'distill_cost': (chosen * part.level_costs).sum(),
-            'distill_gflops': (ran * part.level_flops).sum() / 1e9,
-            'reward_gflops': ((looked - ran) * part.level_flops).sum() / 1e9,
+            'distill_gflops': torch.tensor(ran / batch),
+            'reward_gflops': torch.tensor((in_all - ran) / batch),
         }
         if self.learns:
             episode = self.selector.last_episode
@@ -366,7 +369,8 @@ class PyramidDistiller(BaseModel):
     def sidecar_state(self) -> dict[str, Any]:
         """What resuming needs beyond the student: plain tensors and numbers.
 
-        All of it is equal on all ranks, except the selector's ``'local'``.
+        All of it is equal on all ranks; what is not is the selector's
+        ``local_state``.
         """
         state: dict[str, Any] = {
             'skipped': self.guard.skipped,

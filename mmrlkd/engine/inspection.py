@@ -6,6 +6,10 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+#: What building something from a config raises when the config is wrong:
+#: mmengine says so of an unknown type or argument with the last two.
+CONFIG_ERRORS = (ValueError, FileNotFoundError, KeyError, TypeError)
+
 
 def check_config(cfg: Config) -> None:
     """Refuse a config that would train and lose something, or not train.
@@ -14,7 +18,12 @@ def check_config(cfg: Config) -> None:
         ValueError: no training annotations, or a distiller whose checkpoints
             could not be resumed or whose wrapper would not distil.
     """
-    _check_annotations(cfg)
+    check_annotations(cfg)
+    check_plugs(cfg)
+
+
+def check_plugs(cfg: Config) -> None:
+    """Refuse a distiller whose hook or wrapper does not know it."""
     if not str(cfg.model.get('type', '')).endswith('PyramidDistiller'):
         return
     for key, section, accepted in (
@@ -33,7 +42,7 @@ def check_config(cfg: Config) -> None:
                 f'accepted: {accepted!r}.')
 
 
-def _check_annotations(cfg: Config) -> None:
+def check_annotations(cfg: Config) -> None:
     """Refuse a training set that is not there or has no annotations.
 
     Looks at the annotation file that the config names; datasets that name

@@ -50,8 +50,9 @@ class PolicyHealthHook(Hook):
             self._warn(runner, 'collapsed', (
                 'The policy has collapsed: it gave every image of the last '
                 f'{len(self._rates)} iterations the same levels. Raise '
-                'learner.entropy_coef, lower reward.efficiency (λ) if only '
-                'the cheapest level is left, or compare with the fixed '
+                'model.selector.learner.entropy_coef, lower '
+                'model.selector.reward.efficiency (λ) if only the cheapest '
+                'level is left, or compare with the fixed '
                 'subset, which costs less to train.'))
         mean = sum(self._entropy) / len(self._entropy)
         if (mean < self._min_entropy
@@ -59,8 +60,8 @@ class PolicyHealthHook(Hook):
             self._warn(runner, 'entropy', (
                 f'The entropy of the policy is {mean:.4f} nats after '
                 f"{float(outputs['policy_progress']):.0%} of its learning: "
-                'it no longer explores. Raise learner.entropy_coef or lower '
-                'learner.lr.'))
+                'it no longer explores. Raise model.selector.learner.'
+                'entropy_coef or lower model.selector.learner.lr.'))
 
     def _warn(self, runner, kind: str, message: str) -> None:
         if kind not in self._warned:

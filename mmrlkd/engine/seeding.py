@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 
 from mmrlkd.registry import HOOKS, LOOPS
@@ -55,16 +55,16 @@ class _SeededIterator:
     """An endless data iterator whose n-th batch has the n-th seed."""
 
     def __init__(self, batches: _InfiniteDataloaderIterator,
-                 seed: int) -> None:
+                 runner: Runner) -> None:
         self._batches = batches
-        self._seed = seed
+        self._runner = runner  # resuming may still change its seed
         self._position = 0
 
     def __iter__(self) -> '_SeededIterator':
         return self
 
     def __next__(self):
-        _seed(self._seed, _LOADING, self._position)
+        _seed(self._runner.seed, _LOADING, self._position)
         self._position += 1
         return next(self._batches)
 
@@ -85,4 +85,4 @@ class SeededIterBasedTrainLoop(IterBasedTrainLoop):
     def __init__(self, runner, *args, **kwargs) -> None:
         super().__init__(runner, *args, **kwargs)
         self.dataloader_iterator = _SeededIterator(
-            _InfiniteDataloaderIterator(self.dataloader), runner.seed)
+            _InfiniteDataloaderIterator(self.dataloader), runner)

@@ -1,6 +1,7 @@
 """Proximal policy optimisation over whole episodes."""
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import torch
@@ -78,7 +79,7 @@ class PPO(Learner):
             ('epochs', epochs, epochs >= 1, '1 or greater'),
             ('minibatches', minibatches, minibatches >= 1, '1 or greater'),
         ):
-            if not fits:
+            if not (fits and isfinite(value)):
                 raise ValueError(f'PPO: {key}={value} must be {accepted}.')
         self.lr = lr
         self.clip = clip
@@ -155,7 +156,7 @@ class PPO(Learner):
                 with torch.no_grad():
                     outside = ((ratio - 1).abs() > self.clip).float()
                     # k3 of Schulman 2020, http://joschu.net/blog/kl-approx.html
-                    divergence = ratio - 1 - log_ratio
+                    divergence = log_ratio.expm1() - log_ratio
                     logs.append(torch.stack([
                         policy_loss, value_loss, entropy,
                         (share * outside).sum(), (share * divergence).sum()

@@ -1,6 +1,7 @@
 """The reward of a step: progress on a yardstick, and cost not spent."""
 
 from abc import ABC, abstractmethod
+from math import isfinite
 from typing import ClassVar
 
 from torch import Tensor
@@ -28,7 +29,7 @@ class Reward(ABC):
     needs_gradients: ClassVar[bool] = False
 
     def __init__(self, efficiency: float = 0.5) -> None:
-        if not efficiency >= 0:
+        if not (efficiency >= 0 and isfinite(efficiency)):
             raise ValueError(
                 f'efficiency={efficiency} is the weight of the saved cost; it '
                 'must be 0 (quality only) or greater.')

@@ -1,6 +1,7 @@
 """Levels and weights as the config names them."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 
 from mmrlkd.registry import SELECTORS
 from mmrlkd.structures import LevelSpace
@@ -34,7 +35,7 @@ class FixedSelector(ConstantSelector):
                 f'the levels={list(levels)}.')
         self.weights = dict(weights or dict.fromkeys(levels or (), 1.))
         for name, weight in self.weights.items():
-            if not weight > 0:
+            if not (weight > 0 and isfinite(weight)):
                 raise ValueError(
                     f'FixedSelector: weights[{name!r}]={weight} must be '
                     'greater than 0; leave out a level not to be distilled.')

@@ -81,15 +81,15 @@ def test_a_batch_has_the_seed_of_its_position():
         def skip_iter(self, iterations):
             pass
 
-    whole = _SeededIterator(Batches(), seed=5)
+    whole = _SeededIterator(Batches(), SimpleNamespace(seed=5))
     batches = [next(whole) for _ in range(4)]
-    skipped = _SeededIterator(Batches(), seed=5)
+    skipped = _SeededIterator(Batches(), SimpleNamespace(seed=5))
     skipped.skip_iter(2)
     torch.rand(17)
     assert torch.equal(next(skipped), batches[2])
     assert not torch.equal(batches[0], batches[1])
     assert not torch.equal(
-        next(_SeededIterator(Batches(), seed=6)), batches[0])
+        next(_SeededIterator(Batches(), SimpleNamespace(seed=6))), batches[0])
 
 
 def test_the_student_alone(run_config):
