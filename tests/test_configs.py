@@ -76,3 +76,9 @@ def test_check_says_what_is_wrong(
     assert 'weights do not match' in sentence(
         cfg, '--cfg-options',
         f"model.teacher.checkpoint={tmp_path / 'none.pth'}")
+
+
+def test_the_readme_shows_the_real_config():
+    config = ROOT / 'detection/rl-pyramidkd_faster-rcnn_r101-r50_fpn_coco.py'
+    readme = (ROOT.parent / 'README.md').read_text()
+    assert f'```python\n{config.read_text()}```' in readme

@@ -4,3 +4,4 @@ _base_ = [
     '../_base_/schedules/demo.py', '../_base_/default_runtime.py'
 ]
 custom_hooks = [dict(type='mmrlkd.SeedHook')]
+randomness = dict(seed=0)

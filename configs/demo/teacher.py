@@ -11,3 +11,4 @@ param_scheduler = [
         eta_min=0),
 ]
 custom_hooks = [dict(type='mmrlkd.SeedHook')]
+randomness = dict(seed=0)

@@ -11,6 +11,7 @@ from mmengine.runner.checkpoint import load_state_dict
 from mmrlkd.registry import MODELS
 from mmrlkd.structures import Phase
 
+LEVELS = ('P2', 'P3', 'P4', 'P5')
 POLICY = dict(type='mmrlkd.PolicySelector', rollout_batches=1,
               policy=dict(type='mmrlkd.LSTMPolicy', hidden=16),
               learner=dict(type='mmrlkd.PPO', epochs=1, minibatches=1))
@@ -210,6 +211,84 @@ def test_phases_that_do_not_choose_distil_all_levels(
     distiller.schedule(Phase('policy', 5), 0, 0.0)
     log = distiller.train_step(detection_batch, optimizer_of(distiller))
     assert log['distill_cost'] <= 1.0
+
+
+def test_an_iteration_without_update_leaves_statistics(
+        build_distiller, tiny_student, detection_batch):
+    tiny_student.neck.norm_cfg = dict(type='BN')
+    distiller = build_distiller(selector=POLICY)
+    distiller.train()
+    before = snapshot(distiller)
+    distiller.schedule(Phase('policy', 5, student_every=5), 0, progress=0.0)
+    distiller.train_step(detection_batch, optimizer_of(distiller))
+    assert_same(before, snapshot(distiller))
+
+
+def test_alignment_at_the_stages_of_a_frozen_backbone(
+        build_distiller, detection_batch):
+    distiller = build_distiller(
+        levels=('C3', 'C5'), costs='pixels', selector=dict(
+            POLICY, reward=dict(type='mmrlkd.AlignmentReward')))
+    distiller.train()
+    phase = Phase('policy', 5, freeze_backbone=True)
+    distiller.schedule(phase, 0, progress=0.0)
+    log = distiller.train_step(detection_batch, optimizer_of(distiller))
+    assert log['policy/dropped_episodes'] == 0
+    assert torch.isfinite(log['reward'])
+
+
+# -- the work that is counted is the work that is done --------------------------
+
+
+def test_flops_of_a_fixed_subset(build_distiller, detection_batch):
+    distiller = build_distiller(selector=dict(
+        type='mmrlkd.FixedSelector', levels=['P3', 'P5']))
+    distiller.train()
+    log = distiller.train_step(detection_batch, optimizer_of(distiller))
+    flops = distiller.distillation.flops
+    assert log['distill_gflops'].item() * 1e9 == pytest.approx(
+        flops.levels[1] + flops.levels[3])
+    assert log['reward_gflops'] == 0
+
+
+def test_flops_by_hand(build_distiller):
+    """Two for each multiply-add of the 3×3 output convolution (16 to 16
+    channels) and of the 1×1 connector (8 to 16); backward twice its forward."""
+    flops = build_distiller().distillation.flops
+    for i, side in enumerate((64, 32, 16, 8)):
+        assert flops.teacher[i] == 2 * 9 * 16 * 16 * side**2
+        assert flops.forward[i] == 2 * 8 * 16 * side**2
+        assert flops.backward[i] == 2 * flops.forward[i]
+    assert flops.trunk > 2 * 8 * 16 * sum(s**2 for s in (64, 32, 16, 8))
+
+
+def test_flops_of_a_reward_are_what_was_not_selected(
+        build_distiller, detection_batch):
+    distiller = build_distiller(selector=POLICY)
+    distiller.train()
+    flops = distiller.distillation.flops
+    for every, selected in ((1, lambda t, f, b: t + f + b),
+                            (2, lambda t, f, b: t + f)):
+        distiller.schedule(
+            Phase('policy', 5, student_every=every), 0, progress=0.0)
+        log = distiller.train_step(detection_batch, optimizer_of(distiller))
+        rates = [log[f'select/{name}'].item() for name in LEVELS]
+        parts = list(zip(rates, flops.teacher, flops.forward, flops.backward))
+        assert log['distill_gflops'].item() * 1e9 == pytest.approx(
+            sum(r * selected(t, f, b) for r, t, f, b in parts), rel=1e-5)
+        assert log['reward_gflops'].item() * 1e9 == pytest.approx(
+            sum((1 - r) * (t + f) for r, t, f, b in parts), rel=1e-5, abs=1)
+
+
+@pytest.mark.parametrize('reward', ['AlignmentReward', 'LookaheadReward'])
+def test_rewards_with_gradients_are_counted(
+        build_distiller, detection_batch, reward):
+    distiller = build_distiller(selector=dict(
+        POLICY, reward=dict(type=f'mmrlkd.{reward}')))
+    distiller.train()
+    log = distiller.train_step(detection_batch, optimizer_of(distiller))
+    flops = distiller.distillation.flops
+    assert log['reward_gflops'].item() * 1e9 >= sum(flops.forward)
 
 
 # -- numbers that are not finite ------------------------------------------------
