@@ -9,6 +9,7 @@ from .adapters import TaskAdapter
 from .level_losses import LevelLosses
 from .pyramid import Level, StudentMaps, evaluating
 
+#: Gradients are taken of scaled losses: small ones vanish in half precision.
 GRADIENT_SCALE = 2.0**10
 
 
@@ -44,7 +45,6 @@ class BatchEvidence:
     def alignment(self) -> Tensor:
         """See :meth:`mmrlkd.structures.Evidence.alignment`."""
         assert self._task_loss is not None, 'the reward asked for no gradients'
-        # Scaled, or small gradients vanish in half precision.
         task = torch.autograd.grad(
             self._task_loss * GRADIENT_SCALE, self._maps.levels,
             retain_graph=True, allow_unused=True)
@@ -93,11 +93,11 @@ class BatchEvidence:
             losses = self._full_loss(self._pyramid(leaves))
         rows = [
             torch.autograd.grad(
-                losses[:, i].sum(), leaves, retain_graph=True,
-                allow_unused=True, materialize_grads=True)
+                losses[:, i].sum() * GRADIENT_SCALE, leaves,
+                retain_graph=True, allow_unused=True, materialize_grads=True)
             for i in range(losses.shape[1])
         ]
-        gradients = [torch.stack(stage).float()
+        gradients = [torch.stack(stage).float() / GRADIENT_SCALE
                      for stage in zip(*rows, strict=True)]
         squared = torch.stack([
             g.sum(dim=0).square().sum(dim=(1, 2, 3)) for g in gradients

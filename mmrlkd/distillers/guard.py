@@ -24,27 +24,28 @@ class FiniteGuard:
         if limit < 1:
             raise ValueError(
                 f'max_skipped_updates={limit}; accepted: an integer >= 1.')
-        self._statistics = [
-            buffer for module in model.modules()
+        self._norms = [
+            module for module in model.modules()
             if isinstance(module, nn.modules.batchnorm._NormBase)
-            for buffer in module.buffers(recurse=False)
         ]
         self._good: list[Tensor] = []
         self._limit = limit
         self.skipped = 0
         self.in_a_row = 0
 
+    def _statistics(self) -> list[Tensor]:
+        """Looked up each time: moving a model replaces its buffers."""
+        return [buffer for module in self._norms
+                for buffer in module.buffers(recurse=False)]
+
     def remember(self) -> None:
         """Copy the statistics as they are before a forward pass."""
-        if len(self._good) != len(self._statistics):
-            self._good = [torch.empty_like(s) for s in self._statistics]
-        if self._good:
-            torch._foreach_copy_(self._good, self._statistics)
+        self._good = [buffer.clone() for buffer in self._statistics()]
 
     def restore(self) -> None:
         """Take back what forward passes did to the statistics since."""
-        if self._good:
-            torch._foreach_copy_(self._statistics, self._good)
+        for buffer, good in zip(self._statistics(), self._good, strict=True):
+            buffer.copy_(good)
 
     def update(self, optim_wrapper: OptimWrapper, loss: Tensor) -> None:
         """Do what ``optim_wrapper.update_params(loss)`` does, if finite.
