@@ -35,10 +35,8 @@ custom_hooks = [
     dict(type='mmrlkd.PolicyHealthHook'),
 ]
 train_cfg = dict(max_iters=760, val_interval=760)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(
-        type='CosineAnnealingLR', by_epoch=False, begin=50, end=760,
-        eta_min=0),
-]
+# At each of its 600 updates the student has the learning rate that the other
+# methods' students have there.
+default_hooks = dict(
+    param_scheduler=dict(type='mmrlkd.UpdateParamSchedulerHook'))
 log_processor = dict(mean_pattern=_base_.mean_pattern)

@@ -2,11 +2,13 @@
 
 from .checkpoint_hook import DistillCheckpointHook
 from .data_parallel import DistillDataParallel
+from .param_scheduler_hook import UpdateParamSchedulerHook
 from .phase_hook import PhaseHook
 from .policy_health_hook import PolicyHealthHook
 from .seeding import SeededIterBasedTrainLoop, SeedHook
 
 __all__ = [
     'DistillCheckpointHook', 'DistillDataParallel', 'PhaseHook',
-    'PolicyHealthHook', 'SeedHook', 'SeededIterBasedTrainLoop'
+    'PolicyHealthHook', 'SeedHook', 'SeededIterBasedTrainLoop',
+    'UpdateParamSchedulerHook'
 ]

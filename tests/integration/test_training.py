@@ -223,6 +223,22 @@ def test_learning_rates_follow_the_phases(run_config, train, tmp_path):
     assert rates == pytest.approx([1e-3] * 6 + [1e-4] * 2)
 
 
+def test_learning_rates_can_follow_the_updates(run_config, train, tmp_path):
+    cfg = run_config()
+    cfg.custom_hooks[1].phases[2].lr_factor = 1.0
+    cfg.default_hooks.param_scheduler = dict(
+        type='mmrlkd.UpdateParamSchedulerHook')
+    cfg.param_scheduler = [dict(
+        type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=5)]
+    train(cfg)
+    seen = [(line['updates_student'], line['lr'])
+            for line in logged(tmp_path / 'run')]
+    at_updates = [lr for updates, lr in seen if updates]
+    # As a run of as many iterations without phases: 0.1 to 1 in 4 steps.
+    assert at_updates == pytest.approx(
+        [1e-4, 3.25e-4, 5.5e-4, 7.75e-4, 1e-3, 1e-3])
+
+
 def test_a_collapsed_policy_is_said_in_words(run_config, train):
     cfg = run_config()
     cfg.model.budget = 0.5  # P5 is all an image can have …
