@@ -22,6 +22,7 @@ from mmrlkd.engine.inspection import (
     check_annotations,
     check_plugs,
 )
+from mmrlkd.engine.student import is_distiller
 from mmrlkd.registry import MODELS
 
 
@@ -44,7 +45,7 @@ def build(cfg: Config, skip_weights: bool) -> PyramidDistiller:
     Raises:
         ValueError: something in the config cannot work.
     """
-    if not str(cfg.model.get('type', '')).endswith('PyramidDistiller'):
+    if not is_distiller(cfg):
         raise ValueError(
             f"model.type is {cfg.model.get('type')!r}, which distils "
             "nothing; accepted: 'mmrlkd.PyramidDistiller'.")

@@ -45,7 +45,8 @@ import mmrlkd
 from mmrlkd.datasets.scenes import SceneConfig
 from mmrlkd.datasets.writer import write_dataset
 from mmrlkd.engine.atomic import write_atomically
-from mmrlkd.engine.trained import count_parameters, is_distiller, load_distiller
+from mmrlkd.engine.student import is_distiller
+from mmrlkd.engine.trained import count_parameters, load_distiller
 from mmrlkd.evaluation.results import (
     Record,
     Results,

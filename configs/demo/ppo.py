@@ -9,7 +9,7 @@ model = dict(
     type='mmrlkd.PyramidDistiller',
     student=_base_.model,
     teacher=dict(
-        config='configs/demo/teacher.py',
+        config='mmrlkd::demo/teacher.py',
         checkpoint='work_dirs/demo/teacher/iter_900.pth'),
     levels=('P2', 'P3', 'P4', 'P5'),
     # A policy as small as the student: its widths, nothing to project.

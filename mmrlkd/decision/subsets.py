@@ -50,7 +50,10 @@ class SubsetDistribution:
         scores = logits
         if logits.shape[-1] != feasible.shape[-1]:
             table = subset_table(logits.shape[-1], logits.device)
-            scores = logits @ table.T.to(logits.dtype)
+            # Acting happens under the student's autocast, learning does not;
+            # both must give an action the same probability.
+            with torch.autocast(logits.device.type, enabled=False):
+                scores = logits @ table.T.to(logits.dtype)
         scores = scores.nan_to_num(nan=0., posinf=0., neginf=0.)
         self.feasible = feasible
         self._categorical = Categorical(

@@ -77,7 +77,9 @@ class BatchEvidence:
         chosen = levels.to(before.dtype)
         moved = []
         for stage, per_level in zip(self._maps.stages, gradients, strict=True):
-            gradient = torch.einsum('bl,lbchw->bchw', chosen, per_level)
+            # Not einsum, which autocast would run in half precision.
+            gradient = (
+                chosen.T[:, :, None, None, None] * per_level).sum(dim=0)
             moved.append(stage.detach() - (
                 step * length.view(-1, 1, 1, 1) * gradient).to(stage.dtype))
         with torch.no_grad():

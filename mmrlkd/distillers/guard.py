@@ -12,8 +12,8 @@ class FiniteGuard:
 
     A skipped update leaves parameters, optimizer state and the statistics of
     normalisation layers as they were. With mixed precision the grad scaler
-    judges the gradients, as it always does, and only the loss is judged here.
-    All ranks skip together.
+    judges the gradients, as it always does, and says so by lowering its
+    scale; such a step counts as skipped too. All ranks skip together.
 
     Args:
         model: whose buffers are protected.
@@ -35,7 +35,7 @@ class FiniteGuard:
 
     def _statistics(self) -> list[Tensor]:
         """Looked up each time: moving a model replaces its buffers."""
-        return [buffer for module in self._norms
+        return [buffer for module in self._norms if module.training
                 for buffer in module.buffers(recurse=False)]
 
     def remember(self) -> None:
@@ -57,13 +57,22 @@ class FiniteGuard:
         """
         scaled = optim_wrapper.scale_loss(loss)
         optim_wrapper.backward(scaled)
-        if not self._agree(self._finite(optim_wrapper, loss)):
+        finite = self._agree(self._finite(optim_wrapper, loss))
+        if finite and optim_wrapper.should_update():
+            finite = self._step(optim_wrapper)
+        if finite:
+            self.in_a_row = 0
+        else:
             self._skip(optim_wrapper)
-            return
-        self.in_a_row = 0
-        if optim_wrapper.should_update():
-            optim_wrapper.step()
-            optim_wrapper.zero_grad()
+
+    @staticmethod
+    def _step(optim_wrapper: OptimWrapper) -> bool:
+        """Step; whether a grad scaler, if there is one, let it happen."""
+        scaler = getattr(optim_wrapper, 'loss_scaler', None)
+        before = scaler.get_scale() if scaler is not None else 0.0
+        optim_wrapper.step()
+        optim_wrapper.zero_grad()
+        return scaler is None or scaler.get_scale() >= before
 
     @staticmethod
     def _finite(optim_wrapper: OptimWrapper, loss: Tensor) -> Tensor:

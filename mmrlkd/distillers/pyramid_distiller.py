@@ -263,10 +263,12 @@ class PyramidDistiller(BaseModel):
         per_level = losses.weighted(selection.weights)
         selected = losses.work
         if self.learns:
+            losses.complete()  # or levels not selected would lose their unit
             self.selector.observe(BatchEvidence(
                 losses, maps, self.levels, self._adapter,
                 self.distillation.scale,
-                self.parse_losses(task)[0] if task else None))
+                self.parse_losses(task)[0] if self.selector.needs_gradients
+                else None))
         self.distillation.track(losses)
         self._report = self._describe(selection, per_level, selected, losses)
         return {**task, 'loss_distill': self.loss_weight * per_level.sum()}
@@ -310,9 +312,7 @@ class PyramidDistiller(BaseModel):
             'reward_gflops': torch.tensor((in_all - ran) / batch),
         }
         if self.learns:
-            episode = self.selector.last_episode
-            report['reward'] = episode.reward
-            report['policy_entropy'] = episode.entropy
+            report.update(self.selector.report())
             report['policy_progress'] = torch.tensor(self.progress)
         for i, level in enumerate(self.levels):
             report[f'select/{level.name}'] = chosen[i]

@@ -23,6 +23,7 @@ def read_model_config(config: str | dict) -> ConfigDict:
     Raises:
         ValueError: the file does not exist or has no ``model``.
     """
+    scope = 'mmdet'
     if isinstance(config, str):
         try:
             loaded = (
@@ -38,27 +39,30 @@ def read_model_config(config: str | dict) -> ConfigDict:
                 f'teacher.config={config!r} defines no model; accepted: the '
                 'config that the teacher was trained with.')
         model = loaded.model
-        model.setdefault('_scope_', loaded.get('default_scope', 'mmdet'))
+        scope = loaded.get('default_scope', scope)
         if 'data_preprocessor' in loaded:
             model.setdefault('data_preprocessor', loaded.data_preprocessor)
     else:
         model = ConfigDict(config)
-    return _without_pretrained(model)
+    model = _buildable(model)
+    model.setdefault('_scope_', scope)
+    return model
 
 
-def _without_pretrained(node):
-    """Drop what would download or load weights while building."""
+def _buildable(node):
+    """Drop what would download or load weights while building, and the scope
+    that mmengine writes into what it inherits from this package's configs."""
     if isinstance(node, dict):
         kept = {
-            key: _without_pretrained(value)
+            key: _buildable(value)
             for key, value in node.items()
-            if key != 'pretrained' and not (
-                key == 'init_cfg' and isinstance(value, dict)
-                and value.get('type') == 'Pretrained')
+            if key != 'pretrained' and (key, value) != ('_scope_', 'mmrlkd')
+            and not (key == 'init_cfg' and isinstance(value, dict)
+                     and value.get('type') == 'Pretrained')
         }
         return type(node)(kept)
     if isinstance(node, list | tuple):
-        return type(node)(_without_pretrained(value) for value in node)
+        return type(node)(_buildable(value) for value in node)
     return node
 
 

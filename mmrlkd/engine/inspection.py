@@ -6,6 +6,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from .phase_hook import make_phase
+from .student import is_distiller
+
 #: What building something from a config raises when the config is wrong:
 #: mmengine says so of an unknown type or argument with the last two.
 CONFIG_ERRORS = (ValueError, FileNotFoundError, KeyError, TypeError)
@@ -24,8 +27,20 @@ def check_config(cfg: Config) -> None:
 
 def check_plugs(cfg: Config) -> None:
     """Refuse a distiller whose hook or wrapper does not know it."""
-    if not str(cfg.model.get('type', '')).endswith('PyramidDistiller'):
+    if not is_distiller(cfg):
         return
+    accumulates = cfg.optim_wrapper.get('accumulative_counts', 1) > 1
+    skips = any(
+        make_phase(**phase).student_every > 1
+        for hook in cfg.get('custom_hooks', [])
+        if hook['type'] == 'mmrlkd.PhaseHook' for phase in hook['phases'])
+    if accumulates and skips:
+        raise ValueError(
+            f'optim_wrapper.accumulative_counts is '
+            f'{cfg.optim_wrapper.accumulative_counts}, which counts '
+            'iterations, but a phase updates the student in some of them '
+            'only (student_every > 1); accepted: 1, or student_every=1 in '
+            'every phase.')
     for key, section, accepted in (
         ('default_hooks.checkpoint',
          cfg.get('default_hooks', {}).get('checkpoint'),

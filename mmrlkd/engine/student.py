@@ -5,12 +5,17 @@ from copy import deepcopy
 from mmengine.config import Config
 
 
+def is_distiller(cfg: Config) -> bool:
+    """Whether a config's model is a distiller."""
+    return str(cfg.model.get('type', '')).endswith('PyramidDistiller')
+
+
 def student_config(cfg: Config) -> Config:
     """A config whose model is the student and whose hooks need no distiller.
 
     A config that distils nothing is returned as it is.
     """
-    if not str(cfg.model.get('type', '')).endswith('PyramidDistiller'):
+    if not is_distiller(cfg):
         return cfg
     plain = deepcopy(cfg)
     plain.model = plain.model.student

@@ -10,14 +10,10 @@ from mmrlkd.distillers import PyramidDistiller
 from mmrlkd.registry import MODELS
 
 from .checkpoint_hook import sidecar_path
+from .student import is_distiller
 
 #: Ends of the names of buffers, which no optimizer changes.
 _BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
-
-
-def is_distiller(cfg: Config) -> bool:
-    """Whether a config's model is a distiller."""
-    return str(cfg.model.get('type', '')).endswith('PyramidDistiller')
 
 
 def load_distiller(cfg: Config, checkpoint: str | Path,

@@ -38,8 +38,10 @@ class RolloutStorage:
         self._rollouts.clear()
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """The rollouts as nested dicts of tensors."""
-        return [asdict(rollout) for rollout in self._rollouts]
+        """The rollouts as nested dicts of tensors, on the CPU: other ranks
+        are shown them when a checkpoint is written."""
+        return [asdict(map_tensors(Tensor.cpu, rollout))
+                for rollout in self._rollouts]
 
     def load_state_dict(self, state: list[dict[str, Any]]) -> None:
         """Replace what is stored by :meth:`state_dict` of another storage."""

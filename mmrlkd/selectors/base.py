@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from mmrlkd.decision import DecisionProcess, check_space
 from mmrlkd.learners import Diagnostics
@@ -47,6 +47,10 @@ class Selector(nn.Module, ABC):
     def learn(self) -> Diagnostics | None:
         """Improve the choice, once enough was observed; None until then."""
         return None
+
+    def report(self) -> dict[str, Tensor]:
+        """Scalars about what was observed last, for the log."""
+        return {}
 
     def set_progress(self, fraction: float) -> None:
         """Say how much of the training is over, from 0 to 1."""

@@ -116,6 +116,11 @@ class PolicySelector(Selector):
         self.last_episode = EpisodeSummary(
             rewards.sum(0).mean(), self._entropy)
 
+    def report(self) -> dict[str, Tensor]:
+        assert self.last_episode is not None, 'nothing was observed yet'
+        return {'reward': self.last_episode.reward,
+                'policy_entropy': self.last_episode.entropy}
+
     def learn(self) -> Diagnostics | None:
         if len(self.storage) < self.rollout_batches:
             return None

@@ -1,6 +1,7 @@
 """Statistics are protected wherever the model has moved."""
 
 import torch
+from mmengine.optim import OptimWrapper
 from torch import nn
 
 from mmrlkd.distillers.guard import FiniteGuard
@@ -18,3 +19,33 @@ def test_statistics_of_a_moved_model_are_restored():
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key]), key
 
+
+
+class Scaler:
+    """A grad scaler that refuses its n-th step, as one does on overflow."""
+
+    def __init__(self, refused):
+        self.scale, self.steps, self.refused = 8.0, 0, refused
+
+    def get_scale(self):
+        return self.scale
+
+    def step(self):
+        if self.steps == self.refused:
+            self.scale /= 2
+        self.steps += 1
+
+
+def test_a_step_the_grad_scaler_refuses_counts_as_skipped():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    wrapper.loss_scaler = Scaler(refused=1)
+    wrapper.step = wrapper.loss_scaler.step
+    guard = FiniteGuard(model, limit=3)
+    for skipped in (0, 1, 1):
+        guard.remember()
+        before = model[1].running_mean.clone()
+        guard.update(wrapper, model(torch.randn(4, 2)).square().sum())
+        assert guard.skipped == skipped
+        kept = torch.equal(before, model[1].running_mean)
+        assert kept == (guard.in_a_row == 1)

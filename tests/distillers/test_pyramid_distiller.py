@@ -213,6 +213,18 @@ def test_phases_that_do_not_choose_distil_all_levels(
     assert log['distill_cost'] <= 1.0
 
 
+@pytest.mark.parametrize('reward', [
+    'ResidualReward', 'AlignmentReward', 'LookaheadReward',
+    'PaperLiteralReward'])
+def test_levels_never_selected_have_a_unit_too(
+        build_distiller, detection_batch, reward):
+    distiller = build_distiller(budget=0.5, selector=dict(
+        POLICY, reward=dict(type=f'mmrlkd.{reward}')))
+    distiller.train()
+    distiller.train_step(detection_batch, optimizer_of(distiller))
+    assert (distiller.distillation.running_mean > 0).all()
+
+
 def test_an_iteration_without_update_leaves_statistics(
         build_distiller, tiny_student, detection_batch):
     tiny_student.neck.norm_cfg = dict(type='BN')

@@ -84,6 +84,29 @@ def some_rollout() -> Rollout:
         rewards=random(2, 8))
 
 
+def train_policy_half(rank, cfg, weights, batch):
+    """Every phase of a learning policy, its levels differing from rank to
+    rank; what must be equal on both afterwards."""
+    torch.manual_seed(10 + rank)
+    model = build(cfg, weights)
+    wrapped = DistillDataParallel(model)
+    wrapped.train()
+    optimizer = build_optim_wrapper(model, dict(
+        type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-3)))
+    mine, chosen, updates = half(batch, rank), [], 0
+    for phase in (Phase('pretrain', 2, choose=False, learn_every=0),
+                  Phase('policy', 4, student_every=2, freeze_backbone=True),
+                  Phase('finetune', 4, learn_every=2)):
+        for iteration in range(phase.length):
+            model.schedule(phase, iteration, 0.0)
+            log = wrapped.train_step(copy.deepcopy(mine), optimizer)
+            chosen.append([log[f'select/P{i}'].item() for i in range(2, 6)])
+            updates += 'policy/entropy' in log
+    return dict(
+        weights_of(model), policy=model.selector.policy.state_dict(),
+        chosen=chosen, updates=updates)
+
+
 def train_half(rank, cfg, weights, batch):
     model = build(cfg, weights)
     return train(model, DistillDataParallel(model), half(batch, rank))

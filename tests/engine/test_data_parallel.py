@@ -89,6 +89,29 @@ def test_training_equals_one_process(
     assert moved > 50
 
 
+def test_a_policy_stays_equal_on_both_ranks(
+        ranks, two_processes, distiller_config, detection_batch):
+    distiller_config['selector'] = dict(
+        type='mmrlkd.PolicySelector', rollout_batches=2,
+        policy=dict(type='mmrlkd.LSTMPolicy', hidden=8),
+        learner=dict(type='mmrlkd.PPO', epochs=1, minibatches=2))
+    torch.manual_seed(0)
+    model = MODELS.build(copy.deepcopy(distiller_config))
+    model.init_weights()
+    before = ranks.weights_of(model)
+    one, other = two_processes(
+        'train_policy_half', distiller_config, before, detection_batch)
+    assert one['chosen'] != other['chosen']
+    assert one['updates'] == other['updates'] == 3
+    for part in ('student', 'connectors', 'policy'):
+        for key, value in one[part].items():
+            if 'running' not in key and 'num_batches' not in key:
+                assert torch.equal(value, other[part][key]), key
+    assert torch.equal(one['mean'], other['mean'])
+    assert any(not torch.equal(value, before['student'][key])
+               for key, value in one['student'].items())
+
+
 def test_ppo_on_two_ranks_equals_one(ranks, two_processes):
     two, other = two_processes('update_half')
     one = ranks.update_policy(ranks.some_rollout())

@@ -106,6 +106,8 @@ def test_the_student_alone(run_config):
     (dict(launcher='pytorch'), 'model_wrapper_cfg.type is None'),
     (dict(train_dataloader=dict(dataset=dict(ann_file='gone.json'))),
      'gone.json is not a file'),
+    (dict(optim_wrapper=dict(accumulative_counts=2)),
+     'optim_wrapper.accumulative_counts is 2'),
 ])
 def test_a_config_is_checked_before_it_trains(run_config, change, sentence):
     cfg = run_config()

@@ -231,3 +231,18 @@ def test_a_copy_learns_on_its_own(make, play):
 def test_impossible_settings_are_errors(make, key):
     with pytest.raises(ValueError, match=f'PolicySelector: {key}=0 must be 1'):
         make(**{key: 0})
+
+
+def test_acting_under_autocast_is_acting_without():
+    """An action's probability is the same when acting under the student's
+    mixed precision and when learning without it."""
+    import torch
+
+    from mmrlkd.decision import SubsetDistribution
+    logits = torch.randn(64, 4)
+    feasible = torch.ones(64, 16, dtype=torch.bool)
+    plain = SubsetDistribution(logits, feasible)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        mixed = SubsetDistribution(logits, feasible)
+    assert mixed.probs.dtype == torch.float32
+    assert torch.equal(mixed.probs, plain.probs)
