@@ -460,6 +460,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     os.environ.setdefault(
         'OMP_NUM_THREADS', str(min(_cores(), MOST_THREADS)))
+    # Waiting threads that spin slow everything where a core is shared.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     # So that a training is ended with the demo, as with Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(
