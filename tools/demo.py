@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from functools import cached_property
 from importlib.metadata import version
 from json import loads as load_json
 from pathlib import Path
+from threading import Event
 from typing import IO, Any
 
 from mmengine.config import Config
@@ -107,6 +109,11 @@ class Run:
         return self.cfg.train_cfg.max_iters
 
     @property
+    def distils(self) -> bool:
+        """Whether it needs the teacher."""
+        return 'teacher' in self.cfg.model
+
+    @property
     def checkpoint(self) -> Path | None:
         """The newest, if there is one."""
         pointer = self.folder / 'last_checkpoint'
@@ -171,9 +178,9 @@ class Reporter:
             MofNCompleteColumn(), TimeElapsedColumn(),
             TextColumn('{task.fields[note]}'), console=console,
             disable=not console.is_terminal)
-        self._task: TaskID | None = None
-        self._spoke = 0.0
-        self._said = ''
+        self._tasks: dict[Run, TaskID] = {}
+        self._spoke: dict[Run, float] = {}
+        self._said: dict[Run, str] = {}
 
     def __enter__(self) -> 'Reporter':
         self._progress.start()
@@ -184,9 +191,9 @@ class Reporter:
 
     def begin(self, run: Run) -> None:
         """A run starts, or goes on."""
-        self._task = self._progress.add_task(
+        self._tasks[run] = self._progress.add_task(
             run.name, total=run.iterations, note='starting')
-        self._spoke = time.monotonic()
+        self._spoke[run] = time.monotonic()
         self._line(f'{run.name}: {run.iterations} iterations')
 
     def update(self, run: Run, record: Record | None) -> None:
@@ -197,18 +204,18 @@ class Reporter:
         note = f'loss {record["loss"]:.3f}, ' if 'loss' in record else ''
         note += ('evaluating' if done >= total else
                  _duration(record['time'] * (total - done)) + ' left')
-        self._progress.update(self._task, completed=done, note=note)
-        if time.monotonic() - self._spoke >= SPEAK and note != self._said:
-            self._spoke, self._said = time.monotonic(), note
+        self._progress.update(self._tasks[run], completed=done, note=note)
+        if (time.monotonic() - self._spoke[run] >= SPEAK
+                and note != self._said.get(run)):
+            self._spoke[run], self._said[run] = time.monotonic(), note
             self._line(f'{run.name}: {done}/{total}, {note}')
 
     def end(self, run: Run, note: str) -> None:
         """The run is finished."""
-        if self._task is None:
-            note += ', finished before'
+        if run in self._tasks:
+            self._progress.remove_task(self._tasks.pop(run))
         else:
-            self._progress.remove_task(self._task)
-            self._task = None
+            note += ', finished before'
         self.console.print(f'{run.name}: {note}')
 
     def _line(self, text: str) -> None:
@@ -216,33 +223,69 @@ class Reporter:
             self.console.print(text)
 
 
-def train(run: Run, teacher: Path | None, lock: IO,
-          reporter: Reporter) -> None:
+@dataclass(frozen=True)
+class Training:
+    """What all trainings share.
+
+    Attributes:
+        lock: file whose lock the trainings hold, too.
+        reporter: told how far they are.
+        stop: set when all of them are to end.
+    """
+    lock: IO
+    reporter: Reporter
+    stop: Event
+
+
+def train_all(teacher: Run, students: list[Run], jobs: int,
+              shared: Training) -> None:
+    """Train ``jobs`` runs at a time; those that distil wait for the teacher.
+
+    Raises:
+        DemoFailed: a training failed; the others were ended.
+    """
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            # The teacher first, and beside it what does not need it.
+            apart = [run for run in students if not run.distils]
+            futures = [pool.submit(train, run, None, shared)
+                       for run in (teacher, *apart)]
+            futures[0].result()
+            futures += [pool.submit(train, run, teacher.checkpoint, shared)
+                        for run in students if run.distils]
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            shared.stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def train(run: Run, teacher: Path | None, shared: Training) -> None:
     """Train and evaluate, or continue; nothing if that is done.
 
     Args:
         run: what.
         teacher: checkpoint to learn from, if the method does.
-        lock: file whose lock the training holds, too.
-        reporter: told how far it is.
+        shared: with the other trainings.
 
     Raises:
-        DemoFailed: the training failed.
+        DemoFailed: the training failed, or was ended.
     """
+    reporter = shared.reporter
     if not run.finished:
         reporter.begin(run)
         if not run.trained:
             options = [f'randomness.seed={run.seed}']
-            if teacher is not None and 'teacher' in run.cfg.model:
+            if teacher is not None:
                 options.append(f'model.teacher.checkpoint={teacher}')
             _launch(run, [TRAIN, CONFIGS / f'{run.method}.py', '--resume',
                           '--work-dir', run.folder, '--cfg-options', *options],
-                    lock, reporter)
+                    shared)
         # Killed while it evaluated, a run resumes to do nothing.
         if run.trained and not run.finished:
             _launch(run, [TEST, run.folder / f'{run.method}.py',
-                          run.checkpoint, '--work-dir', run.folder],
-                    lock, reporter)
+                          run.checkpoint, '--work-dir', run.folder], shared)
         if not run.finished:
             raise DemoFailed(
                 f'{run.name} ended without being evaluated at iteration '
@@ -252,7 +295,7 @@ def train(run: Run, teacher: Path | None, lock: IO,
     reporter.end(run, f'mAP {100 * (metrics["mAP"] or 0):.1f}')
 
 
-def _launch(run: Run, command: list, lock: IO, reporter: Reporter) -> None:
+def _launch(run: Run, command: list, shared: Training) -> None:
     """Run a Python script, its output in the run's log."""
     run.folder.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, *map(str, command)]
@@ -262,10 +305,12 @@ def _launch(run: Run, command: list, lock: IO, reporter: Reporter) -> None:
         output.flush()
         process = subprocess.Popen(
             words, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT,
-            pass_fds=[lock.fileno()])
+            pass_fds=[shared.lock.fileno()])
     try:
         while process.poll() is None:
-            reporter.update(run, newest_record(run.folder))
+            if shared.stop.is_set():
+                raise DemoFailed(f'{run.name} was stopped.')
+            shared.reporter.update(run, newest_record(run.folder))
             time.sleep(LOOK)
     finally:
         if process.poll() is None:  # this program is being stopped
@@ -390,6 +435,11 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def _jobs(runs: int) -> int:
+    """How many runs to train at a time: a GPU has one, a core each one."""
+    return min(runs, _cores()) if get_device() == 'cpu' else 1
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
@@ -439,9 +489,8 @@ def demo(args: argparse.Namespace, console: Console) -> None:
 
     with locked(work_dir) as lock:
         with Reporter(console) as reporter:
-            train(teacher, None, lock, reporter)
-            for run in students:
-                train(run, teacher.checkpoint, lock, reporter)
+            train_all(teacher, students, _jobs(len(students) + 1),
+                      Training(lock, reporter, Event()))
         facts = load_json((scenes / 'dataset.json').read_text())
         results = collect(
             [teacher, *students], describe_origin(args.command, facts),
@@ -458,10 +507,10 @@ def demo(args: argparse.Namespace, console: Console) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    # Small models gain more from a core each than from two cores for one.
+    jobs = _jobs(1 + len(args.methods) * len(args.seeds))
     os.environ.setdefault(
-        'OMP_NUM_THREADS', str(min(_cores(), MOST_THREADS)))
-    # Waiting threads that spin slow everything where a core is shared.
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+        'OMP_NUM_THREADS', str(min(max(_cores() // jobs, 1), MOST_THREADS)))
     # So that a training is ended with the demo, as with Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(
