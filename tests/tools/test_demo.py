@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -114,18 +115,25 @@ def calls() -> list[list[str]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+def called() -> list[str]:
+    """What was called, sorted: trainings run side by side."""
+    return sorted(call[0] for call in calls())
+
+
 def test_all_of_it(demo: ModuleType, tmp_path: Path) -> None:
     output = run(demo, '--seeds', '3', '5')
     work = tmp_path / 'work'
     teacher = f'model.teacher.checkpoint={work}/teacher/iter_4.pth'
-    assert [call[0] for call in calls()] == [
-        'teacher', *['student', 'uniform', 'ppo'] * 2]
+    names = [call[0] for call in calls()]
+    assert Counter(names) == dict(teacher=1, student=2, uniform=2, ppo=2)
+    first = min(names.index('uniform'), names.index('ppo'))
+    assert names.index('teacher') < first
     assert all('--resume' in call for call in calls())
     for call in calls():
         assert (teacher in call) == (call[0] in ('uniform', 'ppo'))
-    assert calls()[-1][1:] == [
-        '--resume', '--work-dir', str(work / 'ppo/seed_5'), '--cfg-options',
-        'randomness.seed=5', teacher]
+    assert [
+        'ppo', '--resume', '--work-dir', str(work / 'ppo/seed_5'),
+        '--cfg-options', 'randomness.seed=5', teacher] in calls()
 
     results = loads((work / 'results.json').read_text())
     assert [(r.method, r.seed) for r in results.runs] == [
@@ -145,11 +153,11 @@ def test_all_of_it(demo: ModuleType, tmp_path: Path) -> None:
 
 def test_what_is_finished_is_kept(demo: ModuleType) -> None:
     run(demo, '--methods', 'student')
-    assert [call[0] for call in calls()] == ['teacher', 'student']
+    assert called() == ['student', 'teacher']
     output = run(demo, '--methods', 'student', 'uniform')
     assert 'student, seed 0: mAP 40.0, finished before\n' in output
     assert 'uniform, seed 0: mAP 40.0\n' in output
-    assert [call[0] for call in calls()] == ['teacher', 'student', 'uniform']
+    assert called() == ['student', 'teacher', 'uniform']
 
 
 def test_a_longer_schedule_continues(demo: ModuleType, tmp_path: Path) -> None:
@@ -158,7 +166,7 @@ def test_a_longer_schedule_continues(demo: ModuleType, tmp_path: Path) -> None:
     config.write_text(config.read_text().replace('=4', '=8'))
     with pytest.raises(demo.DemoFailed, match='without being evaluated'):
         run(demo, '--methods', 'student')  # the fake stops at 4 again
-    assert [call[0] for call in calls()] == ['teacher', 'student', 'student']
+    assert called() == ['student', 'student', 'teacher']
 
 
 def test_a_run_killed_in_validation_is_evaluated(
@@ -167,8 +175,8 @@ def test_a_run_killed_in_validation_is_evaluated(
     monkeypatch.setenv('FAKE', 'student is killed in validation')
     run(demo, '--methods', 'student')
     folder = tmp_path / 'work/student/seed_0'
-    assert calls()[-1] == ['student', str(folder / 'iter_4.pth'),
-                           '--work-dir', str(folder)]
+    assert ['student', str(folder / 'iter_4.pth'),
+            '--work-dir', str(folder)] in calls()
     run(demo, '--methods', 'student')
     assert len(calls()) == 3
 
@@ -187,8 +195,10 @@ def test_a_failure_shows_the_end_of_the_log(
 
     monkeypatch.delenv('FAKE')
     run(demo)
-    assert [call[0] for call in calls()] == [
-        'teacher', 'student', 'uniform', 'uniform', 'ppo']
+    done = Counter(call[0] for call in calls())
+    assert done['teacher'] == done['student'] == 1
+    assert done['uniform'] == 2
+    assert done['ppo'] in (1, 2)  # it may have been ended with the other
 
 
 def test_a_training_ends_with_the_demo(
