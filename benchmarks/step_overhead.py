@@ -1,15 +1,16 @@
 """What distilling adds to a training step, for ways of choosing levels.
 
-    python benchmarks/step_overhead.py [--json OUT] [--rounds 30]
+    python benchmarks/step_overhead.py [--json OUT] [--rounds 40]
 
 The floor is a student step plus the whole teacher's forward pass under
 no_grad, which is the least that distilling at all levels can cost. The
 student is a RetinaNet on ResNet-18 with 16 base channels, the teacher one on
 ResNet-50 with 32; both have 64 channels at P2..P5. All variants start from the
-same weights, see the same images and run in turn, one step each a round; the
-ratio is the median, over the rounds, of a step to the floor's step of that
-round. Peak memory is measured apart, each variant in a process of its own on
-the CPU, or by the allocator on a GPU.
+same weights, see the same images and run in turn, one step each a round, each
+round in another order. Every four rounds, a variant's seconds are divided by
+the floor's; the ratio is the median of these quotients, given with the 95 %
+interval of that median (bootstrap). Peak memory is measured apart, each
+variant in a process of its own on the CPU, or by the allocator on a GPU.
 """
 
 import argparse
@@ -17,13 +18,14 @@ import copy
 import json
 import platform
 import resource
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import MMLogger
@@ -31,6 +33,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 import mmrlkd  # noqa: F401
@@ -38,6 +41,9 @@ from mmrlkd.registry import MODELS
 from mmrlkd.structures import Phase
 
 FLOOR = 'floor'
+#: Rounds that make one quotient: a policy that learns every 4th step has
+#: learnt once in them.
+GROUP = 4
 POLICY = dict(type='mmrlkd.PolicySelector')
 UNIFORM = dict(type='mmrlkd.UniformSelector')
 #: Selector and phase of each variant.
@@ -136,18 +142,19 @@ def make_step(name: str, batch: int, size: int,
 
 
 def measure_times(batch: int, size: int, rounds: int,
-                  device: torch.device) -> dict[str, list[float]]:
+                  device: torch.device) -> dict[str, np.ndarray]:
     """Seconds of each step, by variant."""
     steps = {name: make_step(name, batch, size, device) for name in VARIANTS}
-    seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    for i in range(-4, rounds):
-        for name, step in steps.items():
+    seconds = {name: np.zeros(rounds) for name in VARIANTS}
+    order = np.random.default_rng(0)
+    for i in track(range(-GROUP, rounds), f'{size} px', transient=True):
+        for name in order.permutation(list(VARIANTS)):
             begin = time.perf_counter()
-            step(i + 4)
+            steps[name](i + GROUP)
             if device.type == 'cuda':
                 torch.cuda.synchronize()
             if i >= 0:  # the first ones warm up
-                seconds[name].append(time.perf_counter() - begin)
+                seconds[name][i] = time.perf_counter() - begin
     return seconds
 
 
@@ -179,39 +186,47 @@ def measure_memory(batch: int, size: int) -> dict[str, float]:
     return result
 
 
-def show(size: int, seconds: dict[str, list[float]],
-         memory: dict[str, float]) -> dict[str, dict[str, float]]:
-    """Print a table; the same as a dict."""
+def compare(seconds: np.ndarray, floor: np.ndarray) -> dict[str, Any]:
+    """Time of a variant against the floor's."""
+    groups = seconds.reshape(-1, GROUP).sum(axis=1)
+    quotients = groups / floor.reshape(-1, GROUP).sum(axis=1)
+    drawn = np.random.default_rng(0).choice(
+        quotients, size=(10_000, len(quotients)))
+    return dict(
+        seconds=float(np.median(groups)) / GROUP,
+        time_ratio=float(np.median(quotients)),
+        time_ratio_interval=np.quantile(
+            np.median(drawn, axis=1), [0.025, 0.975]).tolist())
+
+
+def show(size: int, result: dict[str, dict[str, Any]]) -> None:
+    """Print one size's table."""
     table = Table(title=f'one training step, {size} px')
-    for column in ('variant', 'ms', '÷ floor', 'peak MiB', '÷ floor'):
+    for column in ('variant', 'ms', '÷ floor', '95 %', 'peak MiB', '÷ floor'):
         table.add_column(
             column, justify='left' if column == 'variant' else 'right')
-    result = {}
-    for name, values in seconds.items():
-        # The policy's updates fall on some steps only: means, not medians,
-        # of those rounds count it.
-        middle = (statistics.mean if 'learns' in name else statistics.median)
-        ratio = middle([v / f for v, f in zip(
-            values, seconds[FLOOR], strict=True)])
-        result[name] = dict(
-            seconds=middle(values), time_ratio=ratio, peak_mib=memory[name],
-            memory_ratio=memory[name] / memory[FLOOR])
+    for name, row in result.items():
+        low, high = row['time_ratio_interval']
         table.add_row(
-            name, f'{1e3 * middle(values):.1f}', f'{ratio:.3f}',
-            f'{memory[name]:.0f}', f"{result[name]['memory_ratio']:.2f}")
+            name, f"{1e3 * row['seconds']:.1f}", f"{row['time_ratio']:.3f}",
+            f'{low:.3f} to {high:.3f}', f"{row['peak_mib']:.0f}",
+            f"{row['memory_ratio']:.2f}")
     Console(width=100).print(table)
-    return result
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--json', type=Path, help='where to write the result')
-    parser.add_argument('--rounds', type=int, default=32)
+    parser.add_argument('--rounds', type=int, default=40,
+                        help=f'steps of each variant, a multiple of {GROUP}')
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--sizes', type=int, nargs='+', default=[128, 256])
     parser.add_argument('--memory-of', choices=VARIANTS,
                         help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.rounds < GROUP or args.rounds % GROUP:
+        parser.error(f'--rounds={args.rounds}; accepted: a multiple of '
+                     f'{GROUP}, at least {GROUP}.')
     MMLogger.get_current_instance().setLevel('ERROR')  # initialisation logs
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     if args.memory_of:
@@ -224,8 +239,16 @@ def main() -> None:
         sizes={})
     for size in args.sizes:
         memory = measure_memory(args.batch, size)
-        result['sizes'][size] = show(
-            size, measure_times(args.batch, size, args.rounds, device), memory)
+        seconds = measure_times(args.batch, size, args.rounds, device)
+        rows = {
+            name: dict(
+                **compare(seconds[name], seconds[FLOOR]),
+                peak_mib=memory[name],
+                memory_ratio=memory[name] / memory[FLOOR])
+            for name in VARIANTS
+        }
+        show(size, rows)
+        result['sizes'][size] = rows
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + '\n')
 

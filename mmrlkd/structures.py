@@ -117,12 +117,17 @@ class LossSource(Protocol):
     """Distillation losses, computed where asked for and nowhere else."""
 
     def require(self, levels: Tensor) -> Tensor:
-        """Make the losses of ``levels`` (B, L) bool known.
+        """Make the losses of ``levels`` (B, L) bool known, with gradient.
 
         Returns:
             (B, L), detached, in units of each level's running mean; 0 where
             not known yet.
         """
+        ...
+
+    def survey(self) -> Tensor:
+        """(B, L): make the losses of all levels known, without gradient; dear
+        where the selection would have left levels out."""
         ...
 
 

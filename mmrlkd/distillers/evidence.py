@@ -40,7 +40,7 @@ class BatchEvidence:
 
     def discrepancy(self) -> Tensor:
         """See :meth:`mmrlkd.structures.Evidence.discrepancy`."""
-        return self._losses.complete()
+        return self._losses.survey()
 
     def alignment(self) -> Tensor:
         """See :meth:`mmrlkd.structures.Evidence.alignment`."""

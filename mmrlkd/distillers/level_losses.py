@@ -35,10 +35,10 @@ class _Piece:
 
 
 class LevelLosses:
-    """Losses (B, L) of a batch; a cell is computed when first required.
+    """Losses (B, L) of a batch; a cell is computed when first asked for.
 
-    Which cells are missing decides the shapes of the work, so :meth:`require`
-    waits for the device once, unless it is told the levels on the CPU.
+    Which cells are missing decides the shapes of the work, so asking waits
+    for the device once, unless the levels are named on the CPU.
 
     Args:
         maps: the student's maps, L times (B, C_i, H_i, W_i).
@@ -46,7 +46,8 @@ class LevelLosses:
         connectors: one for each level.
         loss: compares the maps.
         scale: (L,) running mean of each level's loss.
-        differentiable: whether gradients to the student are wanted.
+        differentiable: whether gradients to the student are wanted of what
+            is required.
     """
 
     def __init__(self, maps: Sequence[Tensor], teacher: LazyPyramid,
@@ -60,6 +61,7 @@ class LevelLosses:
         self._differentiable = differentiable
         batch, device = len(maps[0]), maps[0].device
         self._known = torch.zeros(batch, len(maps), dtype=torch.bool)
+        self._required = torch.zeros_like(self._known)
         self._values = torch.zeros(batch, len(maps), device=device)
         self._pieces: list[_Piece] = []
         self._forward = [0] * len(maps)
@@ -93,24 +95,30 @@ class LevelLosses:
         return self._loss(projected, teacher)
 
     def require(self, levels: Tensor) -> Tensor:
-        """Compute the cells of ``levels`` (B, L) bool not known yet.
+        """Compute the cells of ``levels`` (B, L) bool, with their gradient.
 
         Returns:
             (B, L), detached, in units of each level's running mean; 0 where
             not known.
         """
+        missing = levels.to('cpu') & ~self._required
         with torch.set_grad_enabled(self._differentiable):
-            self._pieces += self._compute(levels.to('cpu') & ~self._known)
+            self._pieces += self._compute(missing)
+        self._required |= missing
         return self._values / self._scale
 
-    def complete(self) -> Tensor:
-        """Compute the cells still missing, without gradient.
+    def survey(self) -> Tensor:
+        """Compute the cells not known yet, without gradient.
 
         Returns:
             (B, L), detached, in units of each level's running mean.
         """
+        missing = ~self._known
         with torch.no_grad():
-            self._compute(~self._known)
+            pieces = self._compute(missing)
+        if not self._differentiable:  # as good as if they were required
+            self._pieces += pieces
+            self._required |= missing
         return self._values / self._scale
 
     def _compute(self, missing: Tensor) -> list['_Piece']:

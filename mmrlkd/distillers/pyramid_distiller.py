@@ -263,7 +263,7 @@ class PyramidDistiller(BaseModel):
         per_level = losses.weighted(selection.weights)
         selected = losses.work
         if self.learns:
-            losses.complete()  # or levels not selected would lose their unit
+            losses.survey()  # or levels not selected would lose their unit
             self.selector.observe(BatchEvidence(
                 losses, maps, self.levels, self._adapter,
                 self.distillation.scale,

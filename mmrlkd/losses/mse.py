@@ -1,5 +1,6 @@
 """Mean squared error between feature maps."""
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmrlkd.registry import LOSSES
@@ -15,4 +16,5 @@ class MSELoss(LevelLoss):
     """
 
     def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
-        return (student - teacher).square().mean(dim=(1, 2, 3))
+        squared = F.mse_loss(student, teacher, reduction='none')
+        return squared.mean(dim=(1, 2, 3))

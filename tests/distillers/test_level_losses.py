@@ -17,6 +17,7 @@ class Teacher:
     def __init__(self) -> None:
         self.maps = [torch.randn(BATCH, 6, s, s) for s in SIZES]
         self.asked: list[tuple[int, list[int]]] = []
+        self.computed = [0] * len(SIZES)
 
     def level(self, i, index=None):
         rows = list(range(BATCH)) if index is None else index.tolist()
@@ -91,12 +92,12 @@ def test_in_units_of_the_running_mean(setting):
     assert not normalised.requires_grad
 
 
-def test_completing_adds_no_gradient_and_no_weight(setting):
+def test_surveying_adds_no_gradient_and_no_weight(setting):
     build, maps, _, _, _ = setting
     losses = build()
     losses.require(mask((0, 0)))
-    complete = losses.complete()
-    assert (complete > 0).all()
+    surveyed = losses.survey()
+    assert (surveyed > 0).all()
     gradient = torch.autograd.grad(
         losses.weighted(torch.ones(BATCH, 3)).sum(), maps,
         allow_unused=True)
@@ -109,3 +110,33 @@ def test_without_gradients_no_graph_is_kept(setting):
     losses = build(differentiable=False)
     losses.require(mask((0, 0), (1, 1)))
     assert not losses.weighted(torch.ones(BATCH, 3)).requires_grad
+
+
+def test_what_was_surveyed_can_still_be_required(setting):
+    build, maps, _, _, _ = setting
+    levels, weights = mask((0, 0), (2, 1)), torch.rand(BATCH, 3)
+    weights *= levels
+    surveyed, plain = build(), build()
+    surveyed.survey()
+    for losses in (surveyed, plain):
+        losses.require(levels)
+    gradients = [
+        torch.autograd.grad(losses.weighted(weights).sum(), maps[:2])
+        for losses in (surveyed, plain)
+    ]
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs)
+    assert surveyed.work.backward == plain.work.backward
+
+
+def test_without_gradients_a_survey_is_enough(setting):
+    build, _, teacher, _, _ = setting
+    weights = torch.rand(BATCH, 3)
+    surveyed, plain = build(False), build(False)
+    surveyed.survey()
+    asked = len(teacher.asked)
+    surveyed.require(torch.ones(BATCH, 3, dtype=torch.bool))
+    assert len(teacher.asked) == asked
+    plain.require(torch.ones(BATCH, 3, dtype=torch.bool))
+    torch.testing.assert_close(
+        surveyed.weighted(weights), plain.weighted(weights))

@@ -22,6 +22,9 @@ class FixedLosses:
         self.asked.append(levels.clone())
         return self.losses * levels
 
+    def survey(self):
+        return self.losses
+
 
 class FixedEvidence:
     """The same numbers (B, L) for every question."""
