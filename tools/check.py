@@ -77,21 +77,24 @@ def describe(model: PyramidDistiller) -> Table:
                    'student C×h×w /stride', 'connector', 'loss', 'cost',
                    'MFLOPs', 'teacher weights'):
         table.add_column(column)
-    rows = zip(model.levels, part.teacher.levels, part.connectors,
+    rows = zip(model.levels, part.teacher.levels, part.links,
                part.space.costs, part.flops.levels, strict=True)
-    for mine, theirs, connector, cost, flops in rows:
+    for mine, theirs, links, cost, flops in rows:
         shapes = [
             f'{level.channels}×{level.size[0]}×{level.size[1]} '
             f'/{level.stride:g}' for level in (theirs, mine)
         ]
-        bridge = type(connector).__name__
-        if not any(True for _ in connector.parameters()):
+        sources = [part.teacher.levels[link.teacher] for link in links]
+        bridge = links.describe('connector')
+        if not any(True for _ in links.parameters()):
             bridge += ', identity'
-        if mine.size != theirs.size:
+        if any(mine.size != source.size for source in sources):
             bridge += ' + resize'
+        if sources != [theirs]:
+            bridge += ' from ' + ', '.join(source.name for source in sources)
         table.add_row(
             mine.name, f'{mine.module}[{mine.index}]', *shapes, bridge,
-            type(part.loss).__name__, f'{cost:g}', f'{flops / 1e6:.2f}',
+            links.describe('loss'), f'{cost:g}', f'{flops / 1e6:.2f}',
             'skipped' if part.teacher.checkpoint is None else
             f'{part.teacher.matched:.0%} matched')
     return table

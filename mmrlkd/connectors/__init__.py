@@ -2,5 +2,6 @@
 
 from .base import Connector
 from .conv import ConvConnector
+from .mlp import MLPConnector
 
-__all__ = ['Connector', 'ConvConnector']
+__all__ = ['Connector', 'ConvConnector', 'MLPConnector']

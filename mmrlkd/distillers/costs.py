@@ -8,8 +8,6 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmrlkd.losses import LevelLoss
-
 from .pyramid import PROBE_SIZE, Level
 from .teacher import Teacher
 
@@ -28,8 +26,8 @@ class Flops:
         trunk: what the teacher runs, once an image, for all levels together:
             its backbone and, for an FPN, the lateral maps (of which those
             below the finest selected level are in fact left out).
-        teacher: (L,) what each level adds: its output convolution.
-        forward: (L,) the connector and the loss.
+        teacher: (L,) what each of its levels adds: its output convolution.
+        forward: (L,) a student level's connectors and losses.
         backward: (L,) their gradient.
     """
     trunk: float
@@ -39,34 +37,41 @@ class Flops:
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """(L,) what selecting each level adds in a training iteration."""
+        """(L,) what selecting each level adds in a training iteration, the
+        teacher's level being the one of the same name."""
         return tuple(map(sum, zip(
             self.teacher, self.forward, self.backward, strict=True)))
 
 
 def count_flops(teacher: Teacher, student: tuple[Level, ...],
-                connectors: nn.ModuleList, loss: LevelLoss) -> Flops:
-    """Count by running each level once, as training would."""
+                links: nn.ModuleList) -> Flops:
+    """Count by running each link once, as training would."""
     parameter = next(teacher.parameters())
     image = parameter.new_zeros(1, 3, PROBE_SIZE, PROBE_SIZE)
     pyramid = teacher.look(image)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         pyramid.prepare()
     trunk = counter.get_total_flops()
+    taught, targets = [], []
+    for i in range(len(student)):
+        with FlopCounterMode(display=False) as counter:
+            targets.append(pyramid.level(i))
+        taught.append(float(counter.get_total_flops()))
     counts = []
-    for i, level in enumerate(student):
+    for level, its_links in zip(student, links, strict=True):
         maps = parameter.new_zeros(
             1, level.channels, *level.size).requires_grad_()
-        with FlopCounterMode(display=False) as taught:
-            target = pyramid.level(i)
         with torch.enable_grad(), FlopCounterMode(display=False) as forward:
-            total = loss(connectors[i](maps, target.shape[-2:]), target).sum()
+            total = torch.stack([
+                link(maps, targets[link.teacher]) for link in its_links
+            ]).sum()
         with FlopCounterMode(display=False) as backward:
             total.backward()  # the counter does not follow autograd.grad
         counts.append([float(counter.get_total_flops())
-                       for counter in (taught, forward, backward)])
-    connectors.zero_grad()
-    return Flops(float(trunk), *map(tuple, zip(*counts, strict=True)))
+                       for counter in (forward, backward)])
+    links.zero_grad()
+    return Flops(float(trunk), tuple(taught),
+                 *map(tuple, zip(*counts, strict=True)))
 
 
 def price_levels(costs: str | Mapping[str, float], levels: tuple[Level, ...],

@@ -1,18 +1,19 @@
 """Everything that stands between a student's pyramid and a teacher's."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
-from mmrlkd.registry import CONNECTORS, LOSSES
 from mmrlkd.structures import LevelSpace
 
 from .adapters import TaskAdapter
 from .costs import count_flops, price_levels
 from .hidden import Hidden
 from .level_losses import LevelLosses, Work
+from .links import build_links
 from .pyramid import Level, probe
 from .teacher import Teacher
 
@@ -21,7 +22,7 @@ SCALE_MOMENTUM = 0.05
 
 
 class Distillation(nn.Module):
-    """A hidden teacher, a connector for each level, a loss, and their prices.
+    """A hidden teacher, the links to it, and their prices.
 
     Args:
         student: the student's adapter.
@@ -29,6 +30,7 @@ class Distillation(nn.Module):
         teacher: built with the same level names.
         loss: config of the :class:`~mmrlkd.losses.LevelLoss`.
         connector: config of the :class:`~mmrlkd.connectors.Connector`.
+        recipe: for some levels, what differs: see :func:`.links.build_links`.
         costs: see :func:`.costs.price_levels`.
         budget: largest cost an image may use; None allows every level.
     """
@@ -38,19 +40,15 @@ class Distillation(nn.Module):
 
     def __init__(self, student: TaskAdapter, levels: Sequence[Level],
                  teacher: Teacher, loss: dict, connector: dict,
+                 recipe: Mapping[str, Mapping[str, Any]],
                  costs: str | Mapping[str, float],
                  budget: float | None) -> None:
         super().__init__()
         self._teacher = Hidden(teacher)
         self.levels = tuple(levels)
-        self.connectors = nn.ModuleList(
-            CONNECTORS.build(dict(
-                connector, student_channels=mine.channels,
-                teacher_channels=theirs.channels))
-            for mine, theirs in zip(levels, teacher.levels, strict=True))
-        self.loss = LOSSES.build(loss)
-        self.flops = count_flops(
-            teacher, self.levels, self.connectors, self.loss)
+        self.links = build_links(
+            levels, teacher.levels, loss, connector, recipe)
+        self.flops = count_flops(teacher, self.levels, self.links)
         priced = price_levels(costs, teacher.levels, self.flops)
         stages = [level for level in probe(student).values()
                   if level.module == 'backbone']
@@ -100,8 +98,8 @@ class Distillation(nn.Module):
             differentiable: whether gradients to the student are wanted.
         """
         return LevelLosses(
-            maps, self.teacher.look(images), self.connectors, self.loss,
-            self.scale, differentiable)
+            maps, self.teacher.look(images), self.links, self.scale,
+            differentiable)
 
     @torch.no_grad()
     def track(self, losses: LevelLosses) -> None:

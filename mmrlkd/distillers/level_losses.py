@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mmrlkd.losses import LevelLoss
-
 from .lazy import LazyPyramid
 from .necks import take
 
@@ -43,20 +41,17 @@ class LevelLosses:
     Args:
         maps: the student's maps, L times (B, C_i, H_i, W_i).
         teacher: its pyramid for the same images.
-        connectors: one for each level.
-        loss: compares the maps.
+        links: a :class:`.links.LevelLinks` for each level.
         scale: (L,) running mean of each level's loss.
         differentiable: whether gradients to the student are wanted of what
             is required.
     """
 
     def __init__(self, maps: Sequence[Tensor], teacher: LazyPyramid,
-                 connectors: nn.ModuleList, loss: LevelLoss, scale: Tensor,
-                 differentiable: bool) -> None:
+                 links: nn.ModuleList, scale: Tensor, differentiable: bool) -> None:
         self.maps = maps
         self.teacher = teacher
-        self._connectors = connectors
-        self._loss = loss
+        self._links = links
         self._scale = scale
         self._differentiable = differentiable
         batch, device = len(maps[0]), maps[0].device
@@ -90,9 +85,9 @@ class LevelLosses:
         self._forward[i] += len(maps)
         if torch.is_grad_enabled() and maps.requires_grad:
             self._backward[i] += len(maps)
-        teacher = self.teacher.level(i, index)
-        projected = self._connectors[i](maps, teacher.shape[-2:])
-        return self._loss(projected, teacher)
+        losses = [link(maps, self.teacher.level(link.teacher, index))
+                  for link in self._links[i]]
+        return torch.stack(losses).mean(dim=0)
 
     def require(self, levels: Tensor) -> Tensor:
         """Compute the cells of ``levels`` (B, L) bool, with their gradient.
@@ -130,7 +125,7 @@ class LevelLosses:
             else:
                 index = column.nonzero().flatten().to(
                     self._values.device, non_blocking=True)
-                maps = self.maps[i][index]
+                maps = take(self.maps[i], index)
             losses = self.compare(i, maps, index)
             pieces.append(_Piece(i, index, losses))
             rows = slice(None) if index is None else index

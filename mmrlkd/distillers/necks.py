@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 def take(maps: Tensor, index: Tensor | None) -> Tensor:
     """Rows ``index`` of a batch; all of them, uncopied, for None."""
-    return maps if index is None else maps[index]
+    # Its backward adds rows; that of maps[index] sorts the index first.
+    return maps if index is None else maps.index_select(0, index)
 
 
 class LazyNeck(ABC):

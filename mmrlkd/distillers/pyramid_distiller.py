@@ -52,6 +52,9 @@ class PyramidDistiller(BaseModel):
         selector: config of the :class:`~mmrlkd.selectors.Selector`.
         loss: config of the :class:`~mmrlkd.losses.LevelLoss`.
         connector: config of the :class:`~mmrlkd.connectors.Connector`.
+        recipe: for some levels, by name, which levels of the teacher they
+            learn from, by which loss and connector, where that differs: see
+            :func:`.links.build_links`.
         loss_weight: weight of the distillation loss, >= 0.
         costs: price of each level, see :func:`.costs.price_levels`.
         budget: largest cost an image may use, in the same currency; None
@@ -72,6 +75,7 @@ class PyramidDistiller(BaseModel):
                  selector: dict,
                  loss: dict | None = None,
                  connector: dict | None = None,
+                 recipe: Mapping[str, Mapping[str, Any]] | None = None,
                  loss_weight: float = 1.0,
                  costs: str | Mapping[str, float] = 'nominal',
                  budget: float | None = None,
@@ -112,7 +116,7 @@ class PyramidDistiller(BaseModel):
                 self._adapter, self.levels, built,
                 loss or dict(type='mmrlkd.MSELoss'),
                 connector or dict(type='mmrlkd.ConvConnector'),
-                costs, budget)
+                recipe or {}, costs, budget)
             chosen.bind(self.distillation.space)
             self._everything = Hidden(_all_levels(self.distillation.space))
         self.register_load_state_dict_pre_hook(_adopt_student_keys)
@@ -378,7 +382,7 @@ class PyramidDistiller(BaseModel):
             'selector': self.selector.sidecar_state(),
         }
         if self.distils:
-            state['connectors'] = self.distillation.connectors.state_dict()
+            state['links'] = self.distillation.links.state_dict()
             state['running_mean'] = self.distillation.running_mean
         return state
 
@@ -388,7 +392,7 @@ class PyramidDistiller(BaseModel):
         self.guard.in_a_row = state['skipped_in_a_row']
         self.selector.load_sidecar_state(state['selector'])
         if self.distils:
-            self.distillation.connectors.load_state_dict(state['connectors'])
+            self.distillation.links.load_state_dict(state['links'])
             self.distillation.running_mean.copy_(state['running_mean'])
 
 

@@ -22,9 +22,10 @@ def test_reaches_the_teachers_shape(build, mine, theirs, size):
     assert build(mine, theirs)(maps, size).shape == (2, theirs, *size)
 
 
-def test_equal_shapes_pass_unchanged(build):
+def test_a_convolution_leaves_equal_shapes_alone():
     maps = torch.randn(2, 4, 5, 7)
-    connector = build(4, 4)
+    connector = CONNECTORS.build(dict(
+        type='mmrlkd.ConvConnector', student_channels=4, teacher_channels=4))
     assert not list(connector.parameters())
     assert torch.equal(connector(maps, (5, 7)), maps)
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from mmrlkd.connectors import ConvConnector
 from mmrlkd.distillers.level_losses import LevelLosses
+from mmrlkd.distillers.links import LevelLinks, Link
 from mmrlkd.losses import MSELoss
 
 BATCH, SIZES = 5, (8, 4, 2)
@@ -29,14 +30,15 @@ class Teacher:
 def setting():
     teacher = Teacher()
     maps = [torch.randn(BATCH, 4, s, s, requires_grad=True) for s in SIZES]
-    connectors = nn.ModuleList(ConvConnector(4, 6) for _ in SIZES)
+    links = nn.ModuleList(
+        LevelLinks([Link(i, ConvConnector(4, 6), MSELoss())])
+        for i in range(len(SIZES)))
     scale = torch.tensor([2.0, 1.0, 0.5])
 
     def build(differentiable=True):
-        return LevelLosses(
-            maps, teacher, connectors, MSELoss(), scale, differentiable)
+        return LevelLosses(maps, teacher, links, scale, differentiable)
 
-    return build, maps, teacher, connectors, scale
+    return build, maps, teacher, links, scale
 
 
 def mask(*cells):
@@ -64,10 +66,10 @@ def test_nothing_required_computes_nothing(setting):
 
 
 def test_a_subset_equals_all_and_a_mask(setting):
-    build, maps, _, connectors, _ = setting
+    build, maps, _, links, _ = setting
     levels = torch.rand(BATCH, 3) < 0.5
     weights = torch.rand(BATCH, 3) * levels
-    parameters = [*maps, *connectors.parameters()]
+    parameters = [*maps, *links.parameters()]
 
     some = build()
     some.require(levels)
@@ -140,3 +142,15 @@ def test_without_gradients_a_survey_is_enough(setting):
     plain.require(torch.ones(BATCH, 3, dtype=torch.bool))
     torch.testing.assert_close(
         surveyed.weighted(weights), plain.weighted(weights))
+
+
+def test_a_level_learns_from_several_of_the_teachers(setting):
+    _, maps, teacher, links, scale = setting
+    links[0].append(Link(1, ConvConnector(4, 6), MSELoss()))
+    losses = LevelLosses(maps, teacher, links, scale, differentiable=True)
+    losses.require(mask((2, 0)))
+    row = torch.tensor([2])
+    apart = [link(maps[0][row], teacher.maps[j][row])
+             for j, link in enumerate(links[0])]
+    torch.testing.assert_close(losses.values()[2, 0], sum(apart)[0] / 2)
+    assert teacher.asked == [(0, [2]), (1, [2])]

@@ -50,10 +50,10 @@ def test_state_dict_is_the_students(build_distiller, tiny_student):
 def test_a_plain_checkpoint_loads_strictly(build_distiller, tiny_student, load):
     plain = MODELS.build(tiny_student)
     distiller = build_distiller()
-    connectors = snapshot(distiller.distillation.connectors)
+    links = snapshot(distiller.distillation.links)
     load(distiller, plain.state_dict())
     assert_same(plain.state_dict(), distiller.state_dict())
-    assert_same(connectors, snapshot(distiller.distillation.connectors))
+    assert_same(links, snapshot(distiller.distillation.links))
 
 
 def test_a_missing_weight_is_still_missing(build_distiller, tiny_student):
@@ -63,11 +63,11 @@ def test_a_missing_weight_is_still_missing(build_distiller, tiny_student):
         build_distiller().load_state_dict(state, strict=True)
 
 
-def test_optimizer_sees_student_and_connectors_only(build_distiller):
+def test_optimizer_sees_student_and_links_only(build_distiller):
     distiller = build_distiller(selector=POLICY)
     mine = {id(p) for p in distiller.parameters()}
     expected = {id(p) for p in distiller.student.parameters()}
-    expected |= {id(p) for p in distiller.distillation.connectors.parameters()}
+    expected |= {id(p) for p in distiller.distillation.links.parameters()}
     assert mine == expected
     hidden = [distiller.distillation.teacher, distiller.selector]
     assert not mine & {id(p) for m in hidden for p in m.parameters()}

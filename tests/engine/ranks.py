@@ -24,14 +24,14 @@ def build(cfg, weights):
     """A distiller with given weights of what is trained."""
     model = MODELS.build(copy.deepcopy(cfg))
     model.load_state_dict(weights['student'])
-    model.distillation.connectors.load_state_dict(weights['connectors'])
+    model.distillation.links.load_state_dict(weights['links'])
     return model
 
 
 def weights_of(model):
     return copy.deepcopy(dict(
         student=model.state_dict(),
-        connectors=model.distillation.connectors.state_dict(),
+        links=model.distillation.links.state_dict(),
         mean=model.distillation.running_mean))
 
 

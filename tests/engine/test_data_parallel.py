@@ -78,7 +78,7 @@ def test_training_equals_one_process(
     one = ranks.train(model, model, detection_batch)
 
     assert one['student'].keys() == two['student'].keys()
-    for part in ('student', 'connectors'):
+    for part in ('student', 'links'):
         for key, value in one[part].items():
             torch.testing.assert_close(
                 two[part][key], value, rtol=1e-5, atol=1e-5)
@@ -103,7 +103,7 @@ def test_a_policy_stays_equal_on_both_ranks(
         'train_policy_half', distiller_config, before, detection_batch)
     assert one['chosen'] != other['chosen']
     assert one['updates'] == other['updates'] == 3
-    for part in ('student', 'connectors', 'policy'):
+    for part in ('student', 'links', 'policy'):
         for key, value in one[part].items():
             if 'running' not in key and 'num_batches' not in key:
                 assert torch.equal(value, other[part][key]), key
