@@ -6,10 +6,11 @@
       train/000000.png …           scenes
       labels/train/000000.png …    0 background, k + 1 class k
       annotations/train.json       COCO: boxes, visible masks, difficulty
+      annotations/search_*.json    the same, split for searches
       classification/train/<class>/000000.png …   one object each
       dataset.json                 parameters, classes, counts
 
-and likewise for ``val``. Label maps follow ADE20K: with mmseg's
+and likewise for ``val`` (which no search sees). Label maps follow ADE20K: with mmseg's
 ``reduce_zero_label=True`` the background is ignored and class k is k; without
 it the background is a class of its own.
 """
@@ -33,11 +34,15 @@ from mmengine.utils import track_iter_progress
 from pycocotools import mask as coco_mask
 
 from .difficulty import STRATA
+from .hold_out import hold_out
 from .scenes import Scene, SceneConfig, plan_strata, render_scene, render_single
 from .sources import SPLITS, ObjectSource, load_photos, load_source
 
 #: Raised whenever the same parameters give other files.
-VERSION = 1
+VERSION = 2
+
+#: Of the training images, for a search to score candidates on.
+SEARCH_SHARE = 0.2
 
 _FACTS = 'dataset.json'
 
@@ -124,6 +129,8 @@ def _write_all(folder: Path, config: SceneConfig, source: ObjectSource,
         counts[split] = _count(images, annotations)
         _dump(folder / 'annotations' / f'{split}.json', _coco(
             images, annotations, source))
+    if config.train > 1:
+        hold_out(folder / 'annotations/train.json', SEARCH_SHARE, config.seed)
     _dump(folder / _FACTS, {
         'version': VERSION,
         'parameters': {**config.asdict(), 'source': source.name},

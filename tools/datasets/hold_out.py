@@ -1,0 +1,33 @@
+"""Hold out a part of COCO's training images for a search.
+
+    python tools/datasets/hold_out.py data/coco/annotations/instances_train2017.json
+
+writes search_train.json and search_val.json beside the file. The scenes of
+make_scenes.py come with both.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmrlkd.datasets.hold_out import hold_out
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument(
+        'annotations', type=Path, help='COCO json of the training images')
+    parser.add_argument(
+        '--share', type=float, default=0.05,
+        help='of the images to hold out; default: 0.05')
+    parser.add_argument('--seed', type=int, default=0, help='draws which')
+    args = parser.parse_args(argv)
+    try:
+        paths = hold_out(args.annotations, args.share, args.seed)
+    except (OSError, ValueError, KeyError) as error:
+        sys.exit(f'{args.annotations}: {error}')
+    print('Written: ' + ' and '.join(map(str, paths)))
+
+
+if __name__ == '__main__':
+    main()
