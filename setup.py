@@ -71,6 +71,7 @@ EXTRAS = {
     'mim': read_requirements('mminstall'),
     'seg': read_requirements('seg'),
     'cls': read_requirements('cls'),
+    'search': read_requirements('search'),
     'optional': read_requirements('optional'),
     'tests': read_requirements('tests'),
     'docs': read_requirements('docs'),

@@ -10,14 +10,14 @@ same weights, see the same images and run in turn, one step each a round, each
 round in another order. Every four rounds, a variant's seconds are divided by
 the floor's; the ratio is the median of these quotients, given with the 95 %
 interval of that median (bootstrap). Peak memory is measured apart, each
-variant in a process of its own on the CPU, or by the allocator on a GPU.
+variant in a process of its own: on the CPU (Linux) what is resident, on a GPU
+what is allocated.
 """
 
 import argparse
 import copy
 import json
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -166,12 +166,20 @@ def peak_memory(name: str, batch: int, size: int,
         torch.cuda.reset_peak_memory_stats()
         rest = torch.cuda.memory_allocated()
     else:
-        rest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        # Not getrusage, whose peak a process inherits from its parent.
+        Path('/proc/self/clear_refs').write_text('5')  # forget the peak
+        rest = _resident('VmRSS')
     for i in range(5):
         step(i)
     peak = (torch.cuda.max_memory_allocated() if device.type == 'cuda' else
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+            _resident('VmHWM'))
     return (peak - rest) / 2**20
+
+
+def _resident(key: str) -> int:
+    """Bytes of this process in memory now (VmRSS), or at most (VmHWM)."""
+    status = Path('/proc/self/status').read_text()
+    return int(status.partition(f'{key}:')[2].split()[0]) * 1024
 
 
 def measure_memory(batch: int, size: int) -> dict[str, float]:

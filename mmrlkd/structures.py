@@ -149,6 +149,18 @@ class Evidence(Protocol):
         size ``step`` on ``levels`` (B, L) bool, in units of the loss before."""
         ...
 
+    def step_effect(self, order: int) -> Tensor:
+        """(L,) derivative of the task loss on held-out images by the weight
+        of each level in the student's next step; negative where distilling
+        the level helps. Of this rank's batch. Its unit changes with the
+        models and their losses: only ratios mean something.
+
+        Args:
+            order: 1 takes the held-out gradient where the student is, 2 where
+                its next step leads.
+        """
+        ...
+
 
 def map_tensors(function, record):
     """Apply ``function`` to every tensor of a (nested) dataclass record."""

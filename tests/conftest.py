@@ -220,7 +220,8 @@ def plain_config_text(monkeypatch):
     """Every Runner and every checkpoint formats the config with yapf, which
     would take most of these tests' time."""
     monkeypatch.setattr(
-        Config, 'pretty_text', property(lambda cfg: repr(cfg.to_dict())))
+        Config, 'pretty_text', property(lambda cfg: '\n'.join(
+            f'{key} = {value!r}' for key, value in cfg.to_dict().items())))
 
 
 @pytest.fixture

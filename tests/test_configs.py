@@ -1,5 +1,6 @@
 """Every shipped config builds, and says what it distils."""
 
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmrlkd.distillers import PyramidDistiller
-from mmrlkd.registry import MODELS
+from mmrlkd.registry import MODELS, STRATEGIES
+from mmrlkd.search import LevelRecipe, Recipe
+from mmrlkd.search.evaluator import apply_recipe
+from mmrlkd.search.settings import SearchSettings
 
 ROOT = Path(__file__).parents[1] / 'configs'
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.rglob('*.py')
@@ -37,6 +41,33 @@ def test_builds(name, check, monkeypatch):
     assert isinstance(model, PyramidDistiller)
     table = check.describe(model)
     assert table.row_count == len(model.levels)
+
+
+@pytest.mark.parametrize('name', [
+    name for name in CONFIGS if 'search' in Config.fromfile(ROOT / name)])
+def test_searches_are_complete(name):
+    cfg = Config.fromfile(ROOT / name)
+    settings = SearchSettings.of(cfg)
+    if settings.strategy is None:
+        assert Config.fromfile(
+            (ROOT / name).parent / settings.then).model.type == cfg.model.type
+        return
+    STRATEGIES.build(dict(settings.strategy))
+    settings.evaluation()
+    tables = settings.vocabulary
+    levels = cfg.model.levels
+    recipe = Recipe(tuple(
+        LevelRecipe(level, (level, ), loss, connector)
+        for level, loss, connector in zip(
+            levels, cycle(tables.losses or [None]),
+            cycle(tables.connectors or [None]))))
+    cfg.merge_from_dict(dict(settings.data))
+    cfg.model = apply_recipe(cfg.model.to_dict(), recipe, tables)
+    assert cfg.model.selector.levels == list(levels)
+    for loader in cfg.train_dataloader, cfg.val_dataloader:
+        assert 'search_' in loader.dataset.ann_file
+        assert 'val' not in loader.dataset.data_prefix.img
+    assert cfg.val_evaluator.ann_file.endswith('search_val.json')
 
 
 def test_check_says_what_is_wrong(

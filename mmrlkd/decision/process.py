@@ -33,6 +33,19 @@ def _tables(space: LevelSpace, device: torch.device) -> _Tables:
             affordable=within_budget(costs, space).to(device))
 
 
+class _KnownLosses:
+    """Losses (B, L) of which nothing is left to compute."""
+
+    def __init__(self, losses: Tensor) -> None:
+        self._losses = losses
+
+    def require(self, levels: Tensor) -> Tensor:
+        return self._losses
+
+    def survey(self) -> Tensor:
+        return self._losses
+
+
 class DecisionProcess:
     """Episodes of ``horizon`` steps, one for each image of a batch.
 
@@ -70,6 +83,25 @@ class DecisionProcess:
             selected=self._tables.subsets[self._held],
             budget_left=self._tables.budget_left[self._held],
             step=torch.zeros_like(self._held))
+
+    def repeated(self, copies: int) -> 'DecisionProcess':
+        """A process that has not begun, with ``copies`` episodes an image.
+
+        Those of image ``i`` are ``copies·i`` to ``copies·(i + 1) − 1``. The
+        losses of all levels are computed for it once, without gradient;
+        what is distilled in the end is still to be required.
+        """
+        global_feature, level_features, losses = (
+            tensor.repeat_interleave(copies, dim=0) for tensor in (
+                self.state.global_feature, self.state.level_features,
+                self._losses.survey()))
+        return DecisionProcess(
+            self.space, global_feature, level_features, _KnownLosses(losses),
+            self.horizon)
+
+    def survey(self) -> Tensor:
+        """(B, L), the losses of all levels; see :class:`LossSource`."""
+        return self._losses.survey()
 
     def feasible(self) -> Tensor:
         """(B, 2^L) bool, the subsets that may be held after this step."""

@@ -1,5 +1,6 @@
 """What a batch tells about the worth of its levels, for the rewards."""
 
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -26,17 +27,21 @@ class BatchEvidence:
         student: its adapter.
         scale: (L,) running mean of each level's loss.
         task_loss: scalar with its graph; None if no reward asks for it.
+        step_effect: (L,) by order, see :class:`.step_effect.StepEffect`; None
+            without held-out images.
     """
 
     def __init__(self, losses: LevelLosses, maps: StudentMaps,
                  levels: tuple[Level, ...], student: TaskAdapter,
-                 scale: Tensor, task_loss: Tensor | None) -> None:
+                 scale: Tensor, task_loss: Tensor | None,
+                 step_effect: Callable[[int], Tensor] | None = None) -> None:
         self._losses = losses
         self._maps = maps
         self._levels = levels
         self._student = student
         self._scale = scale
         self._task_loss = task_loss
+        self._step_effect = step_effect
 
     def discrepancy(self) -> Tensor:
         """See :meth:`mmrlkd.structures.Evidence.discrepancy`."""
@@ -85,6 +90,11 @@ class BatchEvidence:
         with torch.no_grad():
             after = self._full_loss(self._pyramid(moved)).sum(dim=1)
         return after / before.clamp_min(torch.finfo(before.dtype).tiny)
+
+    def step_effect(self, order: int) -> Tensor:
+        """See :meth:`mmrlkd.structures.Evidence.step_effect`."""
+        assert self._step_effect is not None, 'there are no held-out images'
+        return self._step_effect(order)
 
     @cached_property
     def _stage_gradients(self) -> tuple[list[Tensor], Tensor, Tensor]:

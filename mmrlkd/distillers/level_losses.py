@@ -73,6 +73,19 @@ class LevelLosses:
         return Work(tuple(self.teacher.computed), tuple(self._forward),
                     tuple(self._backward))
 
+    @property
+    def required_work(self) -> Work:
+        """What the required cells take by themselves, had nothing else been
+        looked at."""
+        images = self._required.sum(dim=0).tolist()
+        teacher = [0] * len(images)
+        for number, links in zip(images, self._links, strict=True):
+            for link in links:
+                teacher[link.teacher] += number
+        return Work(
+            tuple(teacher), tuple(images),
+            tuple(n * self._differentiable for n in images))
+
     def compare(self, i: int, maps: Tensor,
                 index: Tensor | None = None) -> Tensor:
         """(n,) losses of student maps at level ``i`` against the teacher's.
@@ -96,10 +109,12 @@ class LevelLosses:
             (B, L), detached, in units of each level's running mean; 0 where
             not known.
         """
-        missing = levels.to('cpu') & ~self._required
+        levels = levels.to('cpu')
+        missing = levels & ~(
+            self._required if self._differentiable else self._known)
         with torch.set_grad_enabled(self._differentiable):
             self._pieces += self._compute(missing)
-        self._required |= missing
+        self._required |= levels
         return self._values / self._scale
 
     def survey(self) -> Tensor:
@@ -108,12 +123,8 @@ class LevelLosses:
         Returns:
             (B, L), detached, in units of each level's running mean.
         """
-        missing = ~self._known
         with torch.no_grad():
-            pieces = self._compute(missing)
-        if not self._differentiable:  # as good as if they were required
-            self._pieces += pieces
-            self._required |= missing
+            self._compute(~self._known)
         return self._values / self._scale
 
     def _compute(self, missing: Tensor) -> list['_Piece']:
@@ -143,6 +154,8 @@ class LevelLosses:
         Args:
             weights: (B, L), 0 where a cell was not required.
         """
+        if not self._differentiable:
+            return (weights * self._values).sum(dim=0) / len(weights)
         totals: list[Tensor] = [weights.new_zeros(()) for _ in self.maps]
         for piece in self._pieces:
             column = take(weights[:, piece.level], piece.index)

@@ -19,14 +19,17 @@ from .adapters import adapt
 from .distillation import Distillation
 from .evidence import BatchEvidence
 from .guard import FiniteGuard
+from .held_out import HeldOut
 from .hidden import Hidden
 from .level_losses import LevelLosses, Work
+from .passes import StudentPasses
 from .pyramid import (
     PyramidTap,
     StudentMaps,
     check_level_names,
     choose_levels,
 )
+from .step_effect import StepEffect
 from .teacher import Teacher
 
 #: How the model trains while no hook sets a phase.
@@ -98,6 +101,8 @@ class PyramidDistiller(BaseModel):
         self._adapter = adapt(self.student, 'student')
         self.levels = choose_levels(self._adapter, names, 'student')
         self._tap = PyramidTap(self._adapter, self.levels)
+        self._passes = StudentPasses(self._adapter, self._tap)
+        self.held_out = HeldOut()
         self.guard = FiniteGuard(self.student, max_skipped_updates)
         self._frozen: list[nn.Parameter] = []
         self._report: dict[str, Tensor] = {}
@@ -170,6 +175,14 @@ class PyramidDistiller(BaseModel):
         return (self.selector.learns and self.phase.choose and every > 0
                 and self.iteration % every == 0)
 
+    @property
+    def search_images(self) -> int:
+        """Images that went through the student of a search so far, on all
+        ranks: those it trained on, from the run's first iteration, and those
+        of the passes that only the search needed. 0 where nothing is searched
+        on held-out images."""
+        return self._passes.images
+
     def _freeze_backbone(self, freeze: bool) -> None:
         if freeze:
             self._frozen = [p for p in self._adapter.backbone.parameters()
@@ -209,6 +222,7 @@ class PyramidDistiller(BaseModel):
         """
         if not self.updates_student:
             runnable = self  # no backward: nothing to synchronise
+        self._optimizer = optim_wrapper.optimizer
         self.guard.remember()
         with optim_wrapper.optim_context(runnable):
             data = self.data_preprocessor(data, True)
@@ -222,6 +236,9 @@ class PyramidDistiller(BaseModel):
         scalars.update(self._report)
         scalars['updates_student'] = torch.tensor(float(self.updates_student))
         scalars['skipped_updates'] = torch.tensor(float(self.guard.skipped))
+        if self.selector.needs_held_out:
+            self._passes.count(len(data['inputs']))
+            scalars['search_images'] = torch.tensor(float(self.search_images))
         if self.learns:
             diagnostics = self.selector.learn()
             if diagnostics is not None:
@@ -265,14 +282,18 @@ class PyramidDistiller(BaseModel):
         selection = self._select(maps, losses)
         losses.require(selection.levels)
         per_level = losses.weighted(selection.weights)
-        selected = losses.work
+        # What is looked at beyond the selection is looked at to learn from
+        # it; where nothing is learned, to select.
+        selected = losses.required_work if self.learns else losses.work
         if self.learns:
             losses.survey()  # or levels not selected would lose their unit
             self.selector.observe(BatchEvidence(
                 losses, maps, self.levels, self._adapter,
                 self.distillation.scale,
                 self.parse_losses(task)[0] if self.selector.needs_gradients
-                else None))
+                else None,
+                self._step_effect(losses, inputs, data_samples, selection)
+                if self.selector.needs_held_out else None))
         self.distillation.track(losses)
         self._report = self._describe(selection, per_level, selected, losses)
         return {**task, 'loss_distill': self.loss_weight * per_level.sum()}
@@ -300,6 +321,13 @@ class PyramidDistiller(BaseModel):
             torch.cat([m.mean(dim=(2, 3)).float() for m in maps.levels], 1),
             losses, selector.horizon)
         return selector.select(process)
+
+    def _step_effect(self, losses: LevelLosses, inputs: Tensor,
+                     data_samples: list, selection: Selection) -> StepEffect:
+        return StepEffect(
+            self._passes, losses, inputs, data_samples,
+            self.loss_weight * selection.weights, self.held_out.take(),
+            self.data_preprocessor, self._optimizer)
 
     @torch.no_grad()
     def _describe(self, selection: Selection, per_level: Tensor,
@@ -353,8 +381,11 @@ class PyramidDistiller(BaseModel):
         """Initialise the student as its own config says.
 
         Raises:
-            ValueError: the teacher has no weights.
+            ValueError: the teacher has no weights, or the selector no
+                held-out images to learn from.
         """
+        if self.selector.needs_held_out:
+            self.held_out.require(type(self.selector).__name__)
         if self.distils:
             self.distillation.teacher.require_weights()
         self.student.init_weights()
@@ -380,6 +411,8 @@ class PyramidDistiller(BaseModel):
             'skipped': self.guard.skipped,
             'skipped_in_a_row': self.guard.in_a_row,
             'selector': self.selector.sidecar_state(),
+            'held_out_batches': self.held_out.given,
+            'search_images': self.search_images,
         }
         if self.distils:
             state['links'] = self.distillation.links.state_dict()
@@ -391,6 +424,8 @@ class PyramidDistiller(BaseModel):
         self.guard.skipped = state['skipped']
         self.guard.in_a_row = state['skipped_in_a_row']
         self.selector.load_sidecar_state(state['selector'])
+        self.held_out.given = state['held_out_batches']
+        self._passes.images = state['search_images']
         if self.distils:
             self.distillation.links.load_state_dict(state['links'])
             self.distillation.running_mean.copy_(state['running_mean'])

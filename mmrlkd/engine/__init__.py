@@ -2,13 +2,14 @@
 
 from .checkpoint_hook import DistillCheckpointHook
 from .data_parallel import DistillDataParallel
+from .held_out_hook import HeldOutHook
 from .param_scheduler_hook import UpdateParamSchedulerHook
 from .phase_hook import PhaseHook
 from .policy_health_hook import PolicyHealthHook
 from .seeding import SeededIterBasedTrainLoop, SeedHook
 
 __all__ = [
-    'DistillCheckpointHook', 'DistillDataParallel', 'PhaseHook',
-    'PolicyHealthHook', 'SeedHook', 'SeededIterBasedTrainLoop',
+    'DistillCheckpointHook', 'DistillDataParallel', 'HeldOutHook',
+    'PhaseHook', 'PolicyHealthHook', 'SeedHook', 'SeededIterBasedTrainLoop',
     'UpdateParamSchedulerHook'
 ]

@@ -19,6 +19,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     'pretrain': dict(choose=False, learn_every=0),
     'policy': dict(student_every=5, freeze_backbone=True),
     'finetune': dict(learn_every=4, lr_factor=0.1),
+    'search': dict(),  # student and selector together, step by step
 }
 
 
@@ -64,7 +65,7 @@ class PhaseHook(Hook):
 
     Args:
         phases: one dict for each, in order: ``name`` (pretrain, policy,
-            finetune), ``length``, and any other field of
+            finetune, search), ``length``, and any other field of
             :class:`~mmrlkd.structures.Phase`. Lengths count epochs in an
             epoch-based run and iterations in an iteration-based one, and sum
             to the run's length.
@@ -93,7 +94,7 @@ class PhaseHook(Hook):
                 'accepted: lengths that sum to it.')
 
     def before_train(self, runner) -> None:
-        model = _distiller(runner)
+        model = distiller_of(runner)
         by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
         key = 'max_epochs' if by_epoch else 'max_iters'
         total = runner.max_epochs if by_epoch else runner.max_iters
@@ -113,7 +114,7 @@ class PhaseHook(Hook):
 
     def before_train_iter(self, runner, batch_idx: int,
                           data_batch=None) -> None:
-        model = _distiller(runner)
+        model = distiller_of(runner)
         position, inside = divmod(runner.iter, self._unit)
         number = bisect_right(self._ends, position)
         phase = self.phases[number]
@@ -133,7 +134,7 @@ def _learns(phase: Phase) -> bool:
     return phase.choose and phase.learn_every > 0
 
 
-def _distiller(runner) -> PyramidDistiller:
+def distiller_of(runner) -> PyramidDistiller:
     model = runner.model
     model = model.module if is_model_wrapper(model) else model
     if not isinstance(model, PyramidDistiller):

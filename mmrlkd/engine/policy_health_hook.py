@@ -49,8 +49,9 @@ class PolicyHealthHook(Hook):
                for rate in rates) and len(set(map(tuple, self._rates))) == 1:
             self._warn(runner, 'collapsed', (
                 'The policy has collapsed: it gave every image of the last '
-                f'{len(self._rates)} iterations the same levels. Raise '
-                'model.selector.learner.entropy_coef, lower '
+                f'{len(self._rates)} iterations the same levels. Lower '
+                'model.selector.learner.lr, raise its entropy_coef (GRPO: '
+                'kl_coef), lower '
                 'model.selector.reward.efficiency (λ) if only the cheapest '
                 'level is left, or compare with the fixed '
                 'subset, which costs less to train.'))
@@ -60,8 +61,8 @@ class PolicyHealthHook(Hook):
             self._warn(runner, 'entropy', (
                 f'The entropy of the policy is {mean:.4f} nats after '
                 f"{float(outputs['policy_progress']):.0%} of its learning: "
-                'it no longer explores. Raise model.selector.learner.'
-                'entropy_coef or lower model.selector.learner.lr.'))
+                'it no longer explores. Lower model.selector.learner.lr, or '
+                'raise its entropy_coef (GRPO: kl_coef).'))
 
     def _warn(self, runner, kind: str, message: str) -> None:
         if kind not in self._warned:

@@ -18,7 +18,7 @@ from mmrlkd.registry import HOOKS, LOOPS
 
 #: Streams of one iteration: numbers drawn while loading its batch must not
 #: repeat in its training step.
-_LOADING, _TRAINING, _EPOCH = range(3)
+LOADING, TRAINING, EPOCH, HELD_OUT = range(4)
 
 
 def _seed(seed: int, stream: int, position: int) -> None:
@@ -43,28 +43,29 @@ class SeedHook(Hook):
 
     def before_train_epoch(self, runner) -> None:
         if isinstance(runner.train_loop, EpochBasedTrainLoop):
-            _seed(runner.seed, _EPOCH, runner.epoch)
+            _seed(runner.seed, EPOCH, runner.epoch)
 
     def before_train_iter(self, runner, batch_idx: int,
                           data_batch=None) -> None:
         if isinstance(runner.train_loop, IterBasedTrainLoop):
-            _seed(runner.seed, _TRAINING, runner.iter)
+            _seed(runner.seed, TRAINING, runner.iter)
 
 
-class _SeededIterator:
+class SeededIterator:
     """An endless data iterator whose n-th batch has the n-th seed."""
 
-    def __init__(self, batches: _InfiniteDataloaderIterator,
-                 runner: Runner) -> None:
+    def __init__(self, batches: _InfiniteDataloaderIterator, runner: Runner,
+                 stream: int = LOADING) -> None:
+        self._stream = stream
         self._batches = batches
         self._runner = runner  # resuming may still change its seed
         self._position = 0
 
-    def __iter__(self) -> '_SeededIterator':
+    def __iter__(self) -> 'SeededIterator':
         return self
 
     def __next__(self):
-        _seed(self._runner.seed, _LOADING, self._position)
+        _seed(self._runner.seed, self._stream, self._position)
         self._position += 1
         return next(self._batches)
 
@@ -84,5 +85,5 @@ class SeededIterBasedTrainLoop(IterBasedTrainLoop):
 
     def __init__(self, runner, *args, **kwargs) -> None:
         super().__init__(runner, *args, **kwargs)
-        self.dataloader_iterator = _SeededIterator(
+        self.dataloader_iterator = SeededIterator(
             _InfiniteDataloaderIterator(self.dataloader), runner)

@@ -17,6 +17,9 @@ class Diagnostics:
 class Learner(ABC):
     """Improves the policy it is bound to."""
 
+    #: Episodes that it wants of each image, side by side in a rollout.
+    group_size: int = 1
+
     @abstractmethod
     def bind(self, policy: Policy) -> None:
         """Take charge of a built policy; the same weights on every rank."""

@@ -1,20 +1,18 @@
 """Proximal policy optimisation over whole episodes."""
 
 from dataclasses import dataclass
-from math import isfinite
-from typing import Any
 
 import torch
 from mmengine import dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmrlkd.decision import SubsetDistribution
-from mmrlkd.policies import Policy
 from mmrlkd.registry import LEARNERS
 from mmrlkd.structures import Rollout
 
-from .base import Diagnostics, Learner
+from .base import Diagnostics
 from .gae import generalized_advantages
+from .gradient import GradientLearner, shuffled
 from .rollout import set_aside_broken, take
 
 
@@ -46,7 +44,7 @@ class PPODiagnostics(Diagnostics):
 
 
 @LEARNERS.register_module()
-class PPO(Learner):
+class PPO(GradientLearner):
     """Schulman et al. 2017, https://arxiv.org/abs/1707.06347, with the details
     of Huang et al. 2022, "The 37 implementation details of PPO".
 
@@ -67,37 +65,22 @@ class PPO(Learner):
                  gamma: float = 0.99, gae_lambda: float = 0.95,
                  max_grad_norm: float = 0.5, epochs: int = 4,
                  minibatches: int = 4) -> None:
-        for key, value, fits, accepted in (
-            ('lr', lr, lr > 0, 'greater than 0'),
+        super().__init__(lr, max_grad_norm)
+        self._check(
             ('clip', clip, clip > 0, 'greater than 0'),
             ('value_coef', value_coef, value_coef >= 0, '0 or greater'),
             ('entropy_coef', entropy_coef, entropy_coef >= 0, '0 or greater'),
             ('gamma', gamma, 0 <= gamma <= 1, 'in [0, 1]'),
             ('gae_lambda', gae_lambda, 0 <= gae_lambda <= 1, 'in [0, 1]'),
-            ('max_grad_norm', max_grad_norm, max_grad_norm > 0,
-             'greater than 0'),
             ('epochs', epochs, epochs >= 1, '1 or greater'),
-            ('minibatches', minibatches, minibatches >= 1, '1 or greater'),
-        ):
-            if not (fits and isfinite(value)):
-                raise ValueError(f'PPO: {key}={value} must be {accepted}.')
-        self.lr = lr
+            ('minibatches', minibatches, minibatches >= 1, '1 or greater'))
         self.clip = clip
         self.value_coef = value_coef
         self.entropy_coef = entropy_coef
         self.gamma = gamma
         self.gae_lambda = gae_lambda
-        self.max_grad_norm = max_grad_norm
         self.epochs = epochs
         self.minibatches = minibatches
-
-    def bind(self, policy: Policy) -> None:
-        self.policy = policy
-        self.parameters = list(policy.parameters())
-        for parameter in self.parameters:
-            dist.broadcast(parameter.data)
-        self.optimizer = torch.optim.Adam(
-            self.parameters, lr=self.lr, eps=1e-5)
 
     def update(self, rollout: Rollout) -> PPODiagnostics:
         rollout, weight = set_aside_broken(rollout)
@@ -105,62 +88,43 @@ class PPO(Learner):
             rollout.rewards, rollout.values, self.gamma, self.gae_lambda)
         returns = advantages + rollout.values
 
-        # As many minibatches on every rank, or they wait for each other.
-        fewest = torch.tensor(len(weight))
-        dist.all_reduce(fewest, 'min')
-        minibatches = min(self.minibatches, int(fewest))
-
         logs, skipped = [], 0
-        for _ in range(self.epochs):
-            # Episodes are shuffled, steps never: memory runs along them.
-            order = torch.randperm(len(weight)).to(weight.device)
-            for chosen in order.tensor_split(minibatches):
-                batch = take(rollout, chosen)
-                advantage = advantages[:, chosen]
-                count, mean, variance = _moments(advantage, weight[chosen])
-                # Normalised per minibatch, but one element would become 0.
-                advantage = torch.where(
-                    count > 1,
-                    (advantage - mean) / (variance.sqrt() + 1e-8), advantage)
-                # What a step counts in a mean over all ranks, once gradients
-                # have been averaged over them.
-                share = weight[chosen] * dist.get_world_size() / count.clamp(1)
+        # Episodes are shuffled, steps never: memory runs along them.
+        for chosen in shuffled(len(weight), self.epochs, self.minibatches,
+                               weight.device):
+            batch = take(rollout, chosen)
+            advantage = advantages[:, chosen]
+            count, mean, variance = _moments(advantage, weight[chosen])
+            # Normalised per minibatch, but one element would become 0.
+            advantage = torch.where(
+                count > 1,
+                (advantage - mean) / (variance.sqrt() + 1e-8), advantage)
+            # What a step counts in a mean over all ranks, once gradients
+            # have been averaged over them.
+            share = weight[chosen] * dist.get_world_size() / count.clamp(1)
 
-                logits, values = self.policy.evaluate(batch.states)
-                choice = SubsetDistribution(logits, batch.feasible)
-                log_ratio = choice.log_prob(batch.actions) - batch.log_probs
-                ratio = log_ratio.exp()
-                clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
+            logits, values = self.policy.evaluate(batch.states)
+            choice = SubsetDistribution(logits, batch.feasible)
+            log_ratio = choice.log_prob(batch.actions) - batch.log_probs
+            ratio = log_ratio.exp()
+            clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
 
-                policy_loss = -(share * torch.min(
-                    ratio * advantage, clipped * advantage)).sum()
-                value_loss = (share * (values - returns[:, chosen])**2).sum()
-                entropy = (share * choice.entropy()).sum()
-                loss = (policy_loss + self.value_coef * value_loss -
-                        self.entropy_coef * entropy)
+            policy_loss = -(share * torch.min(
+                ratio * advantage, clipped * advantage)).sum()
+            value_loss = (share * (values - returns[:, chosen])**2).sum()
+            entropy = (share * choice.entropy()).sum()
+            loss = (policy_loss + self.value_coef * value_loss -
+                    self.entropy_coef * entropy)
 
-                self.optimizer.zero_grad()
-                loss.backward()
-                dist.all_reduce_params(
-                    [parameter.grad for parameter in self.parameters],
-                    op='mean')
-                norm = nn.utils.clip_grad_norm_(
-                    self.parameters, self.max_grad_norm)
-                # The one number the host waits for. With no episode left,
-                # Adam's momentum would move the policy all the same.
-                if norm.isfinite() & (count > 0):
-                    self.optimizer.step()
-                else:
-                    skipped += 1
-
-                with torch.no_grad():
-                    outside = ((ratio - 1).abs() > self.clip).float()
-                    # k3 of Schulman 2020, http://joschu.net/blog/kl-approx.html
-                    divergence = log_ratio.expm1() - log_ratio
-                    logs.append(torch.stack([
-                        policy_loss, value_loss, entropy,
-                        (share * outside).sum(), (share * divergence).sum()
-                    ]))
+            skipped += not self.descend(loss, count)
+            with torch.no_grad():
+                outside = ((ratio - 1).abs() > self.clip).float()
+                # k3 of Schulman 2020, http://joschu.net/blog/kl-approx.html
+                divergence = log_ratio.expm1() - log_ratio
+                logs.append(torch.stack([
+                    policy_loss, value_loss, entropy,
+                    (share * outside).sum(), (share * divergence).sum()
+                ]))
 
         log = torch.stack(logs).mean(0)
         dist.all_reduce(log, 'mean')
@@ -179,16 +143,6 @@ class PPO(Learner):
                 spread > 0, 1 - unexplained / spread, 0.),
             dropped_episodes=dropped,
             skipped_steps=torch.full_like(dropped, skipped))
-
-    def set_progress(self, fraction: float) -> None:
-        for group in self.optimizer.param_groups:
-            group['lr'] = self.lr * (1 - fraction)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {'optimizer': self.optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state['optimizer'])
 
 
 def _moments(numbers: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -52,13 +52,13 @@ class Reward(ABC):
         """Rewards of a batch of episodes.
 
         Args:
-            path: (T + 1, B, L) bool, levels held before the first step (none)
-                and after each step.
+            path: (T + 1, …, B, L) bool, levels held before the first step
+                (none) and after each step.
             costs: (L,) cost of each level, on the path's device.
             evidence: of the batch.
 
         Returns:
-            (T, B). Not finite where the evidence is not; the learner drops
+            (T, …, B). Not finite where the evidence is not; the learner drops
             such episodes.
         """
         left = self.yardstick(path, evidence)

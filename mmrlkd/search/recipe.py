@@ -1,7 +1,7 @@
 """What a search proposes, and what became of it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from mmrlkd.structures import LevelSpace
@@ -64,6 +64,18 @@ class Recipe:
 
     def __str__(self) -> str:
         return ' + '.join(self.names) or 'nothing'
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What the names in a recipe stand for.
+
+    Attributes:
+        losses: configs, by name.
+        connectors: likewise.
+    """
+    losses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    connectors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

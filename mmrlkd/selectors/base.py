@@ -24,6 +24,8 @@ class Selector(nn.Module, ABC):
     adaptive: ClassVar[bool] = False
     #: Whether rewards improve the choice.
     learns: ClassVar[bool] = False
+    #: Whether held-out images are needed to learn from.
+    needs_held_out: ClassVar[bool] = False
     #: Steps of the decision process that :meth:`select` plays.
     horizon: int = 1
 

@@ -19,8 +19,8 @@ class EpisodeSummary:
     """The last batch of episodes, for the log; 0-dim tensors.
 
     Attributes:
-        reward: sum over an episode's steps, mean over images.
-        entropy: of the policy in nats, mean over steps and images.
+        reward: sum over an episode's steps, mean over episodes.
+        entropy: of the policy in nats, mean over steps and episodes.
     """
     reward: Tensor
     entropy: Tensor
@@ -34,12 +34,20 @@ class PolicySelector(Selector):
     each step. While :attr:`learning` is False it still selects, but keeps no
     episode.
 
+    A learner may want several episodes of each image to compare. Then all of
+    them are played side by side and kept, and the image is distilled as the
+    first one ends.
+
     Args:
         policy: config of a policy, by default ``LSTMPolicy``.
         reward: config of a reward, by default ``ResidualReward``.
         learner: config of a learner, by default ``PPO``.
         horizon: steps T of an episode; 1 chooses all levels at once.
         rollout_batches: batches played between updates of the policy.
+        greedy: sample in iterations from which it learns only, and take the
+            likeliest subset at each step in the others of training too. The
+            greedy variant also looks no step ahead: ``gamma=0`` in the
+            learner.
     """
 
     adaptive = True
@@ -49,7 +57,7 @@ class PolicySelector(Selector):
     def __init__(self, policy: dict[str, Any] | None = None,
                  reward: dict[str, Any] | None = None,
                  learner: dict[str, Any] | None = None, horizon: int = 4,
-                 rollout_batches: int = 4) -> None:
+                 rollout_batches: int = 4, greedy: bool = False) -> None:
         super().__init__()
         for key, value in (('horizon', horizon),
                            ('rollout_batches', rollout_batches)):
@@ -63,6 +71,7 @@ class PolicySelector(Selector):
         self.learner = LEARNERS.build(learner or dict(type='mmrlkd.PPO'))
         self.horizon = horizon
         self.rollout_batches = rollout_batches
+        self.greedy = greedy
         self.learning = True
         self.storage = RolloutStorage()
         self.last_episode: EpisodeSummary | None = None
@@ -77,13 +86,18 @@ class PolicySelector(Selector):
 
     @torch.no_grad()
     def select(self, process: DecisionProcess) -> Selection:
+        learning = self.training and self.learning
+        sampling = learning or self.training and not self.greedy
+        copies = self.learner.group_size if learning else 1
+        if copies > 1:
+            process = process.repeated(copies)
         memory = self.policy.initial(process.batch_size, process.device)
         steps, entropies = [], []
         for _ in range(self.horizon):
             state, feasible = process.state, process.feasible()
             logits, value, memory = self.policy(state, memory)
             choice = SubsetDistribution(logits, feasible)
-            action = choice.sample() if self.training else choice.mode()
+            action = choice.sample() if sampling else choice.mode()
             process.step(action)
             steps.append(Rollout(
                 states=state,
@@ -93,10 +107,10 @@ class PolicySelector(Selector):
                 values=value,
                 rewards=torch.full_like(value, torch.nan)))  # not known yet
             entropies.append(choice.entropy())
-        if self.training and self.learning:
+        if learning:
             self._played = merge(torch.stack, steps)
             self._entropy = torch.stack(entropies).mean()
-        levels = process.state.selected
+        levels = process.state.selected[::copies]
         return Selection(levels, levels / levels.sum(-1, keepdim=True))
 
     @property
@@ -111,7 +125,10 @@ class PolicySelector(Selector):
         held = torch.cat([torch.zeros_like(played.actions[:1]),
                           played.actions])
         path = subset_table(len(self.space), held.device)[held]
+        # The evidence is one for the episodes of an image: (T + 1, G, B, L).
+        path = path.unflatten(1, (-1, self.learner.group_size)).transpose(1, 2)
         rewards = self.reward(path, self._costs, evidence).detach()
+        rewards = rewards.transpose(1, 2).flatten(1)
         self.storage.add(replace(played, rewards=rewards))
         self.last_episode = EpisodeSummary(
             rewards.sum(0).mean(), self._entropy)

@@ -31,6 +31,10 @@ class RecordingLosses:
         losses = 10. * image + torch.arange(levels.shape[1]) + 1
         return losses * levels
 
+    def survey(self):
+        self.asked.append('survey')
+        return torch.tensor([[1., 2., 3., 4.], [11., 12., 13., 14.]])
+
 
 def start(space, batch=1, horizon=4, losses=None):
     return DecisionProcess(
@@ -175,3 +179,24 @@ def test_impossible_spaces_are_errors(space, sentence):
 @pytest.mark.parametrize('space', SPACES)
 def test_possible_spaces_pass(space):
     check_space(space)
+
+
+def test_repeated_plays_several_episodes_of_each_image():
+    losses = RecordingLosses()
+    single = start(PYRAMID, batch=2, losses=losses)
+    process = single.repeated(3)
+    assert process.batch_size == 6
+    assert process.horizon == single.horizon
+    for mine, other in zip(vars(process.state).values(),
+                           vars(single.state).values(), strict=True):
+        assert mine.equal(other.repeat_interleave(3, 0))
+    assert process.feasible().equal(single.feasible().repeat_interleave(3, 0))
+
+    # Episodes of an image part, and each sees the losses of its own levels.
+    state = process.step(torch.tensor([0, 8, 0, 8, 8, 0]))
+    assert state.loss.tolist() == [0, 4, 0, 14, 14, 0]
+    state = process.step(torch.tensor([4, 12, 8, 8, 12, 0]))
+    assert state.loss.tolist() == [3, 3.5, 4, 14, 13.5, 0]
+    assert losses.asked == ['survey']
+    # The process of single episodes has not moved.
+    assert single.state.step.tolist() == [0, 0]

@@ -129,6 +129,9 @@ def test_what_was_surveyed_can_still_be_required(setting):
     for mine, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(mine, theirs)
     assert surveyed.work.backward == plain.work.backward
+    # Whatever else was looked at, this is what the required cells take.
+    assert surveyed.required_work == plain.required_work
+    assert plain.required_work.forward == plain.work.forward == (1, 1, 0)
 
 
 def test_without_gradients_a_survey_is_enough(setting):

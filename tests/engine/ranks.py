@@ -107,6 +107,30 @@ def train_policy_half(rank, cfg, weights, batch):
         chosen=chosen, updates=updates)
 
 
+def search(model, wrapped, batch, held_out):
+    """Three iterations of a search; what must be equal on both ranks."""
+    wrapped.train()
+    optimizer = build_optim_wrapper(model, dict(
+        type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-3, momentum=0.9)))
+    chosen, scales = [], []
+    for iteration in range(3):
+        model.schedule(Phase('search', 3), iteration, iteration / 3)
+        model.held_out.give(copy.deepcopy(held_out))
+        log = wrapped.train_step(copy.deepcopy(batch), optimizer)
+        chosen.append([log[f'select/P{i}'].item() for i in range(2, 6)])
+        scales.append(log['policy/effect_scale'].clone())
+    return dict(
+        weights_of(model), alpha=model.selector.alpha.detach(),
+        scales=torch.stack(scales), chosen=chosen, images=model.search_images)
+
+
+def search_half(rank, cfg, weights, batch, held_out):
+    torch.manual_seed(10 + rank)
+    model = build(cfg, weights)
+    return search(model, DistillDataParallel(model), half(batch, rank),
+                  half(held_out, rank))
+
+
 def train_half(rank, cfg, weights, batch):
     model = build(cfg, weights)
     return train(model, DistillDataParallel(model), half(batch, rank))

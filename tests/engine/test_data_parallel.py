@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.dataset import pseudo_collate
 
-from mmrlkd.registry import MODELS
+from mmrlkd.registry import DATASETS, MODELS
 
 SCRIPT = Path(__file__).with_name('ranks.py')
 
@@ -110,6 +111,39 @@ def test_a_policy_stays_equal_on_both_ranks(
     assert torch.equal(one['mean'], other['mean'])
     assert any(not torch.equal(value, before['student'][key])
                for key, value in one['student'].items())
+
+
+@pytest.mark.parametrize('selector', [
+    dict(type='mmrlkd.DARTSSelector', lr=0.01, order=2),
+    dict(type='mmrlkd.GDASSelector', lr=0.01),
+], ids=['darts', 'gdas'])
+def test_a_search_on_two_ranks_is_one(
+        ranks, two_processes, distiller_config, scenes_dataset,
+        detection_batch, selector):
+    dataset = DATASETS.build(scenes_dataset('train'))
+    held_out = pseudo_collate([dataset[i] for i in range(8, 12)])
+    distiller_config['selector'] = selector
+    torch.manual_seed(0)
+    model = MODELS.build(copy.deepcopy(distiller_config))
+    model.student.init_weights()
+    before = ranks.weights_of(model)
+    two, other = two_processes(
+        'search_half', distiller_config, before, detection_batch, held_out)
+    assert two['chosen'] == other['chosen']
+    assert two['images'] == other['images']
+    assert two['alpha'].abs().sum() > 0
+    for key in ('alpha', 'scales'):
+        assert torch.equal(two[key], other[key]), key
+    for key, value in two['student'].items():
+        assert torch.equal(value, other['student'][key]), key
+
+    if 'order' in selector:  # nothing is drawn: one process does the same
+        one = ranks.search(model, model, detection_batch, held_out)
+        assert two['images'] == one['images']
+        torch.testing.assert_close(
+            two['scales'], one['scales'], rtol=0.01, atol=0)
+        torch.testing.assert_close(
+            two['alpha'], one['alpha'], rtol=0.05, atol=1e-4)
 
 
 def test_ppo_on_two_ranks_equals_one(ranks, two_processes):

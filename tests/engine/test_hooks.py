@@ -10,7 +10,7 @@ from mmrlkd.engine import PolicyHealthHook
 from mmrlkd.engine.atomic import write_atomically
 from mmrlkd.engine.inspection import check_config
 from mmrlkd.engine.phase_hook import make_phase
-from mmrlkd.engine.seeding import _SeededIterator
+from mmrlkd.engine.seeding import SeededIterator
 from mmrlkd.engine.student import student_config
 
 
@@ -81,15 +81,15 @@ def test_a_batch_has_the_seed_of_its_position():
         def skip_iter(self, iterations):
             pass
 
-    whole = _SeededIterator(Batches(), SimpleNamespace(seed=5))
+    whole = SeededIterator(Batches(), SimpleNamespace(seed=5))
     batches = [next(whole) for _ in range(4)]
-    skipped = _SeededIterator(Batches(), SimpleNamespace(seed=5))
+    skipped = SeededIterator(Batches(), SimpleNamespace(seed=5))
     skipped.skip_iter(2)
     torch.rand(17)
     assert torch.equal(next(skipped), batches[2])
     assert not torch.equal(batches[0], batches[1])
     assert not torch.equal(
-        next(_SeededIterator(Batches(), SimpleNamespace(seed=6))), batches[0])
+        next(SeededIterator(Batches(), SimpleNamespace(seed=6))), batches[0])
 
 
 def test_the_student_alone(run_config):

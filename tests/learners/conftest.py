@@ -1,6 +1,7 @@
 """Small policies and made-up episodes for learners."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -35,14 +36,29 @@ def build_policy():
 
 
 @pytest.fixture
-def build_ppo():
+def build_learner():
 
-    def build(policy, **kwargs):
-        learner = LEARNERS.build(dict(type='mmrlkd.PPO', **kwargs))
+    def build(name, policy, **kwargs):
+        learner = LEARNERS.build(dict(type=f'mmrlkd.{name}', **kwargs))
         learner.bind(policy)
         return learner
 
     return build
+
+
+@pytest.fixture
+def build_ppo(build_learner):
+    return partial(build_learner, 'PPO')
+
+
+@pytest.fixture
+def build_grpo(build_learner):
+    return partial(build_learner, 'GRPO')
+
+
+@pytest.fixture
+def build_reinforce(build_learner):
+    return partial(build_learner, 'REINFORCE')
 
 
 @pytest.fixture
@@ -104,3 +120,19 @@ def pick():
         return map_tensors(lambda field: field[:, episodes], rollout)
 
     return pick
+
+
+@pytest.fixture
+def same():
+    """Whether nested containers hold the same numbers, bit for bit."""
+
+    def same(one, two):
+        if isinstance(one, dict):
+            return one.keys() == two.keys() and all(
+                same(one[key], two[key]) for key in one)
+        if isinstance(one, (list, tuple)):
+            return len(one) == len(two) and all(map(same, one, two))
+        return (one.equal(two) if isinstance(one, torch.Tensor)
+                else one == two)
+
+    return same

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from mmrlkd.learners import PPO
+from mmrlkd import learners
 
 if __name__ == '__main__':
     rank, folder = int(sys.argv[1]), Path(sys.argv[2])
@@ -21,11 +21,12 @@ if __name__ == '__main__':
     original, rollout, tasks = torch.load(
         folder / f'{rank}.in', weights_only=False)
     results = []
-    for settings in tasks:
+    for name, settings in tasks:
         policy = copy.deepcopy(original)
-        learner = PPO(**settings)
+        learner = getattr(learners, name)(**settings)
         learner.bind(policy)
         diagnostics = learner.update(rollout)
-        results.append((policy.state_dict(), vars(diagnostics)))
+        results.append((policy.state_dict(), vars(diagnostics),
+                        learner.state_dict()))
     torch.save(results, folder / f'{rank}.out')
     torch.distributed.destroy_process_group()

@@ -83,6 +83,19 @@ class TestEveryReward:
         rewards = build(name)(path, torch.tensor(COSTS[levels]), evidence)
         assert rewards.isfinite().all()
 
+    def test_several_episodes_of_each_image(self, name, steps, batch, levels):
+        """(T + 1, G, B, L): the evidence of an image counts for all its
+        episodes, each of which is rewarded as if it were alone."""
+        reward, costs = build(name), torch.tensor(COSTS[levels])
+        paths = [random_path(steps, batch, levels) for _ in range(3)]
+        evidence = FixedEvidence(
+            torch.rand(batch, levels), torch.randn(batch, levels))
+        rewards = reward(torch.stack(paths, 1), costs, evidence)
+        assert rewards.shape == (steps, 3, batch)
+        for g, path in enumerate(paths):
+            torch.testing.assert_close(
+                rewards[:, g], reward(path, costs, evidence))
+
     def test_all_steps_at_once_or_one_by_one(self, name, steps, batch, levels):
         reward = build(name)
         path = random_path(steps, batch, levels)

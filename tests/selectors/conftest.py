@@ -41,6 +41,9 @@ class FixedEvidence:
     def after_step(self, levels, step):
         return 1 - step * self.losses.where(levels, 0.).sum(-1)
 
+    def step_effect(self, order):
+        return self.losses.mean(0)
+
 
 @pytest.fixture(autouse=True)
 def one_thread():

@@ -16,6 +16,9 @@ ARGUMENTS = {
     'PolicySelector': lambda space: dict(
         policy=dict(type='mmrlkd.LSTMPolicy', hidden=16, global_dim=5,
                     level_dim=3), rollout_batches=2),
+    'GatedSelector': lambda space: dict(
+        gate=dict(type='mmrlkd.MLPPolicy', hidden=16, global_dim=5,
+                  level_dim=3)),
 }
 ALL = sorted(name for name, member in SELECTORS.module_dict.items()
              if member.__module__.startswith('mmrlkd.selectors'))
@@ -46,7 +49,8 @@ def decisive(selector):
 
 def test_the_family_is_complete():
     assert set(ALL) >= {
-        'FixedSelector', 'ManualDeepSelector', 'ManualShallowSelector',
+        'DARTSSelector', 'FixedSelector', 'GDASSelector', 'GatedSelector',
+        'GreedySelector', 'ManualDeepSelector', 'ManualShallowSelector',
         'NoneSelector', 'PolicySelector', 'RandomSelector', 'UniformSelector'}
 
 
@@ -81,12 +85,14 @@ def test_evaluation_is_deterministic(name, make, make_space, start):
 
 
 def test_only_adaptive_selectors_look_at_the_image(
-        name, make, make_space, start, seed):
+        name, make, make_space, start, make_losses, seed):
     selector = decisive(make(name, make_space())).train()
     drawn = []
     for features in torch.randn(2, 50, 5):
+        losses = make_losses(torch.rand(50, 4))
         torch.manual_seed(seed)  # the same luck for both batches
-        drawn.append(selector.select(start(selector, features)).levels)
+        drawn.append(selector.select(
+            start(selector, features, losses)).weights)
     assert drawn[0].equal(drawn[1]) != selector.adaptive
 
 
@@ -95,7 +101,8 @@ def test_the_learning_half_of_the_interface_is_there(
     selector = make(name, make_space()).train()
     selector.select(start(selector, torch.randn(3, 5)))
     selector.observe(make_evidence(torch.rand(3, 4)))
-    assert selector.learn() is None  # never, or not enough yet
+    # None: never, or not enough yet.
+    assert selector.learn() is None or selector.learns
     selector.set_progress(0.5)
     assert selector.needs_gradients is False
 
@@ -134,4 +141,4 @@ def test_all_numbers_move_with_the_model(name, make, make_space):
 def test_nothing_of_a_selector_hides_in_its_state_dict(name, make, make_space):
     """Constants of the levels are derived from the config, not saved."""
     keys = make(name, make_space()).state_dict()
-    assert all(key.startswith('policy.') for key in keys)
+    assert all(key.startswith(('policy.', 'gate.', 'alpha')) for key in keys)

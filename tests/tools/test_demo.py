@@ -81,19 +81,21 @@ def demo(tmp_path: Path, tiny_scenes: Path,
                         ('uniform', distils), ('ppo', distils)):
         (configs / f'{name}.py').write_text(
             CONFIG.format(data_root=str(tiny_scenes), model=model))
-    fake = tmp_path / 'fake.py'
-    fake.write_text(FAKE)
+    tools = tmp_path / 'tools'
+    tools.mkdir()
+    for name in ('train.py', 'test.py'):
+        (tools / name).write_text(FAKE)
     names = sorted(path.name for path in (tiny_scenes / 'val').iterdir())
     chosen = SelectionReport(
         ('P2', ), True, 5.0, 256, {'all': {'P2': 1.0}},
         [ImageSelection(i, str(tiny_scenes / 'val' / name), ('P2', ))
          for i, name in enumerate(names, start=1)])
     for name, value in (
-            ('CONFIGS', configs), ('TRAIN', fake), ('TEST', fake),
-            ('LOOK', 0.02), ('write_dataset', lambda *_: False),
-            ('choose', lambda run: chosen), ('count_parameters', lambda _: 1),
-            ('render', lambda _: 'page')):
+            ('CONFIGS', configs), ('TOOLS', tools),
+            ('write_dataset', lambda *_: False), ('choose', lambda run: chosen),
+            ('count_parameters', lambda _: 1), ('render', lambda _: 'page')):
         monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr('mmrlkd.experiments.process.LOOK', 0.02)
     monkeypatch.setenv('CALLS', str(tmp_path / 'calls'))
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     monkeypatch.setattr(signal, 'signal', lambda *_: None)
@@ -164,7 +166,7 @@ def test_a_longer_schedule_continues(demo: ModuleType, tmp_path: Path) -> None:
     run(demo, '--methods', 'student')
     config = tmp_path / 'configs/student.py'
     config.write_text(config.read_text().replace('=4', '=8'))
-    with pytest.raises(demo.DemoFailed, match='without being evaluated'):
+    with pytest.raises(demo.ExperimentFailed, match='without being evaluated'):
         run(demo, '--methods', 'student')  # the fake stops at 4 again
     assert called() == ['student', 'student', 'teacher']
 
@@ -224,7 +226,7 @@ def test_a_training_ends_with_the_demo(
 
 def test_a_folder_in_use_is_refused(demo: ModuleType, tmp_path: Path) -> None:
     with demo.locked(tmp_path / 'work'), pytest.raises(
-            demo.DemoFailed, match='in use by another demo'):
+            demo.ExperimentFailed, match='in use by another demo'):
         run(demo)
     run(demo, '--methods', 'student')
 
@@ -235,7 +237,7 @@ def test_bad_scenes_are_told(demo: ModuleType,
         raise FileExistsError('data/scenes holds something else')
 
     monkeypatch.setattr(demo, 'write_dataset', refuse)
-    with pytest.raises(demo.DemoFailed, match='holds something else'):
+    with pytest.raises(demo.ExperimentFailed, match='holds something else'):
         run(demo)
 
 
@@ -252,7 +254,7 @@ def test_bars_on_a_terminal(demo: ModuleType, tmp_path: Path) -> None:
     output = io.StringIO()
     console = Console(file=output, width=120, force_terminal=True,
                       highlight=False)
-    one = demo.Run('student', 0, tmp_path)
+    one = demo.Run('student', 0, tmp_path, tmp_path / 'configs/student.py')
     with demo.Reporter(console) as reporter:
         reporter.begin(one)
         reporter.update(one, {'iter': 2, 'loss': 1.5, 'time': 30.0})

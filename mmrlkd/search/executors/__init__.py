@@ -1,1 +1,9 @@
 """Ways to evaluate candidates."""
+
+from .base import Evaluate, Executor, attempt
+from .in_process import InProcessExecutor
+from .ray import RayExecutor
+
+__all__ = [
+    'Evaluate', 'Executor', 'InProcessExecutor', 'RayExecutor', 'attempt'
+]

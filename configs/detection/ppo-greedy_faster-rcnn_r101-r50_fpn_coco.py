@@ -1,0 +1,3 @@
+_base_ = './rl-pyramidkd_faster-rcnn_r101-r50_fpn_coco.py'
+model = dict(
+    selector=dict(greedy=True, learner=dict(type='mmrlkd.PPO', gamma=0.0)))

@@ -1,0 +1,2 @@
+_base_ = './rl-pyramidkd_faster-rcnn_r101-r50_fpn_coco.py'
+model = dict(selector=dict(reward=dict(efficiency=0.0)))

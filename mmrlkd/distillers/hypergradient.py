@@ -1,0 +1,113 @@
+"""The gradient of DARTS, for any two losses.
+
+Liu, Simonyan, Yang 2019, https://arxiv.org/abs/1806.09055: α is judged by the
+validation loss at w'(α), the weights after one more training step. Nothing
+here knows of students; :mod:`.step_effect` uses the parts where α only weighs
+the levels' distillation losses.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+#: How far the weights are moved for a finite difference, section 2.3.
+RADIUS = 0.01
+
+#: A scalar loss of the weights and of α.
+Loss = Callable[[Sequence[Tensor], Tensor], Tensor]
+
+
+def virtual_step(optimizer: Optimizer,
+                 gradients: Mapping[Tensor, Tensor]) -> dict[Tensor, Tensor]:
+    """Where a step would take the parameters, which stay where they are.
+
+    The optimizer's own step, on a copy: its momentum, weight decay and
+    learning rates count as they are now.
+
+    Args:
+        optimizer: of the parameters; not changed.
+        gradients: by parameter; one without a gradient does not move.
+
+    Returns:
+        The moved parameters, by parameter.
+    """
+    twin = deepcopy(optimizer)
+    moved = {}
+    for group, copied in zip(
+            optimizer.param_groups, twin.param_groups, strict=True):
+        for parameter, double in zip(
+                group['params'], copied['params'], strict=True):
+            double.grad = gradients.get(parameter)
+            if parameter in gradients:
+                moved[parameter] = double.detach()
+    twin.step()
+    return moved
+
+
+def directional_derivative(
+        function: Callable[[list[Tensor]], Tensor], point: Sequence[Tensor],
+        direction: Sequence[Tensor]) -> Tensor:
+    """⟨∂f/∂point, direction⟩ for every element of ``f``, by a central
+    difference of radius R = 0.01/‖direction‖: two calls of ``function``.
+
+    Exactly 0 along no direction at all.
+    """
+    norm = torch.nn.utils.get_total_norm(direction)
+    unit = RADIUS / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+    ahead, behind = (
+        function([p + sign * unit * d
+                  for p, d in zip(point, direction, strict=True)])
+        for sign in (1, -1))
+    return (ahead - behind) * norm / (2 * RADIUS)
+
+
+def hypergradient(train_loss: Loss, val_loss: Loss, weights: Sequence[Tensor],
+                  alpha: Tensor, optimizer: Optimizer | None = None) -> Tensor:
+    """d L_val(w'(α), α)/dα.
+
+    Args:
+        train_loss: what the weights learn from.
+        val_loss: what α learns from.
+        weights: leaves that the optimizer moves.
+        alpha: a leaf.
+        optimizer: of the weights. With ``torch.optim.SGD`` this is the second
+            order, w' being its next step, momentum and weight decay included:
+            both move w' and leave ∂w'/∂α = −ξ ∂²L_tr/∂w∂α. None is the first
+            order, w' = w.
+
+    Raises:
+        ValueError: an optimizer for which that is not so.
+    """
+    if optimizer is None:
+        return torch.autograd.grad(
+            val_loss(weights, alpha), alpha, materialize_grads=True)[0]
+    rate = _plain_rates(optimizer)
+    gradients = torch.autograd.grad(train_loss(weights, alpha), weights)
+    moved = virtual_step(optimizer, dict(zip(weights, gradients, strict=True)))
+    ahead = [moved[weight].requires_grad_() for weight in weights]
+    direct, *vector = torch.autograd.grad(
+        val_loss(ahead, alpha), [alpha, *ahead], materialize_grads=True)
+
+    def pull(point: list[Tensor]) -> Tensor:
+        return torch.autograd.grad(
+            train_loss(point, alpha), alpha, materialize_grads=True)[0]
+
+    return direct - directional_derivative(
+        pull, [weight.detach() for weight in weights],
+        [rate[weight] * v for weight, v in zip(weights, vector, strict=True)])
+
+
+def _plain_rates(optimizer: Optimizer) -> dict[Tensor, float]:
+    """The learning rate ξ of each parameter."""
+    rates = {}
+    for group in optimizer.param_groups:
+        if not isinstance(optimizer, torch.optim.SGD) or group['nesterov'] or (
+                group['dampening']):
+            raise ValueError(
+                f'optimizer is {optimizer}; accepted: torch.optim.SGD without '
+                'nesterov and dampening, or None for the first order.')
+        rates.update(dict.fromkeys(group['params'], group['lr']))
+    return rates

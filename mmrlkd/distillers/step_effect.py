@@ -1,0 +1,114 @@
+"""What would a student step on a level do to the held-out task loss?"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce_params
+from torch import Tensor
+from torch.optim import Optimizer
+
+from .hypergradient import directional_derivative, virtual_step
+from .level_losses import LevelLosses
+from .passes import StudentPasses, undisturbed_randomness
+
+
+@dataclass(frozen=True)
+class StepEffect:
+    r"""The task gradient of DARTS for the weights of the levels.
+
+    The student trains on L_task + Σ_i w_i ℓ_i, with ℓ_i the mean loss of
+    level i over the batch, and the held-out loss knows no w. So w acts only
+    through the student's step θ' = θ − ξ ∇(L_task + Σ_i w_i ℓ_i):
+
+        d L_val(θ')/d w_i = −ξ ⟨∇ℓ_i(θ), v⟩,
+
+    with v = ∇L_val at θ (order 1) or at θ' (order 2). A central difference
+    along v gives the products of all levels for two forward passes of
+    backbone and neck and no backward pass.
+
+    ξ is left out: it scales all levels alike, and who asks takes them as
+    relative to one another. θ' itself is the step that the student's own
+    optimizer would take, momentum and weight decay included, gradient clipping
+    left out; its derivative is that of a gradient step, for adaptive
+    optimizers too.
+
+    Attributes:
+        passes: through the student.
+        losses: of the training batch, for its teacher.
+        images: (B, 3, H, W), the training batch.
+        samples: its annotations.
+        weights: (B, L), what each image's levels weigh in the training loss.
+        held_out: the other batch, as a data loader gives it.
+        preprocess: the student's data preprocessor.
+        optimizer: the student's.
+    """
+    passes: StudentPasses
+    losses: LevelLosses
+    images: Tensor
+    samples: list
+    weights: Tensor
+    held_out: Any
+    preprocess: Callable[..., dict[str, Any]]
+    optimizer: Optimizer
+
+    def __call__(self, order: int) -> Tensor:
+        """(L,) −⟨∇ℓ_i, v⟩, equal on all ranks but for the batch of each rank
+        that ℓ_i is of: the ranks' mean is that of the whole batch."""
+        own = self.passes.trainable()
+        point = {name: own[name].detach()
+                 for name in self.passes.shapes_pyramid()}
+        ahead = {name: parameter.detach() for name, parameter in own.items()}
+        if order == 2:
+            ahead = self._after_step(own)
+        vector = self._held_out_gradient(ahead, list(point))
+
+        def level_losses(moved: list[Tensor]) -> Tensor:
+            maps = self.passes.pyramid(
+                dict(zip(point, moved, strict=True)), self.images)
+            return torch.stack(
+                [loss.mean() for loss in self._compare(maps.levels)])
+
+        with torch.no_grad():
+            return -directional_derivative(
+                level_losses, list(point.values()), vector)
+
+    def _compare(self, maps: tuple[Tensor, ...]) -> list[Tensor]:
+        """Losses (B,) of each level."""
+        with torch.autocast(self.images.device.type, enabled=False):
+            return [self.losses.compare(i, m) for i, m in enumerate(maps)]
+
+    def _held_out_gradient(self, parameters: Mapping[str, Tensor],
+                           names: list[str]) -> list[Tensor]:
+        with undisturbed_randomness():
+            batch = self.preprocess(self.held_out, True)
+        leaves = {name: parameter.detach().requires_grad_()
+                  for name, parameter in parameters.items()}
+        loss, _ = self.passes.task_loss(
+            leaves, batch['inputs'], batch['data_samples'])
+        return _synchronised(torch.autograd.grad(
+            loss, [leaves[name] for name in names], allow_unused=True,
+            materialize_grads=True))
+
+    def _after_step(self, own: Mapping[str, Any]) -> dict[str, Tensor]:
+        """θ', all trainable parameters after the step of this batch."""
+        leaves = {name: parameter.detach().requires_grad_()
+                  for name, parameter in own.items()}
+        total, maps = self.passes.task_loss(leaves, self.images, self.samples)
+        with torch.enable_grad():
+            for i, loss in enumerate(self._compare(maps.levels)):
+                total = total + (self.weights[:, i] * loss).mean()
+        gradients = _synchronised(torch.autograd.grad(
+            total, list(leaves.values()), allow_unused=True,
+            materialize_grads=True))
+        moved = virtual_step(self.optimizer, dict(
+            zip(own.values(), gradients, strict=True)))
+        return {name: moved[parameter] for name, parameter in own.items()}
+
+
+def _synchronised(gradients: tuple[Tensor, ...]) -> list[Tensor]:
+    """Their mean over the ranks: the student's step is one for all."""
+    mean = list(gradients)
+    all_reduce_params(mean, op='mean')
+    return mean

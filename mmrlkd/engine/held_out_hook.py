@@ -1,0 +1,96 @@
+"""Images to search with, which the student does not train on."""
+
+from collections.abc import Iterator
+from os.path import abspath
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner.loops import _InfiniteDataloaderIterator
+
+from mmrlkd.distillers.passes import undisturbed_randomness
+from mmrlkd.registry import HOOKS
+
+from .phase_hook import distiller_of
+from .seeding import HELD_OUT, SeededIterator
+
+
+@HOOKS.register_module()
+class HeldOutHook(Hook):
+    """Gives a :class:`~mmrlkd.distillers.PyramidDistiller` a held-out batch
+    before each iteration from which its selector learns.
+
+    The n-th batch is loaded with the n-th seed of a stream of its own, and
+    training draws the numbers it would draw without; so a resumed run
+    continues bit for bit where the training batches do.
+
+    Args:
+        dataloader: config of an endless data loader, as
+            ``train_dataloader``; its images must not be among the training
+            ones.
+    """
+
+    priority = 5  # once PhaseHook has set the phase
+
+    def __init__(self, dataloader: dict) -> None:
+        self._dataloader = dataloader
+
+    def before_run(self, runner) -> None:
+        distiller_of(runner).held_out.promised = True
+
+    def before_train(self, runner) -> None:
+        """Open the data, after resuming has said where to go on.
+
+        Raises:
+            ValueError: images of the training set among them.
+        """
+        loader = runner.build_dataloader(
+            self._dataloader, seed=runner.seed,
+            diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False))
+        check_disjoint(loader.dataset, runner.train_dataloader.dataset)
+        self._batches = SeededIterator(
+            _InfiniteDataloaderIterator(loader), runner, HELD_OUT)
+        given = distiller_of(runner).held_out.given
+        if given:
+            self._batches.skip_iter(given)
+
+    def before_train_iter(self, runner, batch_idx: int,
+                          data_batch=None) -> None:
+        model = distiller_of(runner)
+        if model.learns and model.selector.needs_held_out:
+            with undisturbed_randomness():
+                model.held_out.give(next(self._batches))
+
+
+def check_disjoint(held_out: Any, train: Any) -> None:
+    """Refuse held-out images that are training images.
+
+    Compared by path, by id where images have none; what a dataset does not
+    tell is not compared.
+
+    Raises:
+        ValueError: some are.
+    """
+    theirs = set(_images(held_out))
+    shared = sorted(theirs & set(_images(train)))
+    if shared:
+        raise ValueError(
+            f'HeldOutHook.dataloader.dataset shares {len(shared)} of its '
+            f'{len(theirs)} images with train_dataloader.dataset, among them '
+            f"{', '.join(shared[:3])}; accepted: images that the student does "
+            'not train on.')
+
+
+def _images(dataset: Any) -> Iterator[str]:
+    """What tells the images of a dataset, or of what it wraps, apart."""
+    if hasattr(dataset, 'datasets'):  # concatenated
+        for each in dataset.datasets:
+            yield from _images(each)
+    elif hasattr(dataset, 'dataset'):  # repeated, balanced, …
+        yield from _images(dataset.dataset)
+    elif hasattr(dataset, 'get_data_info'):
+        for i in range(len(dataset)):
+            info = dataset.get_data_info(i)
+            if 'img_path' in info:
+                yield abspath(info['img_path'])
+            elif 'img_id' in info:
+                yield f"img_id {info['img_id']}"

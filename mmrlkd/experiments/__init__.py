@@ -1,0 +1,1 @@
+"""Several trainings as one experiment: run them, continue them, compare them."""

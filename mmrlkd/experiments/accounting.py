@@ -1,0 +1,125 @@
+"""What a run is, and what its choice of levels cost to find."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmrlkd.engine.phase_hook import make_phase
+from mmrlkd.engine.student import is_distiller
+from mmrlkd.search.found import HISTORY, INCUMBENT
+
+from .searching import read_candidates
+
+#: In the order of a table.
+FAMILIES = ('none', 'fixed', 'random', 'learned weights', 'greedy', 'RL',
+            'search', 'other')
+_FAMILY = {
+    'NoneSelector': 'none',
+    'UniformSelector': 'fixed',
+    'ManualDeepSelector': 'fixed',
+    'ManualShallowSelector': 'fixed',
+    'FixedSelector': 'fixed',
+    'RandomSelector': 'random',
+    'GatedSelector': 'learned weights',
+    'GreedySelector': 'greedy',
+    'PolicySelector': 'RL',
+    'DARTSSelector': 'search',
+    'GDASSelector': 'search',
+}
+#: Phases in which a selector is searched for; in the final one it and the
+#: student learn together.
+_SEARCHING = ('policy', 'search')
+
+
+@dataclass(frozen=True)
+class SearchCost:
+    """What finding out which levels to distil cost.
+
+    Attributes:
+        images: that went through the student.
+        seconds: of wall clock; of what ran side by side, the sum.
+    """
+    images: int = 0
+    seconds: float = 0.0
+
+
+def family(cfg: Config, searched: bool) -> str:
+    """Where a config belongs in a table, one of :data:`FAMILIES`."""
+    if searched:
+        return 'search'
+    if not is_distiller(cfg):
+        return 'none'
+    return _FAMILY.get(cfg.model.selector.type.rpartition('.')[2], 'other')
+
+
+def batch_size(cfg: Config) -> int:
+    """Images of a training iteration, in one process."""
+    return cfg.train_dataloader.get('batch_size', 1)
+
+
+def cost_of_search(folder: Path) -> SearchCost:
+    """Of a search by itself.
+
+    Args:
+        folder: its work dir. The incumbent knows the whole cost, also of what
+            the candidates shared; the history, each candidate's. One that was
+            met before costs nothing.
+    """
+    incumbent = folder / INCUMBENT
+    parts = ([json.loads(incumbent.read_text())] if incumbent.is_file() else
+             [trial for trial in read_candidates(folder / HISTORY)
+              if not trial['repeated']])
+    return SearchCost(sum(part['images'] for part in parts),
+                      sum(part['seconds'] for part in parts))
+
+
+def cost_of_phases(cfg: Config, iterations: int,
+                   times: Iterable[list[float]]) -> SearchCost:
+    """Of the phases in which the selector learns, without the final one in
+    which the student learns with it. A batch is held out for each time that
+    it learns, if it needs that.
+
+    Args:
+        cfg: of the run.
+        iterations: that it trained.
+        times: ``[iteration, seconds]`` as logged: mean of the iterations
+            since the last record.
+    """
+    phases = [phase for hook in cfg.get('custom_hooks', [])
+              if hook['type'] == 'mmrlkd.PhaseHook' for phase in hook['phases']]
+    # Of epochs or of iterations: both are shares of the run.
+    unit = iterations / max(sum(phase['length'] for phase in phases), 1)
+    times = list(times)
+    ends = [0.0, *(at for at, _ in times[:-1]), float(iterations)]
+    begin, images, seconds = 0.0, 0.0, 0.0
+    for phase in phases:
+        end = begin + unit * phase['length']
+        every = _learns_every(phase)
+        if every:
+            images += (end - begin) * (
+                batch_size(cfg) + _held_out(cfg) / every)
+            seconds += sum(
+                value * max(min(end, last) - max(begin, first), 0)
+                for (first, last), (_, value) in zip(
+                    pairwise(ends), times, strict=True))
+        begin = end
+    return SearchCost(round(images), seconds)
+
+
+def _learns_every(phase: dict[str, Any]) -> int:
+    """Iterations from one step of the search to the next; 0 if there is none
+    in this phase."""
+    searches = phase['name'] in _SEARCHING
+    return make_phase(**phase).learn_every if searches else 0
+
+
+def _held_out(cfg: Config) -> int:
+    """Images of a held-out batch."""
+    return sum(hook['dataloader'].get('batch_size', 1)
+               for hook in cfg.get('custom_hooks', [])
+               if hook['type'] == 'mmrlkd.HeldOutHook')

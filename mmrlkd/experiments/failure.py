@@ -1,0 +1,5 @@
+"""What stops an experiment."""
+
+
+class ExperimentFailed(Exception):
+    """A sentence that says what went wrong."""

@@ -1,0 +1,65 @@
+"""Adam on parameters that stay the same on every rank."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from mmengine import dist
+from torch import Tensor, nn
+
+
+class Descent:
+    """Follows gradients, averaged over ranks, as far as they are finite.
+
+    Args:
+        parameters: what is learned; brought to rank 0's values.
+        lr: learning rate of Adam at the start; decays linearly to 0.
+        max_grad_norm: the gradient is clipped to this norm.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float,
+                 max_grad_norm: float) -> None:
+        self.lr = lr
+        self.max_grad_norm = max_grad_norm
+        self.parameters = list(parameters)
+        for parameter in self.parameters:
+            dist.broadcast(parameter.data)
+        self.optimizer = torch.optim.Adam(self.parameters, lr=lr, eps=1e-5)
+
+    def step(self, loss: Tensor, count: Tensor) -> bool:
+        """One step down the gradient of ``loss``.
+
+        Args:
+            loss: 0-dim, with its graph.
+            count: 0-dim, how many decisions of all ranks it is a mean of.
+
+        Returns:
+            Whether the step was taken. It is skipped, on all ranks alike, for
+            want of a finite gradient or of any decision.
+        """
+        self.optimizer.zero_grad()
+        loss.backward()
+        # A critic that nothing learns from has no gradient, on any rank.
+        dist.all_reduce_params(
+            [parameter.grad for parameter in self.parameters
+             if parameter.grad is not None], op='mean')
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
+        # The one number the host waits for. With no decision left, Adam's
+        # momentum would move the parameters all the same.
+        sound = bool(norm.isfinite() & (count > 0))
+        if sound:
+            self.optimizer.step()
+        return sound
+
+    def set_progress(self, fraction: float) -> None:
+        """Say how much of the training is over, from 0 to 1."""
+        for group in self.optimizer.param_groups:
+            group['lr'] = self.lr * (1 - fraction)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {'optimizer': self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`, bit for bit."""
+        self.optimizer.load_state_dict(state['optimizer'])

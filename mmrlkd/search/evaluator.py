@@ -1,0 +1,207 @@
+"""Scoring a candidate: train a student by it for a while, and look."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
+
+from .recipe import Outcome, Recipe, Vocabulary
+
+#: What a Runner registers globally under its name.
+_GLOBAL = (MMLogger, MessageHub, Visualizer, DefaultScope)
+
+
+@dataclass(frozen=True)
+class EvaluatorConfig:
+    """How candidates are scored.
+
+    Weight sharing is explicit: with ``shared_iterations`` one student is
+    trained with all levels first, and each candidate goes on from its
+    weights; without, each candidate is trained on its own from the weights
+    that the student's config gives it.
+
+    Attributes:
+        metric: key of the metric, as the evaluator reports it; higher is
+            better.
+        iterations: that each candidate is trained, from a warm-up over the
+            first tenth to a cosine's end.
+        shared_iterations: that the shared student is trained before; 0: each
+            candidate is trained on its own.
+        seed: of all candidates, so that they differ in the recipe alone.
+        vocabulary: of the recipes.
+    """
+    metric: str
+    iterations: int
+    shared_iterations: int = 0
+    seed: int = 0
+    vocabulary: Vocabulary = field(default_factory=Vocabulary)
+
+    def __post_init__(self) -> None:
+        for key, least in (('iterations', 1), ('shared_iterations', 0)):
+            value = getattr(self, key)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(
+                    f'search.evaluator.{key} is {value!r}; accepted: an '
+                    f'integer >= {least}.')
+
+
+def apply_recipe(model: Mapping[str, Any], recipe: Recipe,
+                 vocabulary: Vocabulary) -> dict[str, Any]:
+    """The config of a distiller that distils by a recipe, always.
+
+    Args:
+        model: of the distiller, with any selector.
+        recipe: names at least one level.
+        vocabulary: of the recipe.
+    """
+    levels: dict[str, dict[str, Any]] = {}
+    for level in recipe.levels:
+        own: dict[str, Any] = {}
+        if level.teachers != (level.level, ):
+            own['teachers'] = list(level.teachers)
+        if level.loss is not None:
+            own['loss'] = dict(vocabulary.losses[level.loss])
+        if level.connector is not None:
+            own['connector'] = dict(vocabulary.connectors[level.connector])
+        if own:
+            levels[level.level] = own
+    plain = {key: value for key, value in model.items() if key != 'recipe'}
+    if levels:
+        plain['recipe'] = levels
+    plain['selector'] = dict(
+        type='mmrlkd.FixedSelector', levels=list(recipe.names))
+    return plain
+
+
+class ShortTraining:
+    """Trains a student by a recipe and scores it on the search's split.
+
+    Picklable; called in this process or in another.
+
+    Args:
+        cfg: a distillation config whose data are the search's: trained on
+            and scored on images of the training split.
+        config: how long, and from what.
+        work_dir: takes the shared student, and each candidate's log.
+    """
+
+    def __init__(self, cfg: Config, config: EvaluatorConfig,
+                 work_dir: Path) -> None:
+        self._cfg = cfg.to_dict()
+        self.config = config
+        self._work_dir = Path(work_dir).resolve()
+
+    @property
+    def shared(self) -> Path | None:
+        """Weights that candidates start from, if they share any."""
+        return (self._work_dir / f'shared_{self.config.shared_iterations}.pth'
+                if self.config.shared_iterations else None)
+
+    def prepare(self) -> Outcome:
+        """Train the shared student, if there is one and it is not there.
+
+        Returns:
+            What it took, whenever that was; nothing if no weights are shared.
+        """
+        if self.shared is None:
+            return Outcome(None, 0, 0.)
+        if self.shared.is_file():
+            spent = torch.load(self.shared, weights_only=True)['spent']
+            return Outcome(None, spent['images'], spent['seconds'])
+        names = tuple(self._cfg['model']['levels'])
+        with self._run('shared', Recipe.subset(names),
+                       self.config.shared_iterations, None) as (runner, begin):
+            runner.train()
+            batch = runner.train_dataloader.batch_size
+            spent = dict(
+                images=self.config.shared_iterations * batch,
+                seconds=time.perf_counter() - begin)
+            unfinished = self.shared.with_suffix('.partial')
+            torch.save(dict(state_dict=runner.model.state_dict(),
+                            spent=spent), unfinished)
+            unfinished.replace(self.shared)
+        return Outcome(None, spent['images'], spent['seconds'])
+
+    def __call__(self, recipe: Recipe) -> Outcome:
+        """Train and score."""
+        with self._run(_folder(recipe), recipe, self.config.iterations,
+                       self.shared) as (runner, begin):
+            runner.train()
+            metrics = runner.val()
+            images = (
+                self.config.iterations * runner.train_dataloader.batch_size
+                + len(runner.val_dataloader.dataset))
+            score = metrics.get(self.config.metric)
+            return Outcome(
+                None if score is None else float(score), images,
+                time.perf_counter() - begin,
+                None if score is not None else self._no_score(metrics))
+
+    def _no_score(self, metrics: Mapping[str, Any]) -> str:
+        if metrics:
+            return (f'search.metric is {self.config.metric!r}; accepted: '
+                    f'{", ".join(metrics)}.')
+        return ('The evaluator reports nothing: the student predicts nothing '
+                'yet; accepted: more of search.evaluator.iterations.')
+
+    @contextmanager
+    def _run(self, name: str, recipe: Recipe, iterations: int,
+             start: Path | None) -> Iterator[tuple[Runner, float]]:
+        """A runner that leaves nothing global behind, its output in a file."""
+        begin = time.perf_counter()
+        folder = self._work_dir / 'candidates' / name
+        folder.mkdir(parents=True, exist_ok=True)
+        before = [dict(kind._instance_dict) for kind in _GLOBAL]
+        try:
+            with ((folder / 'train.log').open('w') as log,
+                  redirect_stdout(log), redirect_stderr(log)):
+                cfg = self._candidate(recipe, iterations, start)
+                cfg.work_dir = str(folder)
+                cfg.experiment_name = f'search_{name}_{time.time_ns()}'
+                yield Runner.from_cfg(cfg), begin
+        finally:
+            for kind, instances in zip(_GLOBAL, before, strict=True):
+                kind._instance_dict.clear()
+                kind._instance_dict.update(instances)
+
+    def _candidate(self, recipe: Recipe, iterations: int,
+                   start: Path | None) -> Config:
+        cfg = Config(self._cfg)
+        cfg.model = apply_recipe(
+            self._cfg['model'], recipe, self.config.vocabulary)
+        warm = max(iterations // 10, 1)
+        cfg.train_cfg = dict(
+            type='mmrlkd.SeededIterBasedTrainLoop', max_iters=iterations,
+            val_interval=iterations + 1)
+        cfg.param_scheduler = [
+            dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0,
+                 end=warm),
+            dict(type='CosineAnnealingLR', by_epoch=False, begin=warm,
+                 end=max(iterations, warm + 1), eta_min=0)]
+        cfg.custom_hooks = [dict(type='mmrlkd.SeedHook')]
+        cfg.default_hooks = dict(cfg.default_hooks, checkpoint=None)
+        cfg.log_processor = dict(type='LogProcessor', by_epoch=False)
+        cfg.visualizer = dict(type='Visualizer', vis_backends=[])
+        cfg.randomness = dict(seed=self.config.seed)
+        cfg.load_from = None if start is None else str(start)
+        cfg.resume = False
+        return cfg
+
+
+def _folder(recipe: Recipe) -> str:
+    """A name for a recipe's folder: the same for the same recipe."""
+    return '_'.join(
+        '-'.join(filter(None, (
+            level.level, *(name for name in level.teachers
+                           if name != level.level),
+            level.loss, level.connector)))
+        for level in recipe.levels)

@@ -1,0 +1,160 @@
+"""Several candidates at a time, as tasks of Ray."""
+
+import importlib.util
+import logging
+import os
+import time
+from collections import deque
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from mmrlkd.registry import EXECUTORS
+from mmrlkd.search.recipe import Outcome, Recipe
+
+from .base import Executor, attempt
+
+
+@dataclass
+class _Job:
+    candidate: int
+    recipe: Recipe
+    deaths: int = 0
+    start: float = 0.
+
+
+@EXECUTORS.register_module()
+class RayExecutor(Executor):
+    """Each candidate is a Ray task, in a process of its own kind.
+
+    A process that dies (killed, out of memory, ``os._exit``) takes no
+    candidate with it: it is evaluated again elsewhere. An exception is not
+    repeated, it would come again.
+
+    A Ray that already runs in this process is used, and left running: that is
+    how to search on a cluster. Otherwise one is started on this machine for
+    the first candidate, and stopped in the end.
+
+    Args:
+        workers: candidates at a time.
+        retries: how often a candidate whose process died is evaluated again.
+        cpus: what each takes of the cores, for Ray's accounting; also the
+            number of threads, unless OMP_NUM_THREADS says otherwise.
+        gpus: likewise of the GPUs, e.g. 0.5 for two on one. With 0 it sees
+            none.
+    """
+
+    def __init__(self, workers: int = 1, retries: int = 2, cpus: float = 1.,
+                 gpus: float = 0.) -> None:
+        super().__init__(workers)
+        if importlib.util.find_spec('ray') is None:
+            raise ModuleNotFoundError(
+                "executor='ray' needs Ray, which is not installed: pip "
+                "install mmrlkd[search], or set executor='local'.")
+        for key, value, fits, accepted in (
+            ('retries', retries, retries >= 0, '0 or greater'),
+            ('cpus', cpus, cpus > 0, 'greater than 0'),
+            ('gpus', gpus, gpus >= 0, '0 or greater'),
+        ):
+            if not fits:
+                raise ValueError(
+                    f'RayExecutor: {key}={value} must be {accepted}.')
+        self.retries = retries
+        self.cpus = cpus
+        self.gpus = gpus
+        self._queue: deque[_Job] = deque()
+        self._running: dict[Any, _Job] = {}
+        self._task: Any = None
+        self._started = False
+
+    def submit(self, candidate: int, recipe: Recipe) -> None:
+        self._queue.append(_Job(candidate, recipe))
+        self._fill()
+
+    def collect(self) -> list[tuple[int, Outcome]]:
+        import ray
+        finished: list[tuple[int, Outcome]] = []
+        while not finished:
+            ready, _ = ray.wait(list(self._running))
+            for reference in ready:
+                job = self._running.pop(reference)
+                outcome = self._result(reference, job)
+                if outcome is not None:
+                    finished.append((job.candidate, outcome))
+            self._fill()
+        return finished
+
+    def close(self) -> None:
+        self._queue.clear()
+        if self._started:
+            import ray
+            ray.shutdown()
+            self._started = False
+        elif self._running:
+            import ray
+            for reference in self._running:
+                ray.cancel(reference, force=True)
+        self._running.clear()
+        self._task = None
+
+    def _fill(self) -> None:
+        """Let no worker be idle while a candidate waits."""
+        while self._queue and len(self._running) < self.workers:
+            if self._task is None:
+                self._start()
+            job = self._queue.popleft()
+            job.start = job.start or time.perf_counter()
+            self._running[self._task(job.recipe)] = job
+
+    def _result(self, reference: Any, job: _Job) -> Outcome | None:
+        """None if it has to be evaluated again."""
+        import ray
+        try:
+            return ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            # Not of the evaluation, which keeps its errors: of sending it.
+            # The last line of a traceback says what happened.
+            reason = (
+                'The candidate could not be handed to a process of Ray: '
+                f'{str(error).strip().splitlines()[-1]}')
+        except ray.exceptions.RayError as error:
+            job.deaths += 1
+            if job.deaths <= self.retries:
+                self._queue.appendleft(job)
+                return None
+            reason = (
+                f'The process that evaluated the candidate died '
+                f'{job.deaths} times, the last time with '
+                f'{type(error).__name__}; RayExecutor(retries='
+                f'{self.retries}) gives up.')
+        return Outcome(
+            score=None, images=0, seconds=time.perf_counter() - job.start,
+            error=reason)
+
+    def _start(self) -> None:
+        # Read by Ray when it is imported and by the processes it starts: send
+        # nothing home, and show no GPU to a task that asked for none.
+        os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
+        os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '1')
+        import ray
+        if not ray.is_initialized():
+            # An address in the environment is not ours to join.
+            ray.init(
+                address='local', num_cpus=ceil(self.workers * self.cpus),
+                include_dashboard=False, log_to_driver=False,
+                logging_level=logging.ERROR)
+            self._started = True
+        held = ray.cluster_resources()
+        for key, resource, wanted in (('cpus', 'CPU', self.cpus),
+                                      ('gpus', 'GPU', self.gpus)):
+            if wanted > held.get(resource, 0):
+                raise ValueError(
+                    f'RayExecutor: {key}={wanted} for each candidate, but '
+                    f'Ray has {held.get(resource, 0):g}; no candidate could '
+                    'ever be evaluated.')
+        remote = ray.remote(
+            num_cpus=self.cpus, num_gpus=self.gpus,
+            # Ray's own retries don't end where memory runs out.
+            max_retries=0)(attempt)
+        evaluate = ray.put(self.evaluate)
+        self._task = lambda recipe: remote.remote(evaluate, recipe)

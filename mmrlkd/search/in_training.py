@@ -1,0 +1,84 @@
+"""A search that is a training: what it would choose, each time it is scored."""
+
+import time
+from math import ceil
+from pathlib import Path
+
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from mmrlkd.engine.phase_hook import distiller_of
+
+from .history import History, Trial
+from .recipe import Outcome, Recipe
+
+
+class TrialHook(Hook):
+    """After each validation, writes down what the selector would choose now.
+
+    The score is the student's that the search trains, under whatever mixture
+    it was trained with: unlike those of candidates that were trained apart,
+    scores of one history rise as training goes on, and the last choice is the
+    one that counts.
+
+    Args:
+        history: to write to.
+        metric: key of the metric.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, history: History, metric: str) -> None:
+        self._history = history
+        self._metric = metric
+
+    def before_train(self, runner: Runner) -> None:
+        self._begin = time.perf_counter()
+
+    def after_val_epoch(self, runner: Runner, metrics=None) -> None:
+        if self._metric not in metrics:
+            raise ValueError(
+                f'search.metric is {self._metric!r}; accepted: '
+                f'{", ".join(metrics)}.')
+        model = distiller_of(runner)
+        recipe = Recipe.subset(model.selector.found())
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        position = runner.epoch if by_epoch else runner.iter
+        number = ceil(position / runner.train_loop.val_interval) - 1
+        if self._history.get(number) is not None:
+            return  # a resumed run comes by again
+        now = time.perf_counter()
+        scored = (number + 1) * len(runner.val_dataloader.dataset)
+        self._history.add(Trial(
+            number, recipe, Outcome(
+                float(metrics[self._metric]),
+                model.search_images + scored - self._history.images,
+                now - self._begin),
+            recipe.cost(model.distillation.space)))
+        self._begin = now
+
+
+def search_in_training(cfg, history: Path, metric: str) -> History:
+    """Train by a config whose selector searches; continue where it was.
+
+    Args:
+        cfg: of the training.
+        history: path of the file of JSON lines.
+        metric: key of the metric.
+
+    Raises:
+        ValueError: the selector finds nothing.
+    """
+    runner = Runner.from_cfg(cfg)
+    selector = distiller_of(runner).selector
+    if not hasattr(selector, 'found'):
+        raise ValueError(
+            f'model.selector is a {type(selector).__name__} and search has no '
+            'strategy; accepted: a strategy, or a selector that searches '
+            '(DARTSSelector, GDASSelector).')
+    record = History.open(history, dict(
+        strategy=cfg.model.selector.to_dict(), seed=runner.seed,
+        efficiency=0., about=dict(metric=metric)))
+    runner.register_hook(TrialHook(record, metric))
+    runner.train()
+    return record

@@ -1,0 +1,165 @@
+"""A recurrent controller that learns to write good recipes."""
+
+import copy
+from collections import deque
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmrlkd.registry import STRATEGIES
+from mmrlkd.search.recipe import LevelRecipe, Recipe
+from mmrlkd.structures import LevelSpace
+
+from .base import Strategy
+from .controller_network import ControllerNetwork, Tokens, learnt_from
+
+
+@STRATEGIES.register_module()
+class ControllerSearch(Strategy):
+    """Zoph & Le 2017, https://arxiv.org/abs/1611.01578, over recipes: which
+    levels, and for each the loss, the connector and the teacher's levels, as
+    :class:`ControllerNetwork` emits them. Trained with REINFORCE,
+
+        1/m Σ_k ∇ log p(recipe_k) (R_k − b)  +  entropy_coef · ∇ entropy
+
+    where R is the fitness and b a moving average of earlier rewards. The
+    first batch has none before it and is compared with its own mean, whose
+    gradient is (m − 1)/m of the true one.
+
+    If other batches were asked for between asking and telling, the gradient
+    is still that of the weights which drew the batch, applied to those of
+    now, as with the paper's parameter server.
+
+    Recipes that distil nothing or exceed the budget are possible, like any
+    that turn out not to be buildable; they are failures to learn from.
+
+    Args:
+        losses: configs of the losses to choose from, by name; None: all
+            levels have the distiller's own.
+        connectors: likewise.
+        batches: updates of the controller.
+        batch_size: m, children of an update.
+        hidden: width of the LSTM.
+        lr: learning rate of Adam. (The paper's 6e-4 is for 12 800 children.)
+        baseline_decay: share that the baseline keeps of itself at an update.
+        entropy_coef: reward for a nat of entropy, in units of the fitness. A
+            recipe of four levels has up to 20 nats: let them be worth about
+            as much as good recipes differ from bad ones.
+        failure: reward of a recipe that failed. Should be less than what a
+            working one gets; with a large ``efficiency``, that may be < 0.
+    """
+
+    adaptive = True
+
+    def __init__(self, losses: Mapping[str, Mapping[str, Any]] | None = None,
+                 connectors: Mapping[str, Mapping[str, Any]] | None = None,
+                 batches: int = 50, batch_size: int = 8, hidden: int = 35,
+                 lr: float = 2e-2, baseline_decay: float = 0.9,
+                 entropy_coef: float = 1e-3, failure: float = 0.) -> None:
+        for key, value, fits, accepted in (
+            ('batches', batches, batches >= 1, '1 or greater'),
+            ('batch_size', batch_size, batch_size >= 1, '1 or greater'),
+            ('hidden', hidden, hidden >= 1, '1 or greater'),
+            ('lr', lr, lr > 0, 'greater than 0'),
+            ('baseline_decay', baseline_decay, 0 <= baseline_decay < 1,
+             'in [0, 1)'),
+            ('entropy_coef', entropy_coef, entropy_coef >= 0, '0 or greater'),
+            ('failure', failure, True, 'a finite number'),
+        ):
+            if not (fits and isfinite(value)):
+                raise ValueError(
+                    f'ControllerSearch: {key}={value} must be {accepted}.')
+        for key, table in (('losses', losses), ('connectors', connectors)):
+            for name, cfg in (table or {}).items():
+                if not (isinstance(cfg, Mapping) and 'type' in cfg):
+                    raise ValueError(
+                        f'ControllerSearch: {key}[{name!r}]={cfg!r} must be a '
+                        'config with a type.')
+        self.losses = dict(losses or {})
+        self.connectors = dict(connectors or {})
+        self.batches = batches
+        self.batch_size = batch_size
+        self.hidden = hidden
+        self.lr = lr
+        self.baseline_decay = baseline_decay
+        self.entropy_coef = entropy_coef
+        self.failure = failure
+
+    def bind(self, space: LevelSpace, seed: int) -> None:
+        super().bind(space, seed)
+        self._generator = torch.Generator().manual_seed(seed)
+        self.network = ControllerNetwork(
+            len(space), len(self.losses), len(self.connectors), self.hidden,
+            self._generator)
+        self._optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=self.lr)
+        #: Moving average of the rewards told of; None before the first.
+        self.baseline: float | None = None
+        self._left = self.batches
+        #: What was asked and not told yet: the network that drew it, and it.
+        self._open: deque[tuple[ControllerNetwork, Tokens]] = deque()
+
+    @property
+    def total(self) -> int:
+        return self.batches * self.batch_size
+
+    def ask(self) -> list[Recipe]:
+        if not self._left:
+            return []
+        self._left -= 1
+        tokens = self.network.sample(self.batch_size, self._generator)
+        self._open.append((copy.deepcopy(self.network), tokens))
+        return self.recipes(tokens)
+
+    def tell(self, batch: list[Recipe], fitness: list[float]) -> None:
+        network, tokens = self._open.popleft()
+        advantage = self._advantage([
+            value if isfinite(value) else self.failure for value in fitness])
+        gradient = torch.autograd.grad(
+            self.loss(network, tokens, advantage), list(network.parameters()))
+        for parameter, part in zip(
+                self.network.parameters(), gradient, strict=True):
+            parameter.grad = part
+        self._optimizer.step()
+
+    def loss(self, network: ControllerNetwork, tokens: Tokens,
+             advantage: Tensor) -> Tensor:
+        """What an update descends, for sequences of ``advantage`` (m,)."""
+        log_prob, entropy = network.evaluate(tokens)
+        return -(log_prob * advantage.to(log_prob) +
+                 self.entropy_coef * entropy).mean()
+
+    def recipes(self, tokens: Tokens) -> list[Recipe]:
+        """The recipe that each of the sequences writes down."""
+        names = self.space.names
+        columns = {
+            kind: [list(table)[i] for i in range(len(table))]
+            for kind, table in (('loss', self.losses),
+                                ('connector', self.connectors)) if table}
+        teachers = torch.stack([
+            learnt_from(tokens['teachers'][:, i], i)
+            for i in range(len(names))], 1).tolist()
+
+        def level(child: int, i: int) -> LevelRecipe:
+            return LevelRecipe(
+                names[i],
+                tuple(name for name, drawn in zip(
+                    names, teachers[child][i], strict=True) if drawn),
+                **{kind: values[int(tokens[kind][child, i])]
+                   for kind, values in columns.items()})
+
+        return [
+            Recipe(tuple(level(child, i)
+                         for i, on in enumerate(switches) if on))
+            for child, switches in enumerate(tokens['on'].tolist())]
+
+    def _advantage(self, rewards: list[float]) -> Tensor:
+        mean = sum(rewards) / len(rewards)
+        baseline = mean if self.baseline is None else self.baseline
+        # Only now: a baseline that knows these rewards would be biased.
+        self.baseline = (self.baseline_decay * baseline +
+                         (1 - self.baseline_decay) * mean)
+        return torch.tensor(rewards, dtype=torch.float64) - baseline

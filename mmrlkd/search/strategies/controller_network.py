@@ -1,0 +1,150 @@
+"""The recurrent network that writes recipes down, token by token."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+#: Sequences of m children over L levels: 'on' (m, L), 'loss' (m, L) and
+#: 'connector' (m, L) int64, 'teachers' (m, L, L) bool, whose [k, i, j] says
+#: that child k draws the teacher's level j for the student's level i. Whatever
+#: stands behind an "off" was not emitted and means nothing.
+Tokens = dict[str, Tensor]
+
+#: Of a token's type, the student's level and probabilities (m, …), the token.
+Choose = Callable[[str, int, Tensor], Tensor]
+
+
+class ControllerNetwork(nn.Module):
+    """An LSTM that emits, for each of the student's levels, finest first,
+
+        on or off · loss · connector · anchors of the teacher's levels
+
+    Every type of token has one softmax and one embedding for all levels. The
+    input of a step is the embedding of the token before it; at the first of a
+    level, the level's own embedding is added: the softmaxes are shared, and
+    without it the LSTM would have to learn to count first.
+
+    The anchors are a set-selection as for the skip connections of Zoph & Le
+    2017, section 3.3: the teacher's level j is drawn with probability
+
+        σ(vᵀ tanh(W_prev h_j + W_curr h_i))
+
+    independently of the others. h_i is the LSTM's output at this step. What
+    came before every student's level is the whole teacher, so that h_j is a
+    learned vector for each of its levels, and none is out of reach. If none is
+    drawn, the student learns from the teacher's level of the same name; the
+    paper's rule for a layer without input is to take the image likewise.
+
+    Weights start uniform in ±0.08, as in the paper: every token is about
+    equally likely.
+
+    Args:
+        levels: L, of the student and of the teacher.
+        losses: number of losses to choose from; 0: there is no such token.
+        connectors: likewise.
+        hidden: width of the LSTM and of all embeddings.
+        generator: draws the weights.
+    """
+
+    def __init__(self, levels: int, losses: int, connectors: int, hidden: int,
+                 generator: torch.Generator) -> None:
+        super().__init__()
+        sizes = dict(on=2, loss=losses, connector=connectors)
+        sizes = {kind: size for kind, size in sizes.items() if size}
+        # On no device, so that nothing is drawn from the global generator.
+        with torch.device('meta'):
+            self.cell = nn.LSTMCell(hidden, hidden)
+            self.places = nn.Parameter(torch.empty(levels, hidden))
+            self.heads = nn.ModuleDict({
+                kind: nn.Linear(hidden, size) for kind, size in sizes.items()})
+            self.embeddings = nn.ModuleDict({
+                kind: nn.Embedding(size, hidden)
+                for kind, size in sizes.items()})
+            self.anchors = nn.Parameter(torch.empty(levels, hidden))
+            self.previous = nn.Linear(hidden, hidden, bias=False)
+            self.current = nn.Linear(hidden, hidden, bias=False)
+            self.v = nn.Parameter(torch.empty(hidden))
+        self.to_empty(device='cpu')
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -0.08, 0.08, generator=generator)
+
+    @torch.no_grad()
+    def sample(self, children: int, generator: torch.Generator) -> Tokens:
+        """Draw ``children`` sequences."""
+
+        def draw(kind: str, level: int, probs: Tensor) -> Tensor:
+            if kind == 'teachers':
+                return torch.bernoulli(probs, generator=generator).bool()
+            return torch.multinomial(probs, 1, generator=generator)[:, 0]
+
+        return self._emit(children, draw)[0]
+
+    def evaluate(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        """Log-probability (m,) of sequences and the entropy (m,) along them,
+        in nats: the sum over the tokens emitted of the entropies of the
+        distributions they were drawn from."""
+        _, log_prob, entropy = self._emit(
+            len(tokens['on']), lambda kind, level, _: tokens[kind][:, level])
+        return log_prob, entropy
+
+    def anchor_scores(self, output: Tensor) -> Tensor:
+        """(m, L) logits of the teacher's levels, for h_i = ``output`` (m, H)."""
+        return torch.tanh(
+            self.previous(self.anchors) + self.current(output)[:, None]
+        ) @ self.v
+
+    def _emit(self, children: int,
+              choose: Choose) -> tuple[Tokens, Tensor, Tensor]:
+        zeros = self.places.new_zeros(children, self.places.shape[1])
+        seen, state = zeros, (zeros, zeros)
+        log_prob = entropy = zeros[:, 0]
+        drawn: dict[str, list[Tensor]] = {
+            kind: [] for kind in [*self.heads, 'teachers']}
+        for level, place in enumerate(self.places):
+            seen = seen + place
+            emits = torch.ones(children, dtype=torch.bool)
+            for kind, head in self.heads.items():
+                state = self._step(seen, state, emits)
+                logits = head(state[0]).log_softmax(-1)
+                token = choose(kind, level, logits.exp())
+                drawn[kind].append(token)
+                taken = logits.gather(-1, token[:, None])[:, 0]
+                log_prob = log_prob + taken.where(emits, 0.)
+                entropy = entropy - (
+                    logits.exp() * logits).sum(-1).where(emits, 0.)
+                seen = self.embeddings[kind](token).where(
+                    emits[:, None], seen)
+                if kind == 'on':
+                    emits = token == 1
+
+            state = self._step(seen, state, emits)
+            scores = self.anchor_scores(state[0])
+            chosen = choose('teachers', level, scores.sigmoid())
+            drawn['teachers'].append(chosen)
+            # log σ(s) = s − softplus(s) and log(1 − σ(s)) = −softplus(s).
+            rest = F.softplus(scores)
+            log_prob = log_prob + (
+                scores * chosen - rest).sum(-1).where(emits, 0.)
+            entropy = entropy + (
+                rest - scores * scores.sigmoid()).sum(-1).where(emits, 0.)
+            teachers = learnt_from(chosen, level).to(scores.dtype)
+            seen = (teachers @ self.anchors / teachers.sum(-1, keepdim=True)
+                    ).where(emits[:, None], seen)
+        tokens = {kind: torch.stack(steps, 1) for kind, steps in drawn.items()}
+        return tokens, log_prob, entropy
+
+    def _step(self, seen: Tensor, state: tuple[Tensor, Tensor],
+              emits: Tensor) -> tuple[Tensor, Tensor]:
+        output, memory = self.cell(seen, state)
+        return (output.where(emits[:, None], state[0]),
+                memory.where(emits[:, None], state[1]))
+
+
+def learnt_from(anchors: Tensor, level: int) -> Tensor:
+    """(m, L) bool, the teacher's levels that the student's ``level`` learns
+    from: those of ``anchors`` (m, L), or that of the same name."""
+    own = torch.zeros_like(anchors)
+    own[:, level] = True
+    return anchors.where(anchors.any(-1, keepdim=True), own)

@@ -1,0 +1,95 @@
+"""Evolution in which the oldest die."""
+
+import random
+from collections import deque
+
+from mmrlkd.registry import STRATEGIES
+from mmrlkd.search.recipe import Recipe
+from mmrlkd.structures import LevelSpace
+
+from .subsets import SubsetStrategy
+
+
+@STRATEGIES.register_module()
+class EvolutionSearch(SubsetStrategy):
+    """Ageing evolution, Real et al. 2019, https://arxiv.org/abs/1802.01548,
+    with uniform crossover, over the feasible subsets.
+
+    A generation of children is one batch. Both parents of a child win a
+    tournament, drawn with replacement; each of its levels comes from one of
+    them; then a mutation changes it. The children take the places of the
+    oldest, whatever those were worth: who was lucky once does not stay. The
+    best recipe is therefore that of the history, not of the population.
+
+    Until the first generation was told of, subsets are drawn uniformly.
+
+    Args:
+        population: recipes alive at a time, and children of a generation.
+        generations: batches, the first, random one included.
+        tournament: contestants, the fittest of whom becomes a parent.
+    """
+
+    adaptive = True
+
+    def __init__(self, population: int = 20, generations: int = 100,
+                 tournament: int = 5) -> None:
+        for key, value in (('population', population),
+                           ('generations', generations),
+                           ('tournament', tournament)):
+            if value < 1:
+                raise ValueError(
+                    f'EvolutionSearch: {key}={value} must be 1 or greater.')
+        self.population = population
+        self.generations = generations
+        self.tournament = tournament
+
+    def bind(self, space: LevelSpace, seed: int) -> None:
+        super().bind(space, seed)
+        self._rng = random.Random(seed)
+        self._asked = 0
+        #: The living as (subset, fitness), the oldest first.
+        self.living: deque[tuple[int, float]] = deque(maxlen=self.population)
+
+    @property
+    def total(self) -> int:
+        return self.population * self.generations
+
+    def ask(self) -> list[Recipe]:
+        if self._asked == self.generations:
+            return []
+        self._asked += 1
+        return [self.recipe(self._child()) for _ in range(self.population)]
+
+    def tell(self, batch: list[Recipe], fitness: list[float]) -> None:
+        self.living.extend(
+            (self.subset(recipe), value)
+            for recipe, value in zip(batch, fitness, strict=True))
+
+    def select(self) -> int:
+        """The winner of a tournament; the first drawn, where they tie."""
+        contestants = self._rng.choices(self.living, k=self.tournament)
+        return max(contestants, key=lambda member: member[1])[0]
+
+    def cross(self, one: int, other: int) -> int:
+        """Each level from either, with equal chances; may be infeasible."""
+        mask = self._rng.getrandbits(len(self.space))
+        return one & mask | other & ~mask
+
+    def mutate(self, subset: int) -> int:
+        """Change one level; more only where no such subset is feasible.
+
+        Drawing uniformly among the feasible subsets nearest to it, itself
+        excluded, mutates and repairs at once.
+        """
+        distance = {other: (subset ^ other).bit_count()
+                    for other in self.feasible if other != subset}
+        if not distance:  # there is but one
+            return subset
+        least = min(distance.values())
+        return self._rng.choice(
+            [other for other, bits in distance.items() if bits == least])
+
+    def _child(self) -> int:
+        if not self.living:
+            return self._rng.choice(self.feasible)
+        return self.mutate(self.cross(self.select(), self.select()))

@@ -1,0 +1,29 @@
+"""Try some, without looking: what a search has to beat."""
+
+import random
+
+from mmrlkd.registry import STRATEGIES
+
+from .exhaustive import ExhaustiveSearch
+
+
+@STRATEGIES.register_module()
+class RandomSearch(ExhaustiveSearch):
+    """Feasible subsets in random order, without replacement, stopped early.
+
+    Bergstra and Bengio 2012, "Random search for hyper-parameter optimization".
+
+    Args:
+        evaluations: how many, at most as many as there are.
+    """
+
+    def __init__(self, evaluations: int) -> None:
+        if evaluations < 1:
+            raise ValueError(
+                f'RandomSearch: evaluations={evaluations} must be 1 or '
+                'greater.')
+        self.evaluations = evaluations
+
+    def order(self, seed: int) -> list[int]:
+        return random.Random(seed).sample(
+            self.feasible, min(self.evaluations, len(self.feasible)))

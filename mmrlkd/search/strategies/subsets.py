@@ -1,0 +1,31 @@
+"""What strategies share that search the subsets of levels."""
+
+from mmrlkd.decision import subset_costs, within_budget
+from mmrlkd.search.recipe import Recipe
+from mmrlkd.structures import LevelSpace
+
+from .base import Strategy
+
+
+class SubsetStrategy(Strategy):
+    """Each level is distilled from the teacher's level of that name, or not.
+
+    Attributes:
+        feasible: indices of the subsets that are not empty and within the
+            budget, ascending; at least one.
+    """
+
+    def bind(self, space: LevelSpace, seed: int) -> None:
+        super().bind(space, seed)
+        feasible = within_budget(subset_costs(space.costs), space)
+        feasible[0] = False
+        self.feasible: list[int] = feasible.nonzero()[:, 0].tolist()
+
+    def recipe(self, subset: int) -> Recipe:
+        """Of the subset with this index."""
+        return Recipe.subset(
+            name for i, name in enumerate(self.space.names) if subset >> i & 1)
+
+    def subset(self, recipe: Recipe) -> int:
+        """Back from :meth:`recipe`."""
+        return sum(1 << self.space.names.index(name) for name in recipe.names)

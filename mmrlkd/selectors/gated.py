@@ -1,0 +1,163 @@
+"""A gating network weighs the levels of each image."""
+
+from dataclasses import dataclass, replace
+from math import isfinite
+from typing import Any
+
+import torch
+from mmengine import dist
+from torch import Tensor
+
+from mmrlkd.decision import DecisionProcess, subset_table
+from mmrlkd.learners import Descent, Diagnostics
+from mmrlkd.registry import POLICIES, REWARDS, SELECTORS
+from mmrlkd.structures import Evidence, LevelSpace, Selection, State
+
+from .base import Selector
+
+
+@dataclass(frozen=True)
+class GateDiagnostics(Diagnostics):
+    """One step of the gate.
+
+    Attributes:
+        gain: reward that the weights earn, mean over images.
+        entropy: of an image's weights in nats, mean over images.
+        dropped_images: number with a non-finite state or reward.
+        skipped_steps: 1 if the step changed nothing, for want of a finite
+            gradient or of any finite image.
+    """
+    gain: Tensor
+    entropy: Tensor
+    dropped_images: Tensor
+    skipped_steps: Tensor
+
+
+@SELECTORS.register_module()
+class GatedSelector(Selector):
+    """CMAPKD: the levels' weights are a softmax, computed from the image.
+
+    All levels are distilled, or of the affordable subsets the one that holds
+    most of the weight; what differs from image to image is the weights.
+
+    The drafts say "a gating network learns the weights" and no more. Its
+    gradient can't be that of the weighted losses: their sum is smallest when
+    all weight lies on the level that has least to teach. Decided here: the
+    gate maximises, for each image, the reward that a policy would earn::
+
+        Σ_i w_i r_i + τ·H(w)
+
+    r_i being the reward of level i chosen alone, H the entropy. What it tends
+    to is w = softmax(r / τ), as far as the image tells r.
+
+    Args:
+        gate: config of the policy whose logits are the gate's, by default an
+            ``MLPPolicy``.
+        reward: config of a reward, by default ``ResidualReward``.
+        temperature: τ > 0; small ones concentrate the weights.
+        lr: learning rate of Adam at the start; decays linearly to 0.
+    """
+
+    adaptive = True
+    learns = True
+    _costs: Tensor
+
+    def __init__(self, gate: dict[str, Any] | None = None,
+                 reward: dict[str, Any] | None = None,
+                 temperature: float = 0.1, lr: float = 3e-4) -> None:
+        super().__init__()
+        for key, value in (('temperature', temperature), ('lr', lr)):
+            if not (value > 0 and isfinite(value)):
+                raise ValueError(
+                    f'GatedSelector: {key}={value} must be greater than 0.')
+        self.gate = POLICIES.build(gate or dict(type='mmrlkd.MLPPolicy'))
+        self.reward = REWARDS.build(
+            reward or dict(type='mmrlkd.ResidualReward'))
+        self.temperature = temperature
+        self.lr = lr
+        self.learning = True
+        self._seen: State | None = None
+        self._rewards: Tensor | None = None
+
+    def bind(self, space: LevelSpace) -> None:
+        super().bind(space)
+        self.gate.bind(space, self.horizon)
+        self._descent = Descent(self.gate.parameters(), self.lr, 0.5)
+        self.register_buffer(
+            '_costs', torch.tensor(space.costs), persistent=False)
+
+    def weigh(self, state: State) -> Tensor:
+        """(B, L), log-weights of all levels, whatever the budget."""
+        logits, *_ = self.gate(
+            state, self.gate.initial(len(state.step), state.step.device))
+        return logits.nan_to_num(0., 0., 0.).log_softmax(-1)
+
+    @torch.no_grad()
+    def select(self, process: DecisionProcess) -> Selection:
+        if self.training and self.learning:
+            self._seen = process.state
+        weights = self.weigh(process.state).exp()
+        # Weights of exactly 0 would be levels selected for nothing.
+        weights = weights.clamp(min=torch.finfo(weights.dtype).tiny)
+        subsets = subset_table(len(self.space), weights.device)
+        held = (weights @ subsets.T.to(weights.dtype)).masked_fill(
+            ~process.feasible(), -1.)
+        levels = subsets[held.argmax(-1)]
+        weights = weights * levels
+        return Selection(levels, weights / weights.sum(-1, keepdim=True))
+
+    @property
+    def needs_gradients(self) -> bool:
+        return self.learning and self.reward.needs_gradients
+
+    def observe(self, evidence: Evidence) -> None:
+        if self._seen is None:
+            return
+        # Each level chosen alone, by every image: (1, L, B, L).
+        alone = torch.eye(
+            len(self.space), dtype=torch.bool, device=self._costs.device)
+        alone = alone[None, :, None].expand(-1, -1, len(self._seen.step), -1)
+        path = torch.cat([torch.zeros_like(alone), alone])
+        self._rewards = self.reward(
+            path, self._costs, evidence).detach()[0].T.float()
+
+    def learn(self) -> GateDiagnostics | None:
+        if self._seen is None or self._rewards is None:
+            return None
+        seen, rewards = self._seen, self._rewards
+        self._seen = self._rewards = None
+        finite = (rewards.isfinite().all(-1)
+                  & seen.global_feature.isfinite().all(-1)
+                  & seen.level_features.isfinite().all(-1))
+        # Blanked, not weighed by 0: 0 · NaN would spoil the others' gradient.
+        log_weights = self.weigh(replace(
+            seen,
+            global_feature=seen.global_feature.where(finite[:, None], 0.),
+            level_features=seen.level_features.where(finite[:, None], 0.)))
+        count = finite.sum().to(rewards.dtype)
+        dist.all_reduce(count)
+        share = finite * dist.get_world_size() / count.clamp(1)
+        weights = log_weights.exp()
+        gain = (share * (weights * rewards.where(
+            finite[:, None], 0.)).sum(-1)).sum()
+        entropy = -(share * (weights * log_weights).sum(-1)).sum()
+        taken = self._descent.step(
+            -(gain + self.temperature * entropy), count)
+        log = torch.stack([gain, entropy]).detach()
+        dist.all_reduce(log, 'mean')
+        dropped = (~finite).sum().to(rewards.dtype)
+        dist.all_reduce(dropped)
+        return GateDiagnostics(
+            gain=log[0], entropy=log[1], dropped_images=dropped,
+            skipped_steps=torch.full_like(dropped, not taken))
+
+    def set_progress(self, fraction: float) -> None:
+        self._descent.set_progress(fraction)
+
+    def sidecar_state(self) -> dict[str, Any]:
+        return {'gate': self.gate.state_dict(),
+                'descent': self._descent.state_dict()}
+
+    def load_sidecar_state(self, state: dict[str, Any]) -> None:
+        self.gate.load_state_dict(state['gate'])
+        self._descent.load_state_dict(state['descent'])

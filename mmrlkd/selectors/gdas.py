@@ -1,0 +1,68 @@
+"""GDAS over subsets: distil with one at a time, learn as from a mixture."""
+
+import torch
+from mmengine import dist
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from mmrlkd.decision import SubsetDistribution
+from mmrlkd.registry import SELECTORS
+from mmrlkd.structures import LevelSpace
+
+from .subset_search import SubsetSearch
+
+
+@SELECTORS.register_module()
+class GDASSelector(SubsetSearch):
+    """GDAS-LS, after Dong and Yang 2019, https://arxiv.org/abs/1910.04465.
+
+    Each batch of training is distilled at one subset, drawn from softmax(α)
+    by the largest of α_s + Gumbel noise: the student pays for that one, and
+    its loss is exactly that of the subset. α takes the gradient of the
+    relaxed draw p = softmax((α + noise)/τ), through
+    one_hot − p.detach() + p. All subsets take part in it, not only the drawn
+    one: their effects follow from those of the levels.
+
+    Args:
+        tau: temperature τ at the start and at the end of the learning,
+            falling linearly; high ones spread the gradient over the subsets,
+            and none changes how often a subset is drawn.
+        **kwargs: see :class:`.subset_search.SubsetSearch`.
+    """
+
+    _noise: Tensor
+
+    def __init__(self, tau: tuple[float, float] = (10.0, 0.1),
+                 **kwargs) -> None:
+        super().__init__(**kwargs)
+        if len(tau) != 2 or not tau[0] >= tau[1] > 0:
+            raise ValueError(
+                f'GDASSelector: tau={tau} must be two temperatures > 0, the '
+                'second not above the first.')
+        self._bounds = tau[0], tau[1]
+        self.tau = tau[0]
+
+    def bind(self, space: LevelSpace) -> None:
+        super().bind(space)
+        self.register_buffer(
+            '_noise', torch.zeros_like(self._cost_shares), persistent=False)
+
+    def set_progress(self, fraction: float) -> None:
+        begin, end = self._bounds
+        self.tau = begin + (end - begin) * fraction
+
+    def train_levels(self) -> tuple[Tensor, Tensor]:
+        clocks = torch.empty_like(self._noise).exponential_()
+        self._noise = -clocks.clamp(min=torch.finfo(clocks.dtype).tiny).log()
+        dist.broadcast(self._noise)
+        return self.single(self._drawn(1.0).mode())
+
+    def mixture(self) -> Tensor:
+        relaxed = self._drawn(self.tau)
+        # 1 − p + p rounds; adding p − p keeps the draw exactly one-hot.
+        return one_hot(relaxed.mode(), len(self.alpha)) + (
+            relaxed.probs - relaxed.probs.detach())
+
+    def _drawn(self, tau: float) -> SubsetDistribution:
+        return SubsetDistribution(
+            (self.alpha + self._noise) / tau, self._feasible)

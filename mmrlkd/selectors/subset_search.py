@@ -1,0 +1,213 @@
+"""One subset of levels for all images, found while the student trains."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import torch
+from mmengine import dist
+from torch import Tensor, nn
+
+from mmrlkd.decision import (
+    DecisionProcess,
+    SubsetDistribution,
+    subset_costs,
+    subset_table,
+    within_budget,
+)
+from mmrlkd.learners import Diagnostics
+from mmrlkd.structures import Evidence, LevelSpace, Selection
+
+from .base import Selector
+
+#: Momentum of the running mean of the size of the effects.
+MOMENTUM = 0.05
+
+
+@dataclass(frozen=True)
+class SearchDiagnostics(Diagnostics):
+    """One step of α.
+
+    Attributes:
+        task: effect of the mixture on the held-out loss, in units of the mean
+            effect of a level; below 0 where distilling helps.
+        cost: expected cost of the mixture, as a share of the full pyramid's.
+        effect_scale: that unit.
+        skipped_steps: number of steps skipped so far, for want of a finite
+            effect.
+    """
+    task: Tensor
+    cost: Tensor
+    effect_scale: Tensor
+    skipped_steps: Tensor
+
+
+class SubsetSearch(Selector):
+    r"""Trains a free logit α_s for each affordable subset s by Adam on
+
+        J(α) = Σ_i w_i(α) e_i / m  +  λ Σ_s m_s(α) cost_s / cost_all,
+
+    where m_s is the mixture of subsets that the batch was distilled with,
+    w_i = Σ_s m_s·1[i ∈ s]/\|s\| the weight it gives level i, and e_i the effect
+    of level i on the task loss of held-out images
+    (:meth:`~mmrlkd.structures.Evidence.step_effect`).
+
+    The unit m is a running mean of \|e_i\| over levels and batches. Adam alone
+    would make J's scale arbitrary, but not the balance of its two terms: in
+    this unit, λ is what the full pyramid may cost in mean effects of a level,
+    whatever the loss, the learning rate and how far training is. A unit of
+    the batch alone would count batches that tell nothing as much as those
+    that tell a lot. The weights sum to one whatever α is: the task term
+    chooses between levels, and distilling nothing is no way to lower it.
+
+    Args:
+        lr: of Adam on α.
+        betas: of Adam on α.
+        weight_decay: pulls α towards equal logits.
+        efficiency: λ ≥ 0, weight of the cost; 0 looks at the task only.
+    """
+
+    learns = True
+    needs_held_out = True
+    #: See :meth:`~mmrlkd.structures.Evidence.step_effect`.
+    order: int = 1
+    _feasible: Tensor
+    _level_weights: Tensor
+    _cost_shares: Tensor
+    _scale: Tensor
+
+    def __init__(self, lr: float = 3e-4,
+                 betas: tuple[float, float] = (0.5, 0.999),
+                 weight_decay: float = 1e-3, efficiency: float = 0.5) -> None:
+        super().__init__()
+        for key, value, fits, accepted in (
+            ('lr', lr, lr > 0, 'greater than 0'),
+            ('weight_decay', weight_decay, weight_decay >= 0, '0 or greater'),
+            ('efficiency', efficiency, efficiency >= 0, '0 or greater'),
+        ):
+            if not (fits and isfinite(value)):
+                raise ValueError(
+                    f'{type(self).__name__}: {key}={value} must be {accepted}.')
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(
+                f'{type(self).__name__}: betas={betas} must be two numbers in '
+                '[0, 1).')
+        self.lr = lr
+        self.betas = (betas[0], betas[1])
+        self.weight_decay = weight_decay
+        self.efficiency = efficiency
+        self.learning = True
+        self.skipped = 0
+        self._effect: Tensor | None = None
+
+    def bind(self, space: LevelSpace) -> None:
+        super().bind(space)
+        costs = subset_costs(space.costs)
+        feasible = within_budget(costs, space)
+        feasible[0] = False
+        table = subset_table(len(space), torch.device('cpu'))
+        for name, values in (
+            ('_feasible', feasible),
+            ('_level_weights', table / table.sum(-1, keepdim=True).clamp(1)),
+            ('_cost_shares', (costs / costs[-1]).float()),
+            ('_scale', torch.zeros(())),
+        ):
+            self.register_buffer(name, values, persistent=False)
+        self.alpha = nn.Parameter(torch.zeros(len(costs)))
+        self.optimizer = torch.optim.Adam(
+            [self.alpha], self.lr, self.betas, weight_decay=self.weight_decay)
+
+    def distribution(self) -> SubsetDistribution:
+        """softmax(α) over the affordable subsets."""
+        return SubsetDistribution(self.alpha, self._feasible)
+
+    def found(self) -> tuple[str, ...]:
+        """Names of the levels of the likeliest subset."""
+        best = int(self.distribution().mode())
+        return tuple(name for i, name in enumerate(self.space.names)
+                     if best >> i & 1)
+
+    @torch.no_grad()
+    def select(self, process: DecisionProcess) -> Selection:
+        """In training as the search distils, in evaluation what it found."""
+        if self.training:
+            levels, weights = self.train_levels()
+        else:
+            levels, weights = self.single(self.distribution().mode())
+        shape = process.batch_size, len(self.space)
+        return Selection(levels.expand(shape), weights.expand(shape))
+
+    def single(self, subset: Tensor) -> tuple[Tensor, Tensor]:
+        """(L,) bool levels and (L,) weights of a subset, by its index ()."""
+        weights = self._level_weights[subset]
+        return weights > 0, weights
+
+    @abstractmethod
+    def train_levels(self) -> tuple[Tensor, Tensor]:
+        """For a batch of training: (L,) bool levels and (L,) weights."""
+
+    @abstractmethod
+    def mixture(self) -> Tensor:
+        """(2^L,) what the last batch of training was distilled with, as a
+        mixture of subsets; differentiable in α."""
+
+    def weigh(self, mixture: Tensor) -> Tensor:
+        """(L,) weights that a mixture (2^L,) of subsets gives the levels."""
+        # Not a matrix product, which autocast would run in half precision.
+        return (mixture[:, None] * self._level_weights).sum(dim=0)
+
+    def observe(self, evidence: Evidence) -> None:
+        effect = evidence.step_effect(self.order).to(self.alpha)
+        dist.all_reduce(effect, 'mean')
+        self._effect = effect
+
+    def learn(self) -> SearchDiagnostics | None:
+        if self._effect is None:
+            return None
+        effect, self._effect = self._effect, None
+        usable = bool(effect.isfinite().all())  # the host decides
+        if usable:
+            size = effect.abs().mean()
+            self._scale.copy_(torch.where(
+                self._scale > 0, self._scale.lerp(size, MOMENTUM), size))
+        mixture = self.mixture()
+        unit = self._scale.clamp_min(torch.finfo(effect.dtype).tiny)
+        task = (self.weigh(mixture) * effect).sum() / unit
+        cost = (mixture * self._cost_shares).sum()
+        if usable:
+            self.optimizer.zero_grad()
+            (task + self.efficiency * cost).backward()
+            self.optimizer.step()
+        else:
+            self.skipped += 1
+        return SearchDiagnostics(
+            task=task.detach(), cost=cost.detach(),
+            effect_scale=self._scale.clone(),
+            skipped_steps=torch.full_like(self._scale, self.skipped))
+
+    @torch.no_grad()
+    def report(self) -> dict[str, Tensor]:
+        choice = self.distribution()
+        held = self._level_weights > 0
+        each = (choice.probs[:, None] * held).sum(dim=0)
+        return {
+            'search/entropy': choice.entropy(),
+            'search/cost': (choice.probs * self._cost_shares).sum(),
+            **{f'search/{name}': p for name, p in zip(
+                self.space.names, each, strict=True)},
+        }
+
+    def sidecar_state(self) -> dict[str, Any]:
+        return {
+            'alpha': self.alpha.detach(),
+            'optimizer': self.optimizer.state_dict(),
+            'scale': self._scale,
+            'skipped': self.skipped,
+        }
+
+    def load_sidecar_state(self, state: dict[str, Any]) -> None:
+        self.alpha.data.copy_(state['alpha'])
+        self.optimizer.load_state_dict(state['optimizer'])
+        self._scale.copy_(state['scale'])
+        self.skipped = state['skipped']

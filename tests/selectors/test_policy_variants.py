@@ -1,0 +1,277 @@
+"""What holds for the learned selector whoever teaches it and however it plays,
+and what playing groups and playing greedily add."""
+
+import io
+import math
+from dataclasses import fields
+
+import pytest
+import torch
+
+from mmrlkd.decision import SubsetDistribution, subset_table
+from mmrlkd.learners import generalized_advantages
+
+POLICY = dict(type='mmrlkd.LSTMPolicy', hidden=16, global_dim=5, level_dim=3)
+GRPO = dict(type='mmrlkd.GRPO', group_size=3)
+VARIANTS = {
+    'PPO': dict(learner=dict(type='mmrlkd.PPO')),
+    'without sequence': dict(horizon=1),
+    'without efficiency': dict(
+        reward=dict(type='mmrlkd.ResidualReward', efficiency=0.)),
+    'greedy': dict(
+        greedy=True, learner=dict(type='mmrlkd.PPO', gamma=0.)),
+    'GRPO': dict(learner=GRPO),
+    'GRPO without sequence': dict(learner=GRPO, horizon=1),
+    'REINFORCE': dict(learner=dict(type='mmrlkd.REINFORCE')),
+}
+COSTS = torch.tensor([4., 2., 1., .5])
+
+
+@pytest.fixture
+def make(build, make_space):
+
+    def make(variant='PPO', levels=4, budget=None, **kwargs):
+        settings = dict(policy=POLICY, rollout_batches=2)
+        return build('PolicySelector', make_space(levels, budget),
+                     **settings | VARIANTS[variant] | kwargs)
+
+    return make
+
+
+@pytest.fixture
+def play(start, make_evidence):
+    """Select and observe a batch of made-up images."""
+
+    def play(selector, batch=6, losses=None):
+        levels = len(selector.space)
+        losses = torch.rand(batch, levels) if losses is None else losses
+        selection = selector.select(
+            start(selector, torch.randn(len(losses), 5)))
+        selector.observe(make_evidence(losses))
+        return selection
+
+    return play
+
+
+@pytest.fixture
+def watched(make_losses):
+    """Losses that remember who asked for what."""
+
+    class Watched(make_losses):
+        surveys = 0
+
+        def survey(self):
+            self.surveys += 1
+            return super().survey()
+
+    return lambda batch: Watched(torch.rand(batch, 4) + 0.1)
+
+
+def weights(selector):
+    return torch.cat([p.detach().flatten()
+                      for p in selector.policy.parameters()])
+
+
+def stored(selector):
+    return selector.storage.gather(torch.device('cpu'))
+
+
+def chosen(actions):
+    """(…, 4) bool of the subsets ``actions``."""
+    return subset_table(4, torch.device('cpu'))[actions]
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+class TestEveryVariant:
+
+    @pytest.mark.parametrize('levels', [1, 4])
+    @pytest.mark.parametrize('batch', [1, 7])
+    @pytest.mark.parametrize(('training', 'learning'), [
+        (True, True), (True, False), (False, True)])
+    def test_selections_are_sound(
+            self, make, play, variant, training, learning, batch, levels):
+        selector = make(variant, levels, budget=2.).train(training)
+        selector.learning = learning
+        found = play(selector, batch)
+        assert found.levels.shape == found.weights.shape == (batch, levels)
+        assert found.levels.any(-1).all()
+        torch.testing.assert_close(found.weights.sum(-1), torch.ones(batch))
+        costs = torch.tensor(selector.space.costs)
+        assert ((found.levels * costs).sum(-1) <= 2).all()
+
+    def test_learns_once_enough_was_played(self, make, play, variant):
+        selector = make(variant)
+        before = weights(selector)
+        play(selector, batch=6)
+        assert selector.learn() is None
+        play(selector, batch=2)  # batches need not be of one size
+        found = selector.learn()
+        assert found.skipped_steps == found.dropped_episodes == 0
+        assert weights(selector).isfinite().all()
+        assert not weights(selector).equal(before)
+        assert len(selector.storage) == 0
+        assert selector.report()['reward'].isfinite()
+
+    def test_without_learning_one_episode_is_played_and_none_kept(
+            self, make, start, watched, make_evidence, variant):
+        selector = make(variant)
+        for training, learning in ((False, True), (True, False)):
+            selector.train(training).learning = learning
+            losses = watched(5)
+            selector.select(start(selector, torch.randn(5, 5), losses))
+            selector.observe(make_evidence(losses.losses))
+            assert len(selector.storage) == 0
+            assert losses.surveys == 0
+            assert [len(asked) for asked in losses.asked] == (
+                [5] * selector.horizon)
+
+    def test_stored_probabilities_are_those_of_the_learner(
+            self, make, play, variant):
+        selector = make(variant)
+        play(selector)
+        rollout = stored(selector)
+        logits, values = selector.policy.evaluate(rollout.states)
+        again = SubsetDistribution(logits, rollout.feasible)
+        assert again.log_prob(rollout.actions).equal(rollout.log_probs)
+        assert values.equal(rollout.values)
+
+    def test_a_broken_image_breaks_neither_selection_nor_policy(
+            self, make, start, make_evidence, variant):
+        selector = make(variant, rollout_batches=1)
+        features = torch.randn(6, 5)
+        features[2] = math.nan
+        selection = selector.select(start(selector, features))
+        assert selection.levels.any(-1).all()
+        losses = torch.rand(6, 4)
+        losses[4] = math.inf
+        selector.observe(make_evidence(losses))
+        found = selector.learn()
+        assert found.dropped_episodes == 2 * selector.learner.group_size
+        assert weights(selector).isfinite().all()
+
+    def test_resumes_bit_for_bit(self, make, play, variant):
+        """Stopped between updates, with a batch already stored."""
+        selector = make(variant)
+        for _ in range(3):
+            play(selector)
+            selector.learn()
+        file = io.BytesIO()
+        torch.save((selector.sidecar_state(), selector.local_state(),
+                    torch.get_rng_state()), file)
+        file.seek(0)
+        shared, local, rng = torch.load(file, weights_only=True)
+
+        def go_on(selector):
+            levels = [play(selector).levels]
+            log = selector.learn()
+            return [*levels, play(selector).levels], log
+
+        expected, log = go_on(selector)
+        resumed = make(variant)
+        resumed.load_sidecar_state(shared)
+        resumed.load_local_state(local)
+        torch.set_rng_state(rng)
+        found, resumed_log = go_on(resumed)
+        assert weights(resumed).equal(weights(selector))
+        assert all(a.equal(b) for a, b in zip(expected, found, strict=True))
+        for field in fields(log):
+            assert getattr(log, field.name).equal(
+                getattr(resumed_log, field.name))
+
+
+# -- several episodes of an image ----------------------------------------------
+
+
+@pytest.mark.parametrize('variant', ['GRPO', 'GRPO without sequence'])
+def test_a_group_is_of_one_image_and_the_first_is_distilled(
+        make, start, watched, make_evidence, variant):
+    selector = make(variant)
+    losses, features = watched(40), torch.randn(40, 5)
+    selection = selector.select(start(selector, features, losses))
+    # All levels were computed once, none with gradient.
+    assert losses.surveys == 1
+    assert losses.asked == []
+
+    selector.observe(make_evidence(losses.losses))
+    rollout = stored(selector)
+    steps = selector.horizon
+    assert rollout.actions.shape == rollout.rewards.shape == (steps, 120)
+    assert rollout.feasible.shape == (steps, 120, 16)
+    assert rollout.states.global_feature.equal(
+        features.repeat_interleave(3, 0).expand(steps, 120, 5))
+    last = chosen(rollout.actions[-1]).view(40, 3, 4)
+    assert selection.levels.equal(last[:, 0])
+    assert not last[:, 0].equal(last[:, 1])  # they are played on their own
+    # What the policy saw of the losses is what distilling would have shown.
+    held = chosen(rollout.actions[:-1])
+    seen = (held * losses.losses.repeat_interleave(3, 0)).sum(-1)
+    torch.testing.assert_close(
+        rollout.states.loss[1:], seen / held.sum(-1).clamp(min=1))
+
+
+@pytest.mark.parametrize('reward', [
+    'AlignmentReward', 'LookaheadReward', 'PaperLiteralReward',
+    'ResidualReward'])
+def test_every_episode_of_a_group_is_rewarded_for_itself(
+        make, play, make_evidence, reward):
+    selector = make('GRPO', reward=dict(type=f'mmrlkd.{reward}'))
+    losses = torch.rand(7, 4) + 0.1
+    play(selector, losses=losses)
+    rollout = stored(selector)
+    nothing = torch.zeros_like(rollout.actions[:1])
+    path = chosen(torch.cat([nothing, rollout.actions]))
+    for g in range(3):
+        torch.testing.assert_close(
+            rollout.rewards[:, g::3], selector.reward(
+                path[:, g::3], COSTS, make_evidence(losses)))
+    torch.testing.assert_close(
+        selector.last_episode.reward, rollout.rewards.sum(0).mean())
+
+
+def test_images_of_several_batches_keep_their_groups(make, play):
+    selector = make('GRPO', rollout_batches=2)
+    for batch in (2, 5):
+        play(selector, batch)
+    features = stored(selector).states.global_feature[0]
+    assert features.equal(features[::3].repeat_interleave(3, 0))
+    assert len(features.unique(dim=0)) == 7
+
+
+# -- greedily ------------------------------------------------------------------
+
+
+def test_greedy_samples_only_to_learn(make, start):
+    """It takes the likeliest levels wherever nothing is learnt from them."""
+    features = torch.randn(50, 5)
+
+    def levels(selector, training, learning):
+        selector.train(training).learning = learning
+        return selector.select(start(selector, features)).levels
+
+    selector = make('greedy')
+    likeliest = levels(selector, training=False, learning=True)
+    assert levels(selector, training=True, learning=False).equal(likeliest)
+    assert not levels(selector, training=True, learning=True).equal(likeliest)
+    selector.greedy = False
+    assert not levels(selector, training=True, learning=False).equal(likeliest)
+
+
+def test_without_lookahead_later_rewards_do_not_count(make, play):
+    """γ = 0: the advantage of a step is its own reward minus its value."""
+    selector = make('greedy')
+    play(selector)
+    rollout = stored(selector)
+    learner = selector.learner
+    torch.testing.assert_close(
+        generalized_advantages(rollout.rewards, rollout.values,
+                               learner.gamma, learner.gae_lambda),
+        rollout.rewards - rollout.values)
+
+
+def test_without_efficiency_only_quality_counts(make, play):
+    selector = make('without efficiency')
+    losses = torch.rand(6, 4)
+    levels = play(selector, losses=losses).levels
+    torch.testing.assert_close(
+        stored(selector).rewards.sum(0),
+        losses.where(levels, 0.).sum(-1) / losses.sum(-1))

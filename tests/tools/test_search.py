@@ -1,0 +1,116 @@
+"""Search, and train with what was found."""
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmrlkd.registry import MODELS
+from mmrlkd.search.history import History
+
+TOOL = Path(__file__).parents[2] / 'tools/search.py'
+METRIC = 'coco/bbox_mAP'
+
+
+@pytest.fixture
+def config_file(run_config, plain_config_text, tiny_scenes, tmp_path):
+
+    def write(**search):
+        cfg = run_config(
+            selector=dict(type='mmrlkd.UniformSelector'), phases=None)
+        cfg.pop('experiment_name', None)
+        cfg.search = dict(
+            metric=METRIC,
+            strategy=dict(type='mmrlkd.RandomSearch', evaluations=3),
+            evaluator=dict(iterations=1, shared_iterations=1),
+            data=dict(
+                train_dataloader=dict(
+                    dataset=dict(ann_file='annotations/search_train.json')),
+                val_dataloader=dict(dataset=dict(
+                    ann_file='annotations/search_val.json',
+                    data_prefix=dict(img='train/'))),
+                val_evaluator=dict(ann_file=str(
+                    tiny_scenes / 'annotations/search_val.json'))))
+        for key, value in search.items():
+            cfg.search[key] = value
+        path = tmp_path / 'config.py'
+        cfg.dump(path)
+        return path
+
+    return write
+
+
+def search(config, work_dir, *arguments):
+    runpy.run_path(str(TOOL))['main'](
+        [str(config), '--work-dir', str(work_dir), *arguments])
+
+
+def test_finds_continues_and_leaves_a_config(config_file, tmp_path, capsys):
+    config, work_dir = config_file(), tmp_path / 'work'
+    search(config, work_dir)
+    said = capsys.readouterr().out
+    assert '3/3 candidates, best' in said and 'Train with it' in said
+    history = History(work_dir / 'search/history.jsonl')
+    assert len(history) == 3
+    # 13 images to train on, 3 to score on, none of the validation split.
+    assert {t.outcome.images for t in history.trials} == {4 + 3}
+    found = json.loads((work_dir / 'search/incumbent.json').read_text())
+    assert found['images'] == 3 * 7 + 4  # and the shared student's batch
+    assert found['score'] == max(t.outcome.score for t in history.trials)
+
+    trained = Config.fromfile(work_dir / 'found.py')
+    assert 'search' not in trained
+    assert trained.model.selector.levels == found['levels']
+    assert trained.train_dataloader.dataset.ann_file.endswith('/train.json')
+    assert MODELS.build(trained.model).selector.needs_gradients is False
+
+    # Killed after the first candidate: only the others are evaluated.
+    file = work_dir / 'search/history.jsonl'
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b''.join(lines[:2]) + lines[2][:10])
+    search(config, work_dir)
+    again = History(file)
+    assert [t.recipe for t in again.trials] == [
+        t.recipe for t in history.trials]
+    assert [t.outcome.score for t in again.trials] == [
+        t.outcome.score for t in history.trials]
+    assert file.read_bytes().splitlines()[1] == lines[1].strip()
+
+
+def test_options_reach_the_search_and_what_is_found(config_file, tmp_path):
+    config = config_file(evaluator=dict(iterations=1))
+    search(config, tmp_path / 'work', '--cfg-options',
+           'search.strategy.evaluations=1', 'model.loss_weight=0.5')
+    assert len(History(tmp_path / 'work/search/history.jsonl')) == 1
+    assert Config.fromfile(
+        tmp_path / 'work/found.py').model.loss_weight == 0.5
+
+
+@pytest.mark.parametrize(('change', 'told'), [
+    (dict(metric='coco/mIoU'), "None of 1 candidates .* 'coco/mIoU'"),
+    (dict(evaluator=dict(iterations=0)), 'search.evaluator.iterations is 0'),
+    (dict(evaluator=dict(iteration=1)), 'evaluator: .*accepted: iterations'),
+    (dict(evaluator=None), 'only one of strategy and evaluator'),
+    (dict(strategy=None, evaluator=None), 'UniformSelector .* no strategy'),
+    (dict(executor='slurm'), "executor='slurm' must be 'local' or 'ray'"),
+    (dict(workers=2), "workers=2; set workers=1 or executor='ray'"),
+    (dict(metrics=METRIC), r"search has \['metrics'\]; accepted"),
+    (dict(efficiency=-1.), 'efficiency=-1.0 must be 0 or greater'),
+])
+def test_what_cannot_work_is_told_in_a_sentence(
+        config_file, tmp_path, change, told):
+    base = dict(evaluator=dict(iterations=1),
+                strategy=dict(type='mmrlkd.RandomSearch', evaluations=1))
+    with pytest.raises(SystemExit, match=f'(?s){told}'):
+        search(config_file(**base | change), tmp_path / 'work')
+
+
+def test_a_config_without_a_search_is_refused(config_file, tmp_path):
+    config = config_file()
+    text = Config.fromfile(config)
+    text.pop('search')
+    text.dump(config)
+    with pytest.raises(SystemExit, match='has no search; accepted'):
+        search(config, tmp_path / 'work')

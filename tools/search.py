@@ -1,0 +1,195 @@
+"""Search for the levels, or the recipe, that suit all images best.
+
+    python tools/search.py CONFIG [--work-dir DIR] [--cfg-options KEY=VALUE …]
+
+The config's ``search`` says how; see docs/search.md. Leaves behind
+
+    DIR/search/history.jsonl     every candidate: score, cost, images, seconds
+    DIR/search/incumbent.json    the best one
+    DIR/found.py                 a config that trains with it
+
+Killed at any moment, the same command continues; no finished candidate is
+evaluated again.
+"""
+
+import argparse
+import os
+import sys
+from copy import deepcopy
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+import mmrlkd  # noqa: F401
+from mmrlkd.engine.inspection import CONFIG_ERRORS, check_config
+from mmrlkd.engine.student import is_distiller
+from mmrlkd.registry import MODELS
+from mmrlkd.search import History, Trial, run_search
+from mmrlkd.search.evaluator import ShortTraining
+from mmrlkd.search.found import (
+    FOUND,
+    HISTORY,
+    INCUMBENT,
+    Spent,
+    write_found,
+    write_incumbent,
+)
+from mmrlkd.search.in_training import search_in_training
+from mmrlkd.search.settings import SearchSettings
+from mmrlkd.structures import LevelSpace
+
+#: What options mean for the search, not for the training that follows it.
+SEARCH_ONLY = ('custom_hooks', 'param_scheduler', 'search', 'train_cfg')
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Search for the levels that suit all images best.')
+    parser.add_argument('config', help='config file with a search')
+    parser.add_argument(
+        '--work-dir', type=Path, help='where everything goes; default: '
+        'work_dirs/<name of the config>')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='override values of the config, as in search.workers=2')
+    args = parser.parse_args(argv)
+    if args.work_dir is None:
+        args.work_dir = Path('work_dirs', Path(args.config).stem)
+    return args
+
+
+def read(path: str | Path, options: dict | None) -> Config:
+    """A config with the command line's wishes in it."""
+    cfg = Config.fromfile(path)
+    if options:
+        cfg.merge_from_dict(options)
+    return cfg
+
+
+class Bar:
+    """How far a search is: a bar on a terminal, otherwise lines."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.progress = Progress(
+            TextColumn('{task.description}'), BarColumn(),
+            MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+            TextColumn('{task.fields[best]}'), console=console,
+            disable=not console.is_terminal)
+        self.task = self.progress.add_task('candidates', total=None, best='')
+
+    def __call__(self, done: int, total: int, best: Trial | None) -> None:
+        text = ('no score yet' if best is None else
+                f'best {best.outcome.score:.4f}: {best.recipe}')
+        self.progress.update(
+            self.task, completed=done, total=total, best=text)
+        if not self.console.is_terminal:
+            self.console.print(f'{done}/{total} candidates, {text}')
+
+
+def search_recipes(cfg: Config, settings: SearchSettings, work_dir: Path,
+                   console: Console) -> tuple[History, Spent]:
+    """Try candidate after candidate."""
+    evaluation = settings.evaluation()
+    trained = deepcopy(cfg)
+    if settings.data:
+        trained.merge_from_dict(dict(settings.data))
+    check_config(trained)
+    evaluator = ShortTraining(trained, evaluation, work_dir / 'search')
+    space = _space(trained)
+    if evaluation.shared_iterations:
+        console.print(
+            'Training the student whose weights the candidates share.')
+    shared = evaluator.prepare()
+    bar = Bar(console)
+    with bar.progress:
+        history = run_search(
+            settings.strategy, space, evaluator, work_dir / HISTORY,
+            executor=settings.executor, workers=settings.workers,
+            seed=settings.seed, staleness=settings.staleness,
+            efficiency=settings.efficiency,
+            about=dict(metric=settings.metric,
+                       evaluator=dict(settings.evaluator)),
+            progress=bar)
+    return history, Spent(history.images + shared.images,
+                          history.seconds + shared.seconds)
+
+
+def _space(cfg: Config) -> LevelSpace:
+    """The levels, built without weights: only their shapes are asked for."""
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    model = deepcopy(cfg.model)
+    model.teacher.checkpoint = None
+    return MODELS.build(model).distillation.space
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    console = Console(
+        width=None if sys.stdout.isatty() else 140, highlight=False)
+    try:
+        search(args, console)
+    except (*CONFIG_ERRORS, ModuleNotFoundError, FloatingPointError) as error:
+        if os.environ.get('MMRLKD_TRACEBACK'):
+            raise
+        sys.exit(f'{args.config}: {error}\n'
+                 '(MMRLKD_TRACEBACK=1 shows where this was found.)')
+    except KeyboardInterrupt:
+        sys.exit('Stopped. The same command continues where this left off.')
+
+
+def search(args: argparse.Namespace, console: Console) -> None:
+    """Search, and write down what was found.
+
+    Raises:
+        ValueError: the config cannot work, or no candidate did.
+    """
+    cfg = read(args.config, args.cfg_options)
+    settings = SearchSettings.of(cfg)
+    if not is_distiller(cfg):
+        raise ValueError(
+            f"model.type is {cfg.model.get('type')!r}, which distils "
+            "nothing; accepted: 'mmrlkd.PyramidDistiller'.")
+    base = cfg if settings.then is None else read(
+        Path(args.config).parent / settings.then, {
+            key: value for key, value in (args.cfg_options or {}).items()
+            if key.partition('.')[0] not in SEARCH_ONLY})
+    if settings.strategy is None:
+        cfg.work_dir = str(args.work_dir / 'search')
+        cfg.resume = True
+        check_config(cfg)
+        history = search_in_training(
+            cfg, args.work_dir / HISTORY, settings.metric)
+        found: Trial | None = history.trials[-1] if len(history) else None
+        spent = Spent(history.images, history.seconds)
+    else:
+        history, spent = search_recipes(cfg, settings, args.work_dir, console)
+        found = history.incumbent
+    if found is None:
+        errors = [t.outcome.error for t in history.trials if t.outcome.error]
+        raise ValueError(
+            f'None of {len(history)} candidates has a score'
+            + (f'; the last one failed with: {errors[-1]}' if errors else
+               '; accepted: at least one validation (train_cfg.val_interval).'))
+    write_incumbent(args.work_dir / INCUMBENT, found, len(history), spent)
+    write_found(args.work_dir / FOUND, base, found, settings.vocabulary)
+    console.print(
+        f'Found {found.recipe}: score {found.outcome.score:.4f}, '
+        f"{found.cost:.0%} of the full pyramid's cost; {len(history)} "
+        f'candidates, {spent.images} images, {spent.seconds:.0f} s.\n'
+        f'Train with it: python tools/train.py {args.work_dir / FOUND}',
+        soft_wrap=True)
+
+
+if __name__ == '__main__':
+    main()
