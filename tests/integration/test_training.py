@@ -1,6 +1,5 @@
 """Every phase, every kind of selector, saved and resumed."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,44 +14,8 @@ REWARDS = ['ResidualReward', 'LookaheadReward', 'AlignmentReward',
            'PaperLiteralReward']
 
 
-def state_of(runner):
-    """Everything that training changes, as one flat dict of tensors."""
-    model = runner.model
-    flat = {}
-
-    def visit(prefix, value):
-        if isinstance(value, dict):
-            for key, item in value.items():
-                visit(f'{prefix}.{key}', item)
-        elif isinstance(value, list | tuple):
-            for i, item in enumerate(value):
-                visit(f'{prefix}.{i}', item)
-        elif value is not None and not isinstance(value, str):
-            flat[prefix] = torch.as_tensor(value)
-
-    visit('student', model.state_dict())
-    visit('sidecar', model.sidecar_state())
-    visit('local', model.selector.local_state())
-    visit('optimizer', runner.optim_wrapper.state_dict())
-    visit('schedulers', [s.state_dict() for s in runner.param_schedulers])
-    return flat
-
-
-def assert_same(mine, theirs):
-    assert mine.keys() == theirs.keys()
-    for key in mine:
-        assert torch.equal(mine[key], theirs[key]), key
-
-
-def logged(work_dir):
-    lines = [json.loads(line) for file in sorted(
-        Path(work_dir).glob('*/vis_data/scalars.json'))
-        for line in file.read_text().splitlines()]
-    return [line for line in lines if 'iter' in line]
-
-
 @pytest.mark.parametrize('reward', REWARDS)
-def test_every_phase_runs(run_config, train, reward, tmp_path):
+def test_every_phase_runs(run_config, train, reward, tmp_path, logged):
     cfg = run_config()
     cfg.model.selector.reward.type = f'mmrlkd.{reward}'
     runner = train(cfg)
@@ -68,20 +31,15 @@ def test_every_phase_runs(run_config, train, reward, tmp_path):
 @pytest.mark.parametrize('by_epoch', [False, True], ids=['iters', 'epochs'])
 @pytest.mark.parametrize('killed_after', [1, 3, 7])
 def test_resumed_is_uninterrupted_bit_for_bit(
-        run_config, train, by_epoch, killed_after, tmp_path):
+        run_config, train, by_epoch, killed_after, tmp_path, state_of,
+        assert_same, leave):
     phases = [dict(name='pretrain', length=1),
               dict(name='policy', length=4, student_every=3),
               dict(name='finetune', length=3, learn_every=2)]
     whole = train(run_config('whole', phases=phases, by_epoch=by_epoch))
 
     unit = 'epoch' if by_epoch else 'iter'
-    killed = tmp_path / 'killed'
-    killed.mkdir()
-    for suffix in ('pth', 'distill'):
-        name = f'{unit}_{killed_after}.{suffix}'
-        (killed / name).write_bytes((tmp_path / 'whole' / name).read_bytes())
-    (killed / 'last_checkpoint').write_text(
-        str(killed / f'{unit}_{killed_after}.pth'))
+    leave(tmp_path / 'killed', tmp_path / 'whole', f'{unit}_{killed_after}')
     resumed = train(
         run_config('killed', phases=phases, by_epoch=by_epoch), resume=True)
     assert_same(state_of(whole), state_of(resumed))
@@ -126,7 +84,8 @@ for name in ('nms', 'qnms'):
 
 @pytest.mark.parametrize('deaths', range(1, 7))
 def test_killed_while_saving(
-        run_config, train, tmp_path, monkeypatch, deaths):
+        run_config, train, tmp_path, monkeypatch, deaths, state_of,
+        assert_same):
     """Die at the n-th file of a save; what stands resumes to the same end."""
     cfg, whole = run_config(), run_config('whole')
     for each in (cfg, whole):
@@ -175,7 +134,8 @@ def test_resuming_without_the_sidecar_is_refused(run_config, train, tmp_path):
         train(cfg, resume=True)
 
 
-def test_ema_runs_and_resumes(run_config, train, tmp_path):
+def test_ema_runs_and_resumes(
+        run_config, train, tmp_path, state_of, assert_same):
     ema = dict(type='EMAHook', ema_type='ExponentialMovingAverage',
                momentum=0.1)
 
@@ -215,7 +175,7 @@ def test_bad_phases(run_config, train, phases, sentence):
         train(cfg)
 
 
-def test_learning_rates_follow_the_phases(run_config, train, tmp_path):
+def test_learning_rates_follow_the_phases(run_config, train, tmp_path, logged):
     cfg = run_config()
     cfg.param_scheduler = []
     train(cfg)
@@ -223,7 +183,8 @@ def test_learning_rates_follow_the_phases(run_config, train, tmp_path):
     assert rates == pytest.approx([1e-3] * 6 + [1e-4] * 2)
 
 
-def test_learning_rates_can_follow_the_updates(run_config, train, tmp_path):
+def test_learning_rates_can_follow_the_updates(
+        run_config, train, tmp_path, logged):
     cfg = run_config()
     cfg.custom_hooks[1].phases[2].lr_factor = 1.0
     cfg.default_hooks.param_scheduler = dict(

@@ -1,0 +1,77 @@
+"""Everything that chooses levels trains, and resumes bit for bit."""
+
+import pytest
+
+from mmrlkd.registry import LEARNERS, SELECTORS
+
+for registry in SELECTORS, LEARNERS:
+    registry.import_from_location()
+
+LSTM = dict(type='mmrlkd.LSTMPolicy', hidden=16)
+
+
+def policy(**kwargs):
+    return dict(
+        type='mmrlkd.PolicySelector', policy=LSTM, rollout_batches=1, **kwargs)
+
+
+MEMBERS = {
+    'none': dict(type='mmrlkd.NoneSelector'),
+    'uniform': dict(type='mmrlkd.UniformSelector'),
+    'manual deep': dict(type='mmrlkd.ManualDeepSelector'),
+    'manual shallow': dict(type='mmrlkd.ManualShallowSelector'),
+    'fixed': dict(type='mmrlkd.FixedSelector', levels=['P4']),
+    'random': dict(type='mmrlkd.RandomSelector', cost=3.0),
+    'gated': dict(
+        type='mmrlkd.GatedSelector',
+        gate=dict(type='mmrlkd.MLPPolicy', hidden=16)),
+    'greedy': dict(type='mmrlkd.GreedySelector'),
+    'PPO': policy(),
+    'one step': policy(horizon=1),
+    'quality only': policy(
+        reward=dict(type='mmrlkd.ResidualReward', efficiency=0.0)),
+    'greedy policy': policy(
+        greedy=True, learner=dict(type='mmrlkd.PPO', gamma=0.0)),
+    'GRPO': policy(learner=dict(type='mmrlkd.GRPO', group_size=2)),
+    'REINFORCE': policy(learner=dict(type='mmrlkd.REINFORCE')),
+    'DARTS': dict(type='mmrlkd.DARTSSelector', lr=0.05),
+    'DARTS, second order': dict(
+        type='mmrlkd.DARTSSelector', lr=0.05, order=2),
+    'GDAS': dict(type='mmrlkd.GDASSelector', lr=0.05),
+}
+
+
+def test_nobody_is_missing():
+    for family, used in (
+        (SELECTORS, {m['type'] for m in MEMBERS.values()}),
+        (LEARNERS, {m['learner']['type'] for m in MEMBERS.values()
+                    if 'learner' in m} | {'mmrlkd.PPO'}),
+    ):
+        there = {f'mmrlkd.{name}' for name, member
+                 in family.module_dict.items()
+                 if member.__module__.startswith('mmrlkd.')}
+        assert there == used
+
+
+@pytest.mark.parametrize('name', MEMBERS)
+def test_three_iterations_and_a_resume(
+        name, search_config, run_config, train, leave, state_of, assert_same,
+        logged, tmp_path):
+    member = MEMBERS[name]
+    searches = 'DARTS' in name or 'GDAS' in name
+    build = search_config if searches else run_config
+    if name == 'none':  # there are no phases without a teacher
+        settings = dict(phases=None, train_cfg=dict(
+            type='mmrlkd.SeededIterBasedTrainLoop', max_iters=3))
+    else:
+        settings = dict(phases=[dict(name='pretrain', length=1),
+                                dict(name='search', length=2)])
+    whole = train(build(selector=member, name='whole', **settings))
+    lines = logged(tmp_path / 'whole')
+    assert len(lines) == 3
+    assert all(line['skipped_updates'] == 0 for line in lines)
+    assert ('distill_cost' in lines[-1]) == (name != 'none')
+    leave(tmp_path / 'killed', tmp_path / 'whole', 'iter_2')
+    resumed = train(
+        build(selector=member, name='killed', **settings), resume=True)
+    assert_same(state_of(whole), state_of(resumed))
