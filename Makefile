@@ -19,6 +19,9 @@ MMCV_DONE := $(DONE)/mmcv-$(MMCV)-for-torch-$(TORCH)
 SETUP_DONE := $(DONE)/setup
 MMCV_OPS_LOAD := $(PY) -c 'from mmcv.ops import nms'
 
+# A file's tests stay together: they share what is slow to make.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+
 .PHONY: help setup test demo lint clean
 
 help:  ## Show this help
@@ -26,8 +29,8 @@ help:  ## Show this help
 
 setup: $(SETUP_DONE)  ## Make .venv with everything in it (about 20 minutes, once)
 
-test: setup  ## Run the tests; PYTEST_ARGS='-k name -m "not slow"' picks some
-	$(PY) -m pytest $(PYTEST_ARGS)
+test: setup  ## Run the tests; PYTEST_ARGS='-k name -m "not slow"' picks some, PARALLEL= runs one at a time
+	$(PY) -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 demo: setup  ## Train and compare on small generated scenes; DEMO_ARGS=… are passed on
 	$(PY) tools/demo.py $(DEMO_ARGS)
