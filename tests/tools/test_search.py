@@ -88,6 +88,64 @@ def test_options_reach_the_search_and_what_is_found(config_file, tmp_path):
         tmp_path / 'work/found.py').model.loss_weight == 0.5
 
 
+@pytest.mark.slow
+def test_on_ray_as_in_this_process(config_file, tmp_path):
+    pytest.importorskip('ray')
+    found = {}
+    for executor in 'local', 'ray':
+        config = config_file(
+            evaluator=dict(iterations=1), executor=executor,
+            workers=2 if executor == 'ray' else 1)
+        search(config, tmp_path / executor)
+        history = History(tmp_path / executor / 'search/history.jsonl')
+        found[executor] = [
+            (t.recipe, t.outcome.score, t.outcome.images, t.outcome.error)
+            for t in history.trials]
+    assert found['ray'] == found['local']
+    assert all(score is not None for _, score, *_ in found['ray'])
+
+
+def test_a_training_can_be_the_search(
+        run_config, scenes_dataset, plain_config_text, tmp_path):
+    cfg = run_config(
+        selector=dict(type='mmrlkd.DARTSSelector', lr=0.05),
+        phases=[dict(name='pretrain', length=1),
+                dict(name='search', length=3)])
+    cfg.pop('experiment_name')
+    cfg.train_cfg.val_interval = 2
+    cfg.train_dataloader.dataset.ann_file = 'annotations/search_train.json'
+    cfg.custom_hooks.append(dict(
+        type='mmrlkd.HeldOutHook', dataloader=dict(
+            batch_size=2, num_workers=0,
+            dataset=dict(scenes_dataset('train'),
+                         ann_file='annotations/search_val.json'),
+            sampler=dict(type='InfiniteSampler', shuffle=True))))
+    cfg.search = dict(metric=METRIC, then='then.py')
+    config = tmp_path / 'config.py'
+    cfg.dump(config)
+    then = run_config(
+        selector=dict(type='mmrlkd.UniformSelector'), phases=None)
+    then.dump(tmp_path / 'then.py')
+
+    search(config, tmp_path / 'work', '--cfg-options', 'model.loss_weight=0.5',
+           'train_cfg.max_iters=4')
+    history = History(tmp_path / 'work/search/history.jsonl')
+    # Trained on 4 images an iteration; an α step sees 2 + 2·4 more. 8 scored.
+    assert [t.outcome.images for t in history.trials] == [
+        8 + 10 + 8, 8 + 20 + 8]
+    found = Config.fromfile(tmp_path / 'work/found.py')
+    assert found.model.selector.type == 'mmrlkd.FixedSelector'
+    assert tuple(found.model.selector.levels) == history.trials[-1].recipe.names
+    assert found.model.loss_weight == 0.5
+    assert found.train_cfg.max_iters == 8, 'the schedule is the other one\'s'
+    assert len(found.custom_hooks) == 1
+
+    before = (tmp_path / 'work/search/history.jsonl').read_bytes()
+    search(config, tmp_path / 'work', '--cfg-options',
+           'train_cfg.max_iters=4')  # nothing is left to do
+    assert (tmp_path / 'work/search/history.jsonl').read_bytes() == before
+
+
 @pytest.mark.parametrize(('change', 'told'), [
     (dict(metric='coco/mIoU'), "None of 1 candidates .* 'coco/mIoU'"),
     (dict(evaluator=dict(iterations=0)), 'search.evaluator.iterations is 0'),

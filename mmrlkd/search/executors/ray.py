@@ -133,9 +133,11 @@ class RayExecutor(Executor):
 
     def _start(self) -> None:
         # Read by Ray when it is imported and by the processes it starts: send
-        # nothing home, and show no GPU to a task that asked for none.
+        # nothing home, show no GPU to a task that asked for none, and don't
+        # let candidates wait behind everything else that runs here.
         os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
         os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '1')
+        os.environ.setdefault('RAY_worker_niceness', '0')
         import ray
         if not ray.is_initialized():
             # An address in the environment is not ours to join.
