@@ -45,15 +45,13 @@ def test_builds(name, check, monkeypatch):
 
 @pytest.mark.parametrize('name', [
     name for name in CONFIGS if 'search' in Config.fromfile(ROOT / name)])
-def test_searches_are_complete(name):
+def test_searches_are_complete(name, check):
     cfg = Config.fromfile(ROOT / name)
     settings = SearchSettings.of(cfg)
     if settings.strategy is None:
         assert Config.fromfile(
             (ROOT / name).parent / settings.then).model.type == cfg.model.type
         return
-    STRATEGIES.build(dict(settings.strategy))
-    settings.evaluation()
     tables = settings.vocabulary
     levels = cfg.model.levels
     recipe = Recipe(tuple(
@@ -68,6 +66,9 @@ def test_searches_are_complete(name):
         assert 'search_' in loader.dataset.ann_file
         assert 'val' not in loader.dataset.data_prefix.img
     assert cfg.val_evaluator.ann_file.endswith('search_val.json')
+    if name.startswith('demo'):
+        told = check.describe_search(settings, check.build(cfg, True))
+        assert type(STRATEGIES.build(dict(settings.strategy))).__name__ in told
 
 
 def test_check_says_what_is_wrong(

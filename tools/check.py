@@ -23,7 +23,8 @@ from mmrlkd.engine.inspection import (
     check_plugs,
 )
 from mmrlkd.engine.student import is_distiller
-from mmrlkd.registry import MODELS
+from mmrlkd.registry import MODELS, STRATEGIES
+from mmrlkd.search.settings import SearchSettings
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -100,6 +101,25 @@ def describe(model: PyramidDistiller) -> Table:
     return table
 
 
+def describe_search(settings: SearchSettings, model: PyramidDistiller) -> str:
+    """What tools/search.py would do.
+
+    Raises:
+        ValueError: something in the search cannot work.
+    """
+    if settings.strategy is None:
+        return (f'Search: the training itself, by '
+                f'{type(model.selector).__name__}.')
+    strategy = STRATEGIES.build(dict(settings.strategy))
+    strategy.bind(model.distillation.space, settings.seed)
+    each = settings.evaluation()
+    start = (f'from a student trained for {each.shared_iterations} before'
+             if each.shared_iterations else 'on its own')
+    return (f'Search: {type(strategy).__name__}, {strategy.total} candidates, '
+            f'each trained for {each.iterations} iterations, {start}, and '
+            f'scored by {each.metric}.')
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
@@ -107,6 +127,8 @@ def main(argv: list[str] | None = None) -> None:
         if args.cfg_options:
             cfg.merge_from_dict(args.cfg_options)
         model = build(cfg, args.skip_weights)
+        search = ('' if 'search' not in cfg else
+                  describe_search(SearchSettings.of(cfg), model))
     except CONFIG_ERRORS as error:
         sys.exit(f'{args.config}: {error}')
     console = Console(width=160 if not sys.stdout.isatty() else None)
@@ -120,6 +142,8 @@ def main(argv: list[str] | None = None) -> None:
         f'{part.flops.trunk / 1e6:.1f} MFLOPs. Budget: '
         f'{part.space.budget:g} of {sum(part.space.costs):g}. '
         f'Loss weight: {model.loss_weight:g}.')
+    if search:
+        console.print(search)
 
 
 if __name__ == '__main__':

@@ -101,6 +101,10 @@ def main(argv: list[str] | None = None) -> None:
                   Runner.from_cfg(cfg))
     except CONFIG_ERRORS as error:
         stop(error)
+    if 'search' in cfg:
+        runner.logger.warning(
+            'The config has a search, which tools/search.py runs; this is a '
+            f'training with {cfg.model.selector.type} as it stands.')
     try:
         runner.train()
     except (ValueError, FileNotFoundError, FloatingPointError) as error:
