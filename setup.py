@@ -72,6 +72,7 @@ EXTRAS = {
     'seg': read_requirements('seg'),
     'cls': read_requirements('cls'),
     'search': read_requirements('search'),
+    'balancing': read_requirements('balancing'),
     'optional': read_requirements('optional'),
     'tests': read_requirements('tests'),
     'docs': read_requirements('docs'),

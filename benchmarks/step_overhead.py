@@ -6,35 +6,18 @@ The floor is a student step plus the whole teacher's forward pass under
 no_grad, which is the least that distilling at all levels can cost. The
 student is a RetinaNet on ResNet-18 with 16 base channels, the teacher one on
 ResNet-50 with 32; both have 64 channels at P2..P5. All variants start from the
-same weights, see the same images and run in turn, one step each a round, each
-round in another order. Every four rounds, a variant's seconds are divided by
-the floor's; the ratio is the median of these quotients, given with the 95 %
-interval of that median (bootstrap). Peak memory is measured apart, each
-variant in a process of its own: on the CPU (Linux) what is resident, on a GPU
-what is allocated.
+same weights and see the same images; ``_measure.py`` says how they are measured.
 """
 
-import argparse
 import copy
-import json
-import platform
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
+from _measure import Benchmark, run
 from mmengine.config import ConfigDict
-from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
 import mmrlkd  # noqa: F401
 from mmrlkd.registry import MODELS
@@ -141,125 +124,7 @@ def make_step(name: str, batch: int, size: int,
     return floor if name == FLOOR else distil
 
 
-def measure_times(batch: int, size: int, rounds: int,
-                  device: torch.device) -> dict[str, np.ndarray]:
-    """Seconds of each step, by variant."""
-    steps = {name: make_step(name, batch, size, device) for name in VARIANTS}
-    seconds = {name: np.zeros(rounds) for name in VARIANTS}
-    order = np.random.default_rng(0)
-    for i in track(range(-GROUP, rounds), f'{size} px', transient=True):
-        for name in order.permutation(list(VARIANTS)):
-            begin = time.perf_counter()
-            steps[name](i + GROUP)
-            if device.type == 'cuda':
-                torch.cuda.synchronize()
-            if i >= 0:  # the first ones warm up
-                seconds[name][i] = time.perf_counter() - begin
-    return seconds
-
-
-def peak_memory(name: str, batch: int, size: int,
-                device: torch.device) -> float:
-    """MiB that five steps use at most, beyond the model at rest."""
-    step = make_step(name, batch, size, device)
-    if device.type == 'cuda':
-        torch.cuda.reset_peak_memory_stats()
-        rest = torch.cuda.memory_allocated()
-    else:
-        # Not getrusage, whose peak a process inherits from its parent.
-        Path('/proc/self/clear_refs').write_text('5')  # forget the peak
-        rest = _resident('VmRSS')
-    for i in range(5):
-        step(i)
-    peak = (torch.cuda.max_memory_allocated() if device.type == 'cuda' else
-            _resident('VmHWM'))
-    return (peak - rest) / 2**20
-
-
-def _resident(key: str) -> int:
-    """Bytes of this process in memory now (VmRSS), or at most (VmHWM)."""
-    status = Path('/proc/self/status').read_text()
-    return int(status.partition(f'{key}:')[2].split()[0]) * 1024
-
-
-def measure_memory(batch: int, size: int) -> dict[str, float]:
-    """MiB by variant, each in a process of its own."""
-    result = {}
-    for name in VARIANTS:
-        done = subprocess.run(
-            [sys.executable, __file__, '--memory-of', name, '--batch',
-             str(batch), '--sizes', str(size)],
-            capture_output=True, text=True, check=True)
-        result[name] = float(done.stdout.split()[-1])
-    return result
-
-
-def compare(seconds: np.ndarray, floor: np.ndarray) -> dict[str, Any]:
-    """Time of a variant against the floor's."""
-    groups = seconds.reshape(-1, GROUP).sum(axis=1)
-    quotients = groups / floor.reshape(-1, GROUP).sum(axis=1)
-    drawn = np.random.default_rng(0).choice(
-        quotients, size=(10_000, len(quotients)))
-    return dict(
-        seconds=float(np.median(groups)) / GROUP,
-        time_ratio=float(np.median(quotients)),
-        time_ratio_interval=np.quantile(
-            np.median(drawn, axis=1), [0.025, 0.975]).tolist())
-
-
-def show(size: int, result: dict[str, dict[str, Any]]) -> None:
-    """Print one size's table."""
-    table = Table(title=f'one training step, {size} px')
-    for column in ('variant', 'ms', '÷ floor', '95 %', 'peak MiB', '÷ floor'):
-        table.add_column(
-            column, justify='left' if column == 'variant' else 'right')
-    for name, row in result.items():
-        low, high = row['time_ratio_interval']
-        table.add_row(
-            name, f"{1e3 * row['seconds']:.1f}", f"{row['time_ratio']:.3f}",
-            f'{low:.3f} to {high:.3f}', f"{row['peak_mib']:.0f}",
-            f"{row['memory_ratio']:.2f}")
-    Console(width=100).print(table)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--json', type=Path, help='where to write the result')
-    parser.add_argument('--rounds', type=int, default=40,
-                        help=f'steps of each variant, a multiple of {GROUP}')
-    parser.add_argument('--batch', type=int, default=8)
-    parser.add_argument('--sizes', type=int, nargs='+', default=[128, 256])
-    parser.add_argument('--memory-of', choices=VARIANTS,
-                        help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.rounds < GROUP or args.rounds % GROUP:
-        parser.error(f'--rounds={args.rounds}; accepted: a multiple of '
-                     f'{GROUP}, at least {GROUP}.')
-    MMLogger.get_current_instance().setLevel('ERROR')  # initialisation logs
-    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    if args.memory_of:
-        print(peak_memory(args.memory_of, args.batch, args.sizes[0], device))
-        return
-    result = dict(
-        device=torch.cuda.get_device_name() if device.type == 'cuda' else
-        f'{platform.machine()} CPU, {torch.get_num_threads()} threads',
-        torch=torch.__version__, batch=args.batch, rounds=args.rounds,
-        sizes={})
-    for size in args.sizes:
-        memory = measure_memory(args.batch, size)
-        seconds = measure_times(args.batch, size, args.rounds, device)
-        rows = {
-            name: dict(
-                **compare(seconds[name], seconds[FLOOR]),
-                peak_mib=memory[name],
-                memory_ratio=memory[name] / memory[FLOOR])
-            for name in VARIANTS
-        }
-        show(size, rows)
-        result['sizes'][size] = rows
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + '\n')
-
-
 if __name__ == '__main__':
-    main()
+    run(Benchmark(
+        __file__, 'one training step', tuple(VARIANTS), make_step, GROUP,
+        rounds=40), __doc__.splitlines()[0])

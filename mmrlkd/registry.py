@@ -45,6 +45,7 @@ def _family(name: str, location: str) -> Family:
 ADAPTERS = _family('adapter', 'mmrlkd.distillers.adapters')
 CONNECTORS = _family('connector', 'mmrlkd.connectors')
 LOSSES = _family('loss', 'mmrlkd.losses')
+BALANCERS = _family('balancer', 'mmrlkd.balancers')
 SELECTORS = _family('selector', 'mmrlkd.selectors')
 POLICIES = _family('policy', 'mmrlkd.policies')
 REWARDS = _family('reward', 'mmrlkd.rewards')

@@ -140,7 +140,7 @@ def test_requirements_parse(path):
 
 
 @pytest.mark.parametrize(
-    'name', ['build', 'mminstall', 'runtime', 'seg', 'cls', 'tests'])
+    'name', ['build', 'mminstall', 'runtime', 'seg', 'cls', 'balancing', 'tests'])
 def test_what_setup_installs_is_pinned(name):
     pins = {canonicalize_name(r.name): r
             for r in read_requirements(REQUIREMENTS / 'constraints.txt')}

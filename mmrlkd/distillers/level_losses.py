@@ -68,6 +68,11 @@ class LevelLosses:
         return self._known
 
     @property
+    def required(self) -> list[bool]:
+        """For each level, whether any of its cells was required."""
+        return self._required.any(dim=0).tolist()
+
+    @property
     def work(self) -> Work:
         """What was done so far, for the selection and for rewards."""
         return Work(tuple(self.teacher.computed), tuple(self._forward),
@@ -154,11 +159,16 @@ class LevelLosses:
         Args:
             weights: (B, L), 0 where a cell was not required.
         """
+        return torch.stack(self.terms(weights))
+
+    def terms(self, weights: Tensor) -> list[Tensor]:
+        """L 0-dim losses, as :meth:`weighted`; the gradient of one runs
+        through the work of its level alone."""
         if not self._differentiable:
-            return (weights * self._values).sum(dim=0) / len(weights)
+            return list((weights * self._values).sum(dim=0) / len(weights))
         totals: list[Tensor] = [weights.new_zeros(()) for _ in self.maps]
         for piece in self._pieces:
             column = take(weights[:, piece.level], piece.index)
             totals[piece.level] = (
                 totals[piece.level] + (column * piece.losses).sum())
-        return torch.stack(totals) / len(weights)
+        return [total / len(weights) for total in totals]

@@ -16,6 +16,7 @@ from mmrlkd.selectors import Selector
 from mmrlkd.structures import LevelSpace, Phase, Selection
 
 from .adapters import adapt
+from .balancing import Balancing, LevelTerms
 from .distillation import Distillation
 from .evidence import BatchEvidence
 from .guard import FiniteGuard
@@ -58,6 +59,9 @@ class PyramidDistiller(BaseModel):
         recipe: for some levels, by name, which levels of the teacher they
             learn from, by which loss and connector, where that differs: see
             :func:`.links.build_links`.
+        balancer: config of what weighs the levels' losses against one
+            another: see :class:`.balancing.Balancing`. By default their plain
+            sum is minimised.
         loss_weight: weight of the distillation loss, >= 0.
         costs: price of each level, see :func:`.costs.price_levels`.
         budget: largest cost an image may use, in the same currency; None
@@ -79,6 +83,7 @@ class PyramidDistiller(BaseModel):
                  loss: dict | None = None,
                  connector: dict | None = None,
                  recipe: Mapping[str, Mapping[str, Any]] | None = None,
+                 balancer: dict | None = None,
                  loss_weight: float = 1.0,
                  costs: str | Mapping[str, float] = 'nominal',
                  budget: float | None = None,
@@ -116,7 +121,7 @@ class PyramidDistiller(BaseModel):
                     f'teacher is None, but {type(chosen).__name__} distils; '
                     'accepted: dict(config=…, checkpoint=…).')
             built = Teacher(**teacher, levels=names)
-            self._check_teacher(built)
+            built.check_fits(self._adapter)
             self._distillation = Distillation(
                 self._adapter, self.levels, built,
                 loss or dict(type='mmrlkd.MSELoss'),
@@ -124,6 +129,10 @@ class PyramidDistiller(BaseModel):
                 recipe or {}, costs, budget)
             chosen.bind(self.distillation.space)
             self._everything = Hidden(_all_levels(self.distillation.space))
+        self._balancing: Balancing | None = None
+        self._terms: LevelTerms | None = None
+        if balancer is not None:
+            self.balance(balancer)
         self.register_load_state_dict_pre_hook(_adopt_student_keys)
 
     @property
@@ -141,6 +150,28 @@ class PyramidDistiller(BaseModel):
     def selector(self) -> Selector:
         """What chooses the levels."""
         return self._selector.module
+
+    def balance(self, balancer: dict) -> None:
+        """Weigh the levels' losses from now on.
+
+        Args:
+            balancer: see :class:`.balancing.Balancing`.
+
+        Raises:
+            ValueError: it does not fit, or there is one already.
+        """
+        if not self.distils:
+            raise ValueError(
+                f"balancer is a {balancer.get('type')}, but "
+                f'{type(self.selector).__name__} distils nothing that could '
+                'be balanced; accepted: None.')
+        if self._balancing is not None:
+            raise ValueError(
+                f"balancer is a {balancer.get('type')} beside the "
+                f'{type(self._balancing.balancer).__name__} that there is '
+                'already; accepted: model.balancer or a hook in custom_hooks '
+                'that brings one, once.')
+        self._balancing = Balancing(balancer, self._adapter, self.levels)
 
     # -- the schedule, set from outside -----------------------------------
 
@@ -229,6 +260,8 @@ class PyramidDistiller(BaseModel):
             losses = runnable._run_forward(data, mode='loss')
         scalars: dict[str, Tensor] = {}
         if self.updates_student:
+            if self._balancing is not None:
+                losses |= self._balanced(losses, optim_wrapper)
             total, scalars = self.parse_losses(losses)
             self.guard.update(optim_wrapper, total)
         else:
@@ -281,7 +314,12 @@ class PyramidDistiller(BaseModel):
             maps.levels, inputs, differentiable=self.updates_student)
         selection = self._select(maps, losses)
         losses.require(selection.levels)
-        per_level = losses.weighted(selection.weights)
+        terms = losses.terms(selection.weights)
+        per_level = torch.stack(terms)
+        if self._balancing is not None and self.updates_student:
+            self._terms = LevelTerms(
+                [self.loss_weight * term for term in terms],
+                selection.weights.mean(dim=0), losses.required)
         # What is looked at beyond the selection is looked at to learn from
         # it; where nothing is learned, to select.
         selected = losses.required_work if self.learns else losses.work
@@ -297,6 +335,21 @@ class PyramidDistiller(BaseModel):
         self.distillation.track(losses)
         self._report = self._describe(selection, per_level, selected, losses)
         return {**task, 'loss_distill': self.loss_weight * per_level.sum()}
+
+    def _balanced(self, losses: dict[str, Tensor],
+                  optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        """The losses that balancing changes. Weights stand still while the
+        backbone is frozen: what is shared then is not what training shares.
+        """
+        assert self._balancing is not None and self._terms is not None
+        terms, self._terms = self._terms, None
+        task = {key: value for key, value in losses.items()
+                if key != 'loss_distill'}
+        balanced = self._balancing.combine(
+            terms, self.parse_losses(task)[0], optim_wrapper,
+            look=not self.phase.freeze_backbone)
+        self._report.update(self._balancing.report)
+        return balanced
 
     @torch.no_grad()
     def choose(self, inputs: Tensor) -> Selection:
@@ -361,22 +414,6 @@ class PyramidDistiller(BaseModel):
 
     # -- building, moving, saving ------------------------------------------
 
-    def _check_teacher(self, teacher: Teacher) -> None:
-        if teacher.adapter.task != self._adapter.task:
-            raise ValueError(
-                f'teacher is a model for {teacher.adapter.task}; accepted: '
-                f"one for {self._adapter.task}, the student's task.")
-        theirs = getattr(teacher.model, 'data_preprocessor', None)
-        for key in ('mean', 'std', '_channel_conversion'):
-            mine = getattr(self.data_preprocessor, key, None)
-            other = getattr(theirs, key, None)
-            mine, other = _plain(mine), _plain(other)
-            if mine != other:
-                raise ValueError(
-                    f'teacher.config: data_preprocessor.{key.strip("_")} is '
-                    f"{other}, the student's is {mine}; accepted: a teacher "
-                    'trained on the same normalisation.')
-
     def init_weights(self) -> None:
         """Initialise the student as its own config says.
 
@@ -392,6 +429,8 @@ class PyramidDistiller(BaseModel):
 
     def _apply(self, fn, recurse: bool = True) -> 'PyramidDistiller':
         self.selector._apply(fn, recurse)
+        if self._balancing is not None:
+            self._balancing.balancer._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
     def state_dict(self, *args, destination=None, prefix: str = '',
@@ -417,10 +456,16 @@ class PyramidDistiller(BaseModel):
         if self.distils:
             state['links'] = self.distillation.links.state_dict()
             state['running_mean'] = self.distillation.running_mean
+        if self._balancing is not None:
+            state['balancing'] = self._balancing.state_dict()
         return state
 
     def load_sidecar_state(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`sidecar_state` gave."""
+        """Take back what :meth:`sidecar_state` gave.
+
+        Raises:
+            ValueError: this model balances and the saved one did not.
+        """
         self.guard.skipped = state['skipped']
         self.guard.in_a_row = state['skipped_in_a_row']
         self.selector.load_sidecar_state(state['selector'])
@@ -429,6 +474,13 @@ class PyramidDistiller(BaseModel):
         if self.distils:
             self.distillation.links.load_state_dict(state['links'])
             self.distillation.running_mean.copy_(state['running_mean'])
+        if self._balancing is not None:
+            if 'balancing' not in state:
+                raise ValueError(
+                    f'balancer is a {type(self._balancing.balancer).__name__}'
+                    ', but the run to be resumed had none; accepted: the '
+                    'balancer that the run was started with.')
+            self._balancing.load_state_dict(state['balancing'])
 
 
 def _all_levels(space: LevelSpace) -> Selector:
@@ -438,11 +490,6 @@ def _all_levels(space: LevelSpace) -> Selector:
         space.names, space.costs, sum(space.costs), space.level_channels,
         space.global_channels))
     return uniform
-
-
-def _plain(value: Any) -> Any:
-    return (value.float().flatten().tolist()
-            if isinstance(value, Tensor) else value)
 
 
 def _adopt_student_keys(module: nn.Module, state_dict: dict, prefix: str,

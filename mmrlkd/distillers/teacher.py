@@ -1,6 +1,7 @@
 """The teacher: built from its own config, loaded, frozen, never trained."""
 
 import os
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from mmrlkd.registry import MODELS
 
-from .adapters import adapt
+from .adapters import TaskAdapter, adapt
 from .lazy import LazyPyramid
 from .pyramid import choose_levels
 
@@ -133,6 +134,27 @@ class Teacher(nn.Module):
         """A teacher is always in eval mode, dropout and drop-path too."""
         return super().train(False)
 
+    def check_fits(self, student: TaskAdapter) -> None:
+        """Refuse to teach a student of another task, or one that is shown
+        its images otherwise.
+
+        Raises:
+            ValueError: it is.
+        """
+        if self.adapter.task != student.task:
+            raise ValueError(
+                f'teacher is a model for {self.adapter.task}; accepted: '
+                f"one for {student.task}, the student's task.")
+        for key in ('mean', 'std', '_channel_conversion'):
+            mine, other = (
+                _plain(getattr(getattr(model, 'data_preprocessor', None), key,
+                               None)) for model in (student.model, self.model))
+            if mine != other:
+                raise ValueError(
+                    f'teacher.config: data_preprocessor.{key.strip("_")} is '
+                    f"{other}, the student's is {mine}; accepted: a teacher "
+                    'trained on the same normalisation.')
+
     def require_weights(self) -> None:
         """Refuse to teach with random weights.
 
@@ -148,3 +170,8 @@ class Teacher(nn.Module):
     def look(self, images: Tensor) -> LazyPyramid:
         """The pyramid of ``images`` (B, 3, H, W); computes nothing yet."""
         return LazyPyramid(self.adapter, self.levels, images)
+
+
+def _plain(value: Any) -> Any:
+    return (value.float().flatten().tolist()
+            if isinstance(value, Tensor) else value)

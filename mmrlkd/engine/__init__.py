@@ -2,6 +2,7 @@
 
 from .checkpoint_hook import DistillCheckpointHook
 from .data_parallel import DistillDataParallel
+from .gradnorm_hook import GradNormHook
 from .held_out_hook import HeldOutHook
 from .param_scheduler_hook import UpdateParamSchedulerHook
 from .phase_hook import PhaseHook
@@ -9,7 +10,7 @@ from .policy_health_hook import PolicyHealthHook
 from .seeding import SeededIterBasedTrainLoop, SeedHook
 
 __all__ = [
-    'DistillCheckpointHook', 'DistillDataParallel', 'HeldOutHook',
-    'PhaseHook', 'PolicyHealthHook', 'SeedHook', 'SeededIterBasedTrainLoop',
-    'UpdateParamSchedulerHook'
+    'DistillCheckpointHook', 'DistillDataParallel', 'GradNormHook',
+    'HeldOutHook', 'PhaseHook', 'PolicyHealthHook', 'SeedHook',
+    'SeededIterBasedTrainLoop', 'UpdateParamSchedulerHook'
 ]

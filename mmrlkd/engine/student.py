@@ -21,8 +21,8 @@ def student_config(cfg: Config) -> Config:
     plain.model = plain.model.student
     plain.custom_hooks = [
         hook for hook in plain.get('custom_hooks', [])
-        if hook['type'] not in ('mmrlkd.HeldOutHook', 'mmrlkd.PhaseHook',
-                                'mmrlkd.PolicyHealthHook')
+        if hook['type'] not in ('mmrlkd.GradNormHook', 'mmrlkd.HeldOutHook',
+                                'mmrlkd.PhaseHook', 'mmrlkd.PolicyHealthHook')
     ]
     plain.pop('model_wrapper_cfg', None)
     return plain

@@ -131,6 +131,36 @@ def search_half(rank, cfg, weights, batch, held_out):
                   half(held_out, rank))
 
 
+def balance(model, wrapped, batch, settings=None):
+    """Three balanced iterations; what must be equal on both ranks."""
+    optimizer = build_optim_wrapper(model, dict(
+        type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-3, momentum=0.9),
+        **(settings or {})))
+    wrapped.train()
+    logs = [wrapped.train_step(copy.deepcopy(batch), optimizer)
+            for _ in range(3)]
+    return dict(
+        weights_of(model), balancer=model._balancing.balancer.state_dict(),
+        logs=[{key: value.detach() for key, value in log.items()
+               if key.startswith(('balance/', 'gradient_'))} for log in logs])
+
+
+def balance_halves(rank, cases, batch):
+    """Each case's config, weights, settings of the optim wrapper, and whether
+    rank 1 gets nothing but NaN."""
+    found = []
+    for cfg, weights, settings, poisoned in cases:
+        torch.manual_seed(10 + rank)
+        model = build(cfg, weights)
+        mine = half(batch, rank)
+        if poisoned and rank == 1:
+            mine = dict(mine, inputs=[
+                torch.full(i.shape, float('nan')) for i in mine['inputs']])
+        found.append(balance(
+            model, DistillDataParallel(model), mine, settings))
+    return found
+
+
 def train_half(rank, cfg, weights, batch):
     model = build(cfg, weights)
     return train(model, DistillDataParallel(model), half(batch, rank))

@@ -146,6 +146,52 @@ def test_a_search_on_two_ranks_is_one(
             two['alpha'], one['alpha'], rtol=0.05, atol=1e-4)
 
 
+def test_balancing_on_two_ranks(
+        ranks, two_processes, distiller_config, detection_batch):
+    def case(settings=None, poisoned=False, **overrides):
+        cfg = copy.deepcopy({**distiller_config, **overrides})
+        model = MODELS.build(copy.deepcopy(cfg))
+        model.student.init_weights()
+        return cfg, ranks.weights_of(model), settings, poisoned
+
+    cases = [
+        case(balancer=dict(type='mmrlkd.GradNorm', lr=0.1, report_every=2)),
+        case(balancer=dict(type='mmrlkd.EMABalancer', include_task=True)),
+        # What each rank draws, and the levels of its images, differ.
+        case(dict(accumulative_counts=3, clip_grad=dict(max_norm=1.0)),
+             selector=dict(type='mmrlkd.RandomSelector', cost=2.0),
+             balancer=dict(type='mmrlkd.PCGrad', exact=True, report_every=1)),
+        case(balancer=dict(type='mmrlkd.EMABalancer'), poisoned=True),
+    ]
+    ours, theirs = two_processes('balance_halves', cases, detection_batch)
+    for mine, other in zip(ours, theirs):  # the ranks stay equal
+        for one, two in zip(mine['logs'], other['logs']):
+            assert one.keys() == two.keys()
+            assert all(torch.equal(one[key], two[key]) for key in one)
+        for part in ('student', 'links', 'balancer'):
+            for key, value in mine[part].items():
+                if 'running' not in key and 'num_batches' not in key:
+                    assert torch.equal(value, other[part][key]), key
+
+    for found, (cfg, weights, _, _) in zip(ours[:2], cases):
+        model = ranks.build(cfg, weights)  # one process does the same
+        alone = ranks.balance(model, model, detection_batch)
+        for mine, expected in zip(found['logs'], alone['logs']):
+            assert mine.keys() == expected.keys()
+            for key, value in expected.items():
+                torch.testing.assert_close(
+                    mine[key], value, rtol=1e-3, atol=1e-5)
+        assert found['logs'][-1]['balance/P2'] != 1
+        for part in ('student', 'links', 'balancer'):
+            for key, value in alone[part].items():
+                torch.testing.assert_close(
+                    found[part][key], value, rtol=1e-3, atol=1e-5)
+
+    kept = ours[3]['balancer']  # a NaN on one rank changes neither's weights
+    assert kept['skipped'] == 3 and kept['weights'].equal(torch.ones(4))
+    assert not kept['inverse'].any()
+
+
 def test_ppo_on_two_ranks_equals_one(ranks, two_processes):
     two, other = two_processes('update_half')
     one = ranks.update_policy(ranks.some_rollout())

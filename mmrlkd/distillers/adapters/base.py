@@ -37,6 +37,16 @@ class TaskAdapter(ABC):
     def neck(self) -> nn.Module | None:
         """Stage maps -> tuple of pyramid maps, finest first; or None."""
 
+    def layers(self) -> list[str]:
+        """Paths, in the model, of the layers whose weight is a matrix or a
+        kernel: those of the neck, then those of the backbone, last first."""
+        paths = {module: path for path, module in self.model.named_modules()}
+        return [
+            paths[module] for part in (self.neck, self.backbone)
+            if part is not None for module in reversed(list(part.modules()))
+            if getattr(getattr(module, 'weight', None), 'ndim', 0) > 1
+        ]
+
     def extract(self, images: Tensor) -> None:
         """Run what the pyramid of ``images`` (B, 3, H, W) needs, no heads."""
         stages = self.backbone(images)

@@ -1,0 +1,182 @@
+"""Measuring variants of one step against the first of them, in one run.
+
+All variants run in turn, one step each a round, each round in another order.
+Every few rounds, a variant's seconds are divided by the floor's; the ratio is
+the median of these quotients, given with the 95 % interval of that median
+(bootstrap). Peak memory is measured apart, each variant in a process of its
+own: on the CPU (Linux) what is resident, on a GPU what is allocated.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import MMLogger
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+Step = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What is measured.
+
+    Attributes:
+        file: the script, which runs itself to measure memory.
+        title: of the table, before the size of the images.
+        variants: names, the floor first.
+        make_step: a function that runs one step, given its number, of a
+            variant's name, a batch size, a side of images and a device.
+        group: rounds that make one quotient.
+        rounds: steps of each variant, unless the command line says otherwise.
+    """
+    file: str
+    title: str
+    variants: tuple[str, ...]
+    make_step: Callable[[str, int, int, torch.device], Step]
+    group: int
+    rounds: int
+
+    @property
+    def floor(self) -> str:
+        """What the others are divided by."""
+        return self.variants[0]
+
+
+def measure_times(benchmark: Benchmark, batch: int, size: int, rounds: int,
+                  device: torch.device) -> dict[str, np.ndarray]:
+    """Seconds of each step, by variant."""
+    steps = {name: benchmark.make_step(name, batch, size, device)
+             for name in benchmark.variants}
+    seconds = {name: np.zeros(rounds) for name in steps}
+    order = np.random.default_rng(0)
+    for i in track(range(-benchmark.group, rounds), f'{size} px',
+                   transient=True):
+        for name in order.permutation(list(steps)):
+            begin = time.perf_counter()
+            steps[name](i + benchmark.group)
+            if device.type == 'cuda':
+                torch.cuda.synchronize()
+            if i >= 0:  # the first ones warm up
+                seconds[name][i] = time.perf_counter() - begin
+    return seconds
+
+
+def peak_memory(step: Step, device: torch.device) -> float:
+    """MiB that five steps use at most, beyond the model at rest."""
+    if device.type == 'cuda':
+        torch.cuda.reset_peak_memory_stats()
+        rest = torch.cuda.memory_allocated()
+    else:
+        # Not getrusage, whose peak a process inherits from its parent.
+        Path('/proc/self/clear_refs').write_text('5')  # forget the peak
+        rest = _resident('VmRSS')
+    for i in range(5):
+        step(i)
+    peak = (torch.cuda.max_memory_allocated() if device.type == 'cuda' else
+            _resident('VmHWM'))
+    return (peak - rest) / 2**20
+
+
+def _resident(key: str) -> int:
+    """Bytes of this process in memory now (VmRSS), or at most (VmHWM)."""
+    status = Path('/proc/self/status').read_text()
+    return int(status.partition(f'{key}:')[2].split()[0]) * 1024
+
+
+def measure_memory(benchmark: Benchmark, batch: int,
+                   size: int) -> dict[str, float]:
+    """MiB by variant, each in a process of its own."""
+    result = {}
+    for name in benchmark.variants:
+        done = subprocess.run(
+            [sys.executable, benchmark.file, '--memory-of', name, '--batch',
+             str(batch), '--sizes', str(size)],
+            capture_output=True, text=True, check=True)
+        result[name] = float(done.stdout.split()[-1])
+    return result
+
+
+def compare(seconds: np.ndarray, floor: np.ndarray,
+            group: int) -> dict[str, Any]:
+    """Time of a variant against the floor's."""
+    groups = seconds.reshape(-1, group).sum(axis=1)
+    quotients = groups / floor.reshape(-1, group).sum(axis=1)
+    drawn = np.random.default_rng(0).choice(
+        quotients, size=(10_000, len(quotients)))
+    return dict(
+        seconds=float(np.median(groups)) / group,
+        time_ratio=float(np.median(quotients)),
+        time_ratio_interval=np.quantile(
+            np.median(drawn, axis=1), [0.025, 0.975]).tolist())
+
+
+def show(title: str, result: dict[str, dict[str, Any]], floor: str) -> None:
+    """Print one size's table."""
+    table = Table(title=title)
+    for column in ('variant', 'ms', f'÷ {floor}', '95 %', 'peak MiB',
+                   f'÷ {floor}'):
+        table.add_column(
+            column, justify='left' if column == 'variant' else 'right')
+    for name, row in result.items():
+        low, high = row['time_ratio_interval']
+        table.add_row(
+            name, f"{1e3 * row['seconds']:.1f}", f"{row['time_ratio']:.3f}",
+            f'{low:.3f} to {high:.3f}', f"{row['peak_mib']:.0f}",
+            f"{row['memory_ratio']:.2f}")
+    Console(width=100).print(table)
+
+
+def run(benchmark: Benchmark, description: str) -> None:
+    """What the script does with its command line."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('--json', type=Path, help='where to write the result')
+    parser.add_argument(
+        '--rounds', type=int, default=benchmark.rounds,
+        help=f'steps of each variant, a multiple of {benchmark.group}')
+    parser.add_argument('--batch', type=int, default=8)
+    parser.add_argument('--sizes', type=int, nargs='+', default=[128, 256])
+    parser.add_argument('--memory-of', choices=benchmark.variants,
+                        help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.rounds < benchmark.group or args.rounds % benchmark.group:
+        parser.error(f'--rounds={args.rounds}; accepted: a multiple of '
+                     f'{benchmark.group}, at least {benchmark.group}.')
+    MMLogger.get_current_instance().setLevel('ERROR')  # initialisation logs
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    if args.memory_of:
+        print(peak_memory(benchmark.make_step(
+            args.memory_of, args.batch, args.sizes[0], device), device))
+        return
+    result = dict(
+        device=torch.cuda.get_device_name() if device.type == 'cuda' else
+        f'{platform.machine()} CPU, {torch.get_num_threads()} threads',
+        torch=torch.__version__, batch=args.batch, rounds=args.rounds,
+        sizes={})
+    for size in args.sizes:
+        memory = measure_memory(benchmark, args.batch, size)
+        seconds = measure_times(
+            benchmark, args.batch, size, args.rounds, device)
+        floor = benchmark.floor
+        rows = {
+            name: dict(
+                **compare(seconds[name], seconds[floor], benchmark.group),
+                peak_mib=memory[name],
+                memory_ratio=memory[name] / memory[floor])
+            for name in benchmark.variants
+        }
+        show(f'{benchmark.title}, {size} px', rows, floor)
+        result['sizes'][size] = rows
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + '\n')

@@ -1,0 +1,131 @@
+"""What balancing the levels adds to a forward and backward pass.
+
+    python benchmarks/balancing.py [--json OUT] [--rounds 40]
+
+The floor is the plain sum of the levels' losses, one backward pass. The
+student is the trunk of a ResNet-18 with an FPN of 128 channels at P2..P5; each
+level's loss is the mean squared error to a constant map, no head and no
+teacher runs, no optimizer steps. Beside this package's balancers stand the
+GradNorm of the drafts, whose gradient norms run over all parameters, with a
+graph through them and a backward pass of its own, and torchjd's ``backward``
+over all parameters. All variants start from the same weights and see the same
+images; ``_measure.py`` says how they are measured.
+"""
+
+from collections.abc import Callable
+
+import torch
+from _measure import Benchmark, run
+from mmengine.config import ConfigDict
+from mmengine.optim import OptimWrapper
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+from torch.autograd import grad
+
+import mmrlkd  # noqa: F401
+from mmrlkd.distillers.adapters import adapt
+from mmrlkd.distillers.balancing import Balancing, LevelTerms
+from mmrlkd.distillers.pyramid import choose_levels
+from mmrlkd.registry import LOSSES, MODELS
+
+LEVELS = ('P2', 'P3', 'P4', 'P5')
+#: Of the neck. What the rows cost is the way from the level maps to the shared
+#: layer, that is the neck's output convolutions: it grows with this number
+#: squared, the rest hardly does.
+CHANNELS = 128
+FLOOR = 'plain sum'
+#: Rounds that make one quotient.
+GROUP = 4
+BALANCERS: dict[str, dict] = {
+    'GradNorm': dict(type='mmrlkd.GradNorm'),
+    'EMA': dict(type='mmrlkd.EMABalancer'),
+    'PCGrad': dict(type='mmrlkd.PCGrad'),
+    'PCGrad, exact': dict(type='mmrlkd.PCGrad', exact=True),
+    'torchjd UPGrad at the layer': dict(type='mmrlkd.TorchJDBalancer'),
+}
+DRAFTS = 'GradNorm of the drafts'
+TORCHJD = 'torchjd backward, UPGrad'
+
+
+def build_student() -> nn.Module:
+    """A detector, of which backbone and neck are run."""
+    return MODELS.build(ConfigDict(
+        type='RetinaNet', _scope_='mmdet',
+        backbone=dict(
+            type='ResNet', depth=18, out_indices=(0, 1, 2, 3),
+            norm_cfg=dict(type='BN'), norm_eval=False, style='pytorch'),
+        neck=dict(type='FPN', in_channels=[64, 128, 256, 512],
+                  out_channels=CHANNELS, num_outs=4),
+        bbox_head=dict(
+            type='RetinaHead', num_classes=5, in_channels=CHANNELS)))
+
+
+def drafts(losses: list[Tensor], parameters: list[nn.Parameter],
+           weights: Tensor) -> None:
+    """The drafts' GradNorm, line by line; its weights get no gradient."""
+    norms = torch.stack([
+        torch.stack([g.norm() for g in grad(
+            loss, parameters, create_graph=True, allow_unused=True)
+            if g is not None]).norm() for loss in losses])
+    values = torch.stack(losses)
+    rates = values / values.mean()
+    target = (norms.mean() * rates**1.5).detach()
+    (norms - target).abs().sum().backward(retain_graph=True)
+    (weights * values).sum().backward()
+
+
+def make_step(name: str, batch: int, size: int,
+              device: torch.device) -> Callable[[int], None]:
+    """A function that runs one forward and backward pass."""
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    model = build_student().to(device).train()
+    student = adapt(model, 'student')
+    parameters = [*student.backbone.parameters(), *student.neck.parameters()]
+    images = torch.randn(batch, 3, size, size, device=device)
+    targets = [torch.randn(batch, CHANNELS, size // 2**i, size // 2**i,
+                           device=device) for i in range(2, 6)]
+    loss = LOSSES.build(dict(type='mmrlkd.MSELoss'))
+    weights = torch.ones(4, device=device)
+    optimizer = OptimWrapper(torch.optim.SGD(parameters, lr=0.0))
+    balancing = (Balancing(
+        BALANCERS[name], student, choose_levels(student, LEVELS, 'student'))
+        if name in BALANCERS else None)
+    aggregator = None
+    if name == TORCHJD:
+        from torchjd import aggregation
+        aggregator = aggregation.UPGrad()
+
+    def backward(losses: list[Tensor]) -> None:
+        if balancing is not None:
+            terms = LevelTerms(losses, weights / 4, [True] * 4)
+            total = balancing.combine(
+                terms, weights.new_zeros(()), optimizer, look=True)
+            total['loss_distill'].backward()
+        elif aggregator is not None:
+            from torchjd import autojac
+            autojac.backward(losses, inputs=parameters)
+            autojac.jac_to_grad(parameters, aggregator)
+        elif name == DRAFTS:
+            drafts(losses, parameters, weights)
+        else:
+            torch.stack(losses).sum().backward()
+
+    def step(_: int) -> None:
+        model.zero_grad()
+        maps = student.neck(student.backbone(images))
+        backward([loss(mine, theirs).mean() / 4
+                  for mine, theirs in zip(maps, targets, strict=True)])
+
+    # What the first convolutions load belongs to no variant.
+    small = student.neck(student.backbone(images[:2, :, :32, :32]))
+    torch.stack([each.sum() for each in small]).sum().backward()
+    model.zero_grad()
+    return step
+
+
+if __name__ == '__main__':
+    run(Benchmark(
+        __file__, 'forward and backward',
+        (FLOOR, *BALANCERS, DRAFTS, TORCHJD), make_step, GROUP, rounds=40),
+        __doc__.splitlines()[0])

@@ -1,0 +1,14 @@
+"""How much each level's loss counts, from the gradients of all of them."""
+
+from .base import Balancer
+from .ema import EMABalancer
+from .fixed import FixedBalancer
+from .gradnorm import GradNorm
+from .pcgrad import PCGrad
+from .torchjd import TorchJDBalancer
+from .uniform import UniformBalancer
+
+__all__ = [
+    'Balancer', 'EMABalancer', 'FixedBalancer', 'GradNorm', 'PCGrad',
+    'TorchJDBalancer', 'UniformBalancer'
+]

@@ -1,0 +1,45 @@
+"""Each level's gradient, brought to unit length on average."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mmrlkd.registry import BALANCERS
+
+from .base import Balancer, floored_norms
+
+
+@BALANCERS.register_module()
+class EMABalancer(Balancer):
+    """w_i in proportion to a running mean of 1 / g_i, g_i = ‖∇_W L_i‖.
+
+    It goes at once where GradNorm with α = 0 goes step by step. The running
+    mean of a level starts at its first value and stands still while the level
+    is not selected.
+
+    Args:
+        decay: what the running mean keeps of itself at each batch, in [0, 1);
+            0 looks at each batch alone.
+    """
+
+    inverse: Tensor
+
+    def __init__(self, decay: float = 0.9) -> None:
+        super().__init__()
+        self._check(('decay', decay, 0 <= decay < 1, 'a number in [0, 1)'))
+        self.decay = decay
+
+    def bind(self, names: Sequence[str]) -> None:
+        super().bind(names)
+        # 0 until a level is seen.
+        self.register_buffer('inverse', torch.zeros(len(names)))
+
+    def _update(self, rows: Tensor, losses: Tensor, active: Tensor) -> Tensor:
+        norms, active = floored_norms(rows, active)
+        inverse = 1 / norms
+        mean = torch.where(
+            self.inverse > 0, inverse.lerp(self.inverse, self.decay), inverse)
+        self.inverse.copy_(torch.where(active, mean, self.inverse))
+        moved = self._redistribute(self.inverse, active)
+        return torch.where(active, moved, self.weights)

@@ -1,0 +1,89 @@
+"""Any way of aggregating gradients that torchjd knows."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmrlkd.registry import BALANCERS
+
+from .base import Balancer
+
+
+@BALANCERS.register_module()
+class TorchJDBalancer(Balancer):
+    """The weights of an aggregator of torchjd (``pip install
+    mmrlkd[balancing]``).
+
+    It sees the rows of the active levels only, divided by the largest norm
+    among them, so that its own small constants mean the same at any loss
+    weight. Some aggregators average and some add up; here their weights are
+    scaled so that the absolute values of the active ones sum to their number.
+    Single weights may be 0 (``MGDA``) or negative (``IMTLG``), as the
+    aggregator gives them. Nothing is remembered from batch to batch;
+    aggregators that remember are refused, because torchjd does not save what
+    they know.
+
+    Most of these aggregators work on the CPU: each batch waits for the device.
+
+    Quinton and Rey, *Jacobian descent*, 2024,
+    https://arxiv.org/abs/2406.16232.
+
+    Args:
+        aggregator: name in ``torchjd.aggregation``, e.g. ``'UPGrad'``.
+        settings: its arguments; lists become tensors. Those that say something
+            of each row (``pref_vector``, ``weights``) fit only while every
+            batch selects all levels.
+    """
+
+    remembers = False
+
+    def __init__(self, aggregator: str = 'UPGrad', **settings: Any) -> None:
+        super().__init__()
+        members = _members()
+        if aggregator not in members:
+            raise ValueError(
+                f'TorchJDBalancer: aggregator={aggregator!r}; accepted: '
+                f"{', '.join(members)} (of torchjd's aggregators, those that "
+                'weigh the rows and keep no state).')
+        try:
+            built = members[aggregator](**{
+                key: torch.tensor(value, dtype=torch.float32)
+                if isinstance(value, list | tuple) else value
+                for key, value in settings.items()
+            })
+        except (ImportError, TypeError, ValueError) as error:
+            raise ValueError(
+                f'TorchJDBalancer: aggregator={aggregator!r} cannot be built '
+                f'with {settings} ({error}); accepted: the arguments of '
+                f'torchjd.aggregation.{aggregator}.') from error
+        self.weighting = built.weighting
+
+    def _update(self, rows: Tensor, losses: Tensor, active: Tensor) -> Tensor:
+        chosen = active.nonzero().flatten()
+        if not len(chosen):
+            return self.weights
+        tiny = torch.finfo(rows.dtype).tiny
+        rows = rows[chosen]
+        found = self.weighting(
+            rows / rows.norm(dim=1).max().clamp_min(tiny))
+        found = found * len(found) / found.abs().sum().clamp_min(tiny)
+        return self.weights.index_copy(0, chosen, found.to(self.weights))
+
+
+def _members() -> dict[str, type]:
+    try:
+        from torchjd import Stateful, aggregation
+    except ImportError as error:
+        raise ValueError(
+            'TorchJDBalancer: torchjd cannot be imported '
+            f'({error}); accepted: torchjd >= 0.18, by pip install '
+            'mmrlkd[balancing].') from error
+    bases = (aggregation.WeightedAggregator,
+             aggregation.GramianWeightedAggregator)
+    return {
+        name: member for name in aggregation.__all__
+        if isinstance(member := getattr(aggregation, name), type)
+        and issubclass(member, bases) and member not in bases
+        and not issubclass(member, Stateful)
+    }

@@ -1,0 +1,17 @@
+"""Every loss as it is."""
+
+from torch import Tensor
+
+from mmrlkd.registry import BALANCERS
+
+from .base import Balancer
+
+
+@BALANCERS.register_module()
+class UniformBalancer(Balancer):
+    """All weights are 1: the plain sum, for the gradient report alone."""
+
+    looks = False
+
+    def _update(self, rows: Tensor, losses: Tensor, active: Tensor) -> Tensor:
+        return self.weights

@@ -1,0 +1,37 @@
+"""GradNorm, switched on where mmengine's users look for it."""
+
+from mmengine.hooks import Hook
+
+from mmrlkd.balancers import GradNorm
+from mmrlkd.registry import HOOKS
+
+from .phase_hook import distiller_of
+
+
+@HOOKS.register_module()
+class GradNormHook(Hook):
+    """The same as ``model.balancer=dict(type='mmrlkd.GradNorm', …)``, for a
+    config that inherits its model.
+
+    It hands the balancer to the
+    :class:`~mmrlkd.distillers.PyramidDistiller` before the run, which weighs,
+    logs, saves and resumes as if its own config had named it.
+
+    Args:
+        alpha: see :class:`~mmrlkd.balancers.GradNorm`.
+        lr: likewise.
+        layer: see :class:`~mmrlkd.distillers.balancing.Balancing`.
+        include_task: likewise.
+        report_every: likewise.
+    """
+
+    def __init__(self, alpha: float = 1.5, lr: float = 1e-2,
+                 layer: str | None = None, include_task: bool = False,
+                 report_every: int = 0) -> None:
+        GradNorm(alpha, lr)  # complains now, not when the run begins
+        self._balancer = dict(
+            type='mmrlkd.GradNorm', alpha=alpha, lr=lr, layer=layer,
+            include_task=include_task, report_every=report_every)
+
+    def before_run(self, runner) -> None:
+        distiller_of(runner).balance(self._balancer)

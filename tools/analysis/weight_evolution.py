@@ -1,0 +1,40 @@
+"""Draw how the weights of the levels' losses moved in a run.
+
+    python tools/analysis/weight_evolution.py WORK_DIR [--out FILE.png]
+
+Reads the logs of all the times the run was resumed; it may still be running.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import mmrlkd  # noqa: F401
+from mmrlkd.evaluation.results import read_log
+from mmrlkd.visualization import weight_evolution
+from mmrlkd.visualization.style import to_png
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Draw the weights of a run's balanced losses.")
+    parser.add_argument('work_dir', type=Path, help="the run's work dir")
+    parser.add_argument(
+        '--out', type=Path, metavar='FILE.png',
+        help='file to write; default: weights.png in the work dir')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    out = args.out or args.work_dir / 'weights.png'
+    try:
+        figure = weight_evolution.draw(read_log(args.work_dir))
+    except ValueError as error:
+        sys.exit(f'{args.work_dir}: {error}')
+    to_png(figure, out)
+    print(f'{out} is written.')
+
+
+if __name__ == '__main__':
+    main()
