@@ -12,6 +12,7 @@ from mmrlkd.structures import LevelSpace
 from .adapters import TaskAdapter
 from .costs import count_flops, price_levels
 from .hidden import Hidden
+from .lazy import LazyPyramid
 from .level_losses import LevelLosses, Work
 from .links import build_links
 from .pyramid import Level, probe
@@ -88,18 +89,27 @@ class Distillation(nn.Module):
         return sum(images * flops for done, each in kinds
                    for images, flops in zip(done, each, strict=True)) / 1e9
 
-    def compare(self, maps: Sequence[Tensor], images: Tensor,
+    def look(self, images: Tensor) -> LazyPyramid:
+        """The teacher's pyramid of ``images`` (B, 3, H, W).
+
+        Its backbone, which every level needs, runs at once: before the
+        student's forward pass has filled the memory with its graph.
+        """
+        pyramid = self.teacher.look(images)
+        pyramid.begin()
+        return pyramid
+
+    def compare(self, maps: Sequence[Tensor], pyramid: LazyPyramid,
                 differentiable: bool) -> LevelLosses:
-        """The losses of a batch; nothing is computed yet.
+        """The losses of a batch; no level is computed yet.
 
         Args:
             maps: the student's level maps.
-            images: (B, 3, H, W), preprocessed.
+            pyramid: the teacher's, of the same images.
             differentiable: whether gradients to the student are wanted.
         """
         return LevelLosses(
-            maps, self.teacher.look(images), self.links, self.scale,
-            differentiable)
+            maps, pyramid, self.links, self.scale, differentiable)
 
     @torch.no_grad()
     def track(self, losses: LevelLosses) -> None:

@@ -12,7 +12,7 @@ from .pyramid import Level
 
 
 class LazyPyramid:
-    """The teacher's levels for one batch; nothing is computed until asked.
+    """The teacher's levels for one batch; none is computed until asked.
 
     Args:
         adapter: of the teacher, frozen and in eval mode.
@@ -45,6 +45,11 @@ class LazyPyramid:
         if index is None:
             self._whole[i] = maps
         return maps
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Run the backbone now, instead of when the first level is asked."""
+        _ = self.stages
 
     @cached_property
     def stages(self) -> tuple[Tensor, ...]:

@@ -300,6 +300,7 @@ class PyramidDistiller(BaseModel):
         if not self.distils:
             self._report = {}
             return self.student.loss(inputs, data_samples)
+        pyramid = self.distillation.look(inputs)
         needs_graph = self.updates_student or (
             self.learns and self.selector.needs_gradients)
         with torch.set_grad_enabled(needs_graph), self._tap.recording(
@@ -311,7 +312,7 @@ class PyramidDistiller(BaseModel):
                 self._adapter.extract(inputs)
         maps = self._tap.take()
         losses = self.distillation.compare(
-            maps.levels, inputs, differentiable=self.updates_student)
+            maps.levels, pyramid, differentiable=self.updates_student)
         selection = self._select(maps, losses)
         losses.require(selection.levels)
         terms = losses.terms(selection.weights)
@@ -358,11 +359,12 @@ class PyramidDistiller(BaseModel):
         Args:
             inputs: (B, 3, H, W), preprocessed.
         """
+        pyramid = self.distillation.look(inputs)
         with self._tap.recording():
             self._adapter.extract(inputs)
         maps = self._tap.take()
         return self._select(maps, self.distillation.compare(
-            maps.levels, inputs, differentiable=False))
+            maps.levels, pyramid, differentiable=False))
 
     @torch.no_grad()
     def _select(self, maps: StudentMaps, losses: LevelLosses) -> Selection:

@@ -16,7 +16,8 @@ def setting(build_distiller, detection_batch):
     with distiller._tap.recording():
         task = distiller.student(**data, mode='loss')
     maps = distiller._tap.take()
-    losses = part.compare(maps.levels, data['inputs'], differentiable=True)
+    losses = part.compare(
+        maps.levels, part.look(data['inputs']), differentiable=True)
     loss = distiller.parse_losses(task)[0]
     evidence = BatchEvidence(losses, maps, distiller.levels,
                              distiller._adapter, part.scale, loss)

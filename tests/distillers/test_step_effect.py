@@ -52,7 +52,8 @@ def setting(build_distiller, detection_batch, held_out_batch, monkeypatch):
     with distiller._tap.recording():
         distiller.student(**data, mode='loss')
     losses = distiller.distillation.compare(
-        distiller._tap.take().levels, data['inputs'], differentiable=True)
+        distiller._tap.take().levels,
+        distiller.distillation.look(data['inputs']), differentiable=True)
     effect = StepEffect(
         distiller._passes, losses, data['inputs'], data['data_samples'],
         weights, held_out_batch, preprocess, optimizer)
@@ -230,9 +231,10 @@ def test_mixed_precision_changes_nothing(
         distiller.train()
         data = distiller.data_preprocessor(copy.deepcopy(detection_batch), True)
         maps = [torch.zeros(4, 1)] * 4  # of the student; nobody looks at them
+        teacher = distiller.distillation.look(data['inputs'])
         with torch.autocast('cpu', torch.bfloat16, enabled=amp):
             losses = distiller.distillation.compare(
-                maps, data['inputs'], differentiable=True)
+                maps, teacher, differentiable=True)
             found.append(StepEffect(
                 distiller._passes, losses, data['inputs'],
                 data['data_samples'], torch.ones(4, 4),
