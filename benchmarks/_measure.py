@@ -29,21 +29,37 @@ Step = Callable[[int], None]
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """The number that a benchmark is repeated for.
+
+    Attributes:
+        flag: of the command line, without dashes.
+        unit: behind the number, in a table's title.
+        values: unless the command line says otherwise.
+    """
+    flag: str
+    unit: str
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """What is measured.
 
     Attributes:
         file: the script, which runs itself to measure memory.
-        title: of the table, before the size of the images.
+        title: of the table, before the number it is repeated for.
         variants: names, the floor first.
+        sweep: what it is repeated for.
         make_step: a function that runs one step, given its number, of a
-            variant's name, a batch size, a side of images and a device.
+            variant's name, a batch size, a number of the sweep and a device.
         group: rounds that make one quotient.
         rounds: steps of each variant, unless the command line says otherwise.
     """
     file: str
     title: str
     variants: tuple[str, ...]
+    sweep: Sweep
     make_step: Callable[[str, int, int, torch.device], Step]
     group: int
     rounds: int
@@ -54,14 +70,14 @@ class Benchmark:
         return self.variants[0]
 
 
-def measure_times(benchmark: Benchmark, batch: int, size: int, rounds: int,
+def measure_times(benchmark: Benchmark, batch: int, value: int, rounds: int,
                   device: torch.device) -> dict[str, np.ndarray]:
     """Seconds of each step, by variant."""
-    steps = {name: benchmark.make_step(name, batch, size, device)
+    steps = {name: benchmark.make_step(name, batch, value, device)
              for name in benchmark.variants}
     seconds = {name: np.zeros(rounds) for name in steps}
     order = np.random.default_rng(0)
-    for i in track(range(-benchmark.group, rounds), f'{size} px',
+    for i in track(range(-benchmark.group, rounds), f'{value} {benchmark.sweep.unit}',
                    transient=True):
         for name in order.permutation(list(steps)):
             begin = time.perf_counter()
@@ -96,13 +112,13 @@ def _resident(key: str) -> int:
 
 
 def measure_memory(benchmark: Benchmark, batch: int,
-                   size: int) -> dict[str, float]:
+                   value: int) -> dict[str, float]:
     """MiB by variant, each in a process of its own."""
     result = {}
     for name in benchmark.variants:
         done = subprocess.run(
             [sys.executable, benchmark.file, '--memory-of', name, '--batch',
-             str(batch), '--sizes', str(size)],
+             str(batch), f'--{benchmark.sweep.flag}', str(value)],
             capture_output=True, text=True, check=True)
         result[name] = float(done.stdout.split()[-1])
     return result
@@ -146,7 +162,9 @@ def run(benchmark: Benchmark, description: str) -> None:
         '--rounds', type=int, default=benchmark.rounds,
         help=f'steps of each variant, a multiple of {benchmark.group}')
     parser.add_argument('--batch', type=int, default=8)
-    parser.add_argument('--sizes', type=int, nargs='+', default=[128, 256])
+    parser.add_argument(
+        f'--{benchmark.sweep.flag}', type=int, nargs='+', dest='values',
+        default=list(benchmark.sweep.values))
     parser.add_argument('--memory-of', choices=benchmark.variants,
                         help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -157,17 +175,17 @@ def run(benchmark: Benchmark, description: str) -> None:
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     if args.memory_of:
         print(peak_memory(benchmark.make_step(
-            args.memory_of, args.batch, args.sizes[0], device), device))
+            args.memory_of, args.batch, args.values[0], device), device))
         return
     result = dict(
         device=torch.cuda.get_device_name() if device.type == 'cuda' else
         f'{platform.machine()} CPU, {torch.get_num_threads()} threads',
         torch=torch.__version__, batch=args.batch, rounds=args.rounds,
-        sizes={})
-    for size in args.sizes:
-        memory = measure_memory(benchmark, args.batch, size)
+        **{benchmark.sweep.flag: {}})
+    for value in args.values:
+        memory = measure_memory(benchmark, args.batch, value)
         seconds = measure_times(
-            benchmark, args.batch, size, args.rounds, device)
+            benchmark, args.batch, value, args.rounds, device)
         floor = benchmark.floor
         rows = {
             name: dict(
@@ -176,7 +194,8 @@ def run(benchmark: Benchmark, description: str) -> None:
                 memory_ratio=memory[name] / memory[floor])
             for name in benchmark.variants
         }
-        show(f'{benchmark.title}, {size} px', rows, floor)
-        result['sizes'][size] = rows
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + '\n')
+        show(f'{benchmark.title}, {value} {benchmark.sweep.unit}', rows,
+             floor)
+        result[benchmark.sweep.flag][value] = rows
+        if args.json:
+            args.json.write_text(json.dumps(result, indent=1) + '\n')

@@ -1,9 +1,9 @@
 """What balancing the levels adds to a forward and backward pass.
 
-    python benchmarks/balancing.py [--json OUT] [--rounds 40]
+    python benchmarks/balancing.py [--json OUT] [--rounds 20] [--channels 64 128 256]
 
 The floor is the plain sum of the levels' losses, one backward pass. The
-student is the trunk of a ResNet-18 with an FPN of 128 channels at P2..P5; each
+student is the trunk of a ResNet-18 with an FPN at P2..P5, on images of 128 px; each
 level's loss is the mean squared error to a constant map, no head and no
 teacher runs, no optimizer steps. Beside this package's balancers stand the
 GradNorm of the drafts, whose gradient norms run over all parameters, with a
@@ -15,7 +15,7 @@ images; ``_measure.py`` says how they are measured.
 from collections.abc import Callable
 
 import torch
-from _measure import Benchmark, run
+from _measure import Benchmark, Sweep, run
 from mmengine.config import ConfigDict
 from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
@@ -29,13 +29,15 @@ from mmrlkd.distillers.pyramid import choose_levels
 from mmrlkd.registry import LOSSES, MODELS
 
 LEVELS = ('P2', 'P3', 'P4', 'P5')
-#: Of the neck. What the rows cost is the way from the level maps to the shared
-#: layer, that is the neck's output convolutions: it grows with this number
-#: squared, the rest hardly does.
-CHANNELS = 128
+#: Widths of the FPN. What the rows cost is the way from the level maps to the
+#: shared layer, that is the neck's output convolutions: it grows with this
+#: number squared, the rest hardly does.
+CHANNELS = (64, 128, 256)
+#: Side of the images.
+SIZE = 128
 FLOOR = 'plain sum'
 #: Rounds that make one quotient.
-GROUP = 4
+GROUP = 2
 BALANCERS: dict[str, dict] = {
     'GradNorm': dict(type='mmrlkd.GradNorm'),
     'EMA': dict(type='mmrlkd.EMABalancer'),
@@ -47,7 +49,7 @@ DRAFTS = 'GradNorm of the drafts'
 TORCHJD = 'torchjd backward, UPGrad'
 
 
-def build_student() -> nn.Module:
+def build_student(channels: int) -> nn.Module:
     """A detector, of which backbone and neck are run."""
     return MODELS.build(ConfigDict(
         type='RetinaNet', _scope_='mmdet',
@@ -55,9 +57,9 @@ def build_student() -> nn.Module:
             type='ResNet', depth=18, out_indices=(0, 1, 2, 3),
             norm_cfg=dict(type='BN'), norm_eval=False, style='pytorch'),
         neck=dict(type='FPN', in_channels=[64, 128, 256, 512],
-                  out_channels=CHANNELS, num_outs=4),
+                  out_channels=channels, num_outs=4),
         bbox_head=dict(
-            type='RetinaHead', num_classes=5, in_channels=CHANNELS)))
+            type='RetinaHead', num_classes=5, in_channels=channels)))
 
 
 def drafts(losses: list[Tensor], parameters: list[nn.Parameter],
@@ -74,22 +76,22 @@ def drafts(losses: list[Tensor], parameters: list[nn.Parameter],
     (weights * values).sum().backward()
 
 
-def make_step(name: str, batch: int, size: int,
+def make_step(name: str, batch: int, channels: int,
               device: torch.device) -> Callable[[int], None]:
     """A function that runs one forward and backward pass."""
     init_default_scope('mmdet')
     torch.manual_seed(0)
-    model = build_student().to(device).train()
+    model = build_student(channels).to(device).train()
     student = adapt(model, 'student')
     parameters = [*student.backbone.parameters(), *student.neck.parameters()]
-    images = torch.randn(batch, 3, size, size, device=device)
-    targets = [torch.randn(batch, CHANNELS, size // 2**i, size // 2**i,
+    images = torch.randn(batch, 3, SIZE, SIZE, device=device)
+    targets = [torch.randn(batch, channels, SIZE // 2**i, SIZE // 2**i,
                            device=device) for i in range(2, 6)]
     loss = LOSSES.build(dict(type='mmrlkd.MSELoss'))
     weights = torch.ones(4, device=device)
     optimizer = OptimWrapper(torch.optim.SGD(parameters, lr=0.0))
     balancing = (Balancing(
-        BALANCERS[name], student, choose_levels(student, LEVELS, 'student'))
+        BALANCERS[name], student, choose_levels(student, LEVELS))
         if name in BALANCERS else None)
     aggregator = None
     if name == TORCHJD:
@@ -127,5 +129,6 @@ def make_step(name: str, batch: int, size: int,
 if __name__ == '__main__':
     run(Benchmark(
         __file__, 'forward and backward',
-        (FLOOR, *BALANCERS, DRAFTS, TORCHJD), make_step, GROUP, rounds=40),
+        (FLOOR, *BALANCERS, DRAFTS, TORCHJD),
+        Sweep('channels', 'channels', CHANNELS), make_step, GROUP, rounds=20),
         __doc__.splitlines()[0])

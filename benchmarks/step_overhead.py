@@ -13,7 +13,7 @@ import copy
 from collections.abc import Callable
 
 import torch
-from _measure import Benchmark, run
+from _measure import Benchmark, Sweep, run
 from mmengine.config import ConfigDict
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
@@ -126,5 +126,6 @@ def make_step(name: str, batch: int, size: int,
 
 if __name__ == '__main__':
     run(Benchmark(
-        __file__, 'one training step', tuple(VARIANTS), make_step, GROUP,
-        rounds=40), __doc__.splitlines()[0])
+        __file__, 'one training step', tuple(VARIANTS),
+        Sweep('sizes', 'px', (128, 256)), make_step, GROUP, rounds=40),
+        __doc__.splitlines()[0])

@@ -6,10 +6,12 @@ something else would: ``import mmrlkd`` stays quick.
 
 import sys
 from collections.abc import Sequence
+from functools import wraps
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 #: Operators that torchvision's Python half decorates and its compiled half
 #: declares. Where the compiled half does not load (a CUDA build of torchvision
@@ -78,7 +80,31 @@ def _name_packages_for_base_configs() -> None:
     MODULE2PACKAGE.update(mmseg='mmseg', mmrlkd='mmrlkd')
 
 
+def checkpoint_without_reentry() -> None:
+    """Let activation checkpointing keep gradients, and work under DDP.
+
+    ``with_cp`` and mmengine's ``activation_checkpointing`` leave
+    ``use_reentrant`` to torch. Its default is the old variant, which loses
+    the gradients of what is given as a tuple or needs none itself, and fails
+    in ``autograd.grad`` and where DDP looks for unused parameters. Who names
+    a variant gets it.
+
+    Needs torch, so ``import mmrlkd.distillers`` applies it.
+    """
+    import torch.utils.checkpoint as torch_checkpoint
+    from mmengine.runner import activation_checkpointing
+    original = torch_checkpoint.checkpoint
+
+    @wraps(original)
+    def checkpoint(*args: Any, use_reentrant: bool | None = None,
+                   **kwargs: Any) -> Any:
+        return original(*args, use_reentrant=bool(use_reentrant), **kwargs)
+
+    torch_checkpoint.checkpoint = checkpoint
+    activation_checkpointing.checkpoint = checkpoint
+
+
 def apply() -> None:
-    """Apply every repair; called once by ``import mmrlkd``."""
+    """Apply the repairs that need no torch; called by ``import mmrlkd``."""
     _repair_torchvision_when_imported()
     _name_packages_for_base_configs()

@@ -5,9 +5,12 @@ an episode, ``2^L`` subsets of levels. A *subset index* is an integer in
 ``[0, 2^L)`` whose bit ``i`` says whether level ``i`` belongs to the subset.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -66,6 +69,48 @@ class Selection:
     """
     levels: Tensor
     weights: Tensor
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Where the objects of a batch are.
+
+    Attributes:
+        corners: (B, K, 4) x1, y1, x2, y2 as shares of the padded image's
+            width and height, in [0, 1]; K >= 1.
+        valid: (B, K) bool, False where there is no box.
+    """
+    corners: Tensor
+    valid: Tensor
+
+    def take(self, index: Tensor | None) -> 'Boxes':
+        """Those of the images ``index``, all of them for None."""
+        if index is None:
+            return self
+        return Boxes(self.corners.index_select(0, index),
+                     self.valid.index_select(0, index))
+
+    @staticmethod
+    def of(boxes: Sequence[Tensor], image_size: Sequence[int],
+           device: torch.device | str) -> 'Boxes':
+        """Gather the boxes of B images.
+
+        Args:
+            boxes: B times (k, 4) x1, y1, x2, y2 in pixels.
+            image_size: (h, w) of the padded images.
+            device: for the result.
+        """
+        height, width = image_size
+        counts = [len(each) for each in boxes]
+        most = max(1, *counts)
+        corners = torch.stack([
+            F.pad(each.float(), (0, 0, 0, most - count))
+            for each, count in zip(boxes, counts, strict=True)])
+        sides = torch.tensor([width, height, width, height])
+        valid = torch.arange(most) < torch.tensor(counts)[:, None]
+        return Boxes(
+            corners.to(device) / sides.to(device, non_blocking=True),
+            valid.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True)

@@ -46,3 +46,25 @@ def test_no_declaration_where_torchvision_loads_its_own(monkeypatch):
     'mmpretrain::_base_/models/resnet18.py'])
 def test_base_configs_of_the_task_libraries_resolve(base):
     assert 'backbone' in Config.fromstring(f"_base_ = '{base}'", '.py').model
+
+
+def test_checkpoints_without_a_variant_keep_gradients():
+    from mmengine.runner.activation_checkpointing import (
+        turn_on_activation_checkpointing,
+    )
+    from torch.utils.checkpoint import checkpoint
+
+    import mmrlkd.distillers  # noqa: F401
+
+    class Sum(torch.nn.Module):
+        def forward(self, pair):
+            return pair[0].square() + pair[1]
+
+    model = torch.nn.Sequential(Sum())
+    turn_on_activation_checkpointing(model, '0')
+    leaf = torch.ones(3, requires_grad=True)
+    (gradient,) = torch.autograd.grad(model((leaf, leaf)).sum(), leaf)
+    assert gradient.tolist() == [3.0] * 3
+    with pytest.raises(RuntimeError, match='use_reentrant'):
+        torch.autograd.grad(checkpoint(
+            torch.square, leaf, use_reentrant=True).sum(), leaf)

@@ -2,6 +2,7 @@
 
 from .base import Connector
 from .conv import ConvConnector
+from .identity import IdentityConnector
 from .mlp import MLPConnector
 
-__all__ = ['Connector', 'ConvConnector', 'MLPConnector']
+__all__ = ['Connector', 'ConvConnector', 'IdentityConnector', 'MLPConnector']

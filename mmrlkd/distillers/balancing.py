@@ -111,8 +111,7 @@ class Balancing:
                     f'balancer.layer={path!r}, but this '
                     f'{type(self.balancer).__name__} looks at all parameters; '
                     'accepted: a layer or exact=True, not both.')
-            self._shared = [module for module in (
-                student.backbone, student.neck) if module is not None]
+            self._shared = student.parts
         elif self.balancer.looks or self._report_every or path is not None:
             self.layer = find_shared_layer(student, levels, path)
             self._shared = [student.model.get_submodule(self.layer)]

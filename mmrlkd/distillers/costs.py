@@ -8,7 +8,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .pyramid import PROBE_SIZE, Level
+from mmrlkd.structures import Boxes
+
+from .probing import PROBE_SIZE
+from .pyramid import Level
 from .teacher import Teacher
 
 #: Ways to price levels that a config can name.
@@ -57,13 +60,17 @@ def count_flops(teacher: Teacher, student: tuple[Level, ...],
         with FlopCounterMode(display=False) as counter:
             targets.append(pyramid.level(i))
         taught.append(float(counter.get_total_flops()))
+    middle = Boxes(  # for losses that look at objects
+        image.new_tensor([[[0.25, 0.25, 0.75, 0.75]]]),
+        torch.ones(1, 1, dtype=torch.bool, device=image.device))
     counts = []
     for level, its_links in zip(student, links, strict=True):
         maps = parameter.new_zeros(
             1, level.channels, *level.size).requires_grad_()
         with torch.enable_grad(), FlopCounterMode(display=False) as forward:
             total = torch.stack([
-                link(maps, targets[link.teacher]) for link in its_links
+                link(maps, targets[link.teacher], middle)
+                for link in its_links
             ]).sum()
         with FlopCounterMode(display=False) as backward:
             total.backward()  # the counter does not follow autograd.grad

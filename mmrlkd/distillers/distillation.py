@@ -7,7 +7,7 @@ import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
-from mmrlkd.structures import LevelSpace
+from mmrlkd.structures import Boxes, LevelSpace
 
 from .adapters import TaskAdapter
 from .costs import count_flops, price_levels
@@ -23,12 +23,12 @@ SCALE_MOMENTUM = 0.05
 
 
 class Distillation(nn.Module):
-    """A hidden teacher, the links to it, and their prices.
+    """The links to a teacher, and their prices.
 
     Args:
         student: the student's adapter.
         levels: the student's levels, finest first.
-        teacher: built with the same level names.
+        teacher: aligned with them; stays hidden.
         loss: config of the :class:`~mmrlkd.losses.LevelLoss`.
         connector: config of the :class:`~mmrlkd.connectors.Connector`.
         recipe: for some levels, what differs: see :func:`.links.build_links`.
@@ -70,10 +70,6 @@ class Distillation(nn.Module):
         """The frozen teacher."""
         return self._teacher.module
 
-    def _apply(self, fn, recurse: bool = True) -> 'Distillation':
-        self.teacher._apply(fn, recurse)
-        return super()._apply(fn, recurse)
-
     @property
     def scale(self) -> Tensor:
         """(L,) running mean of each level's loss; 1 where none was seen."""
@@ -89,27 +85,25 @@ class Distillation(nn.Module):
         return sum(images * flops for done, each in kinds
                    for images, flops in zip(done, each, strict=True)) / 1e9
 
-    def look(self, images: Tensor) -> LazyPyramid:
-        """The teacher's pyramid of ``images`` (B, 3, H, W).
-
-        Its backbone, which every level needs, runs at once: before the
-        student's forward pass has filled the memory with its graph.
-        """
-        pyramid = self.teacher.look(images)
-        pyramid.begin()
-        return pyramid
+    @property
+    def needs_boxes(self) -> bool:
+        """Whether a loss looks at the objects."""
+        return any(link.loss.needs_boxes
+                   for links in self.links for link in links)
 
     def compare(self, maps: Sequence[Tensor], pyramid: LazyPyramid,
-                differentiable: bool) -> LevelLosses:
+                differentiable: bool, boxes: Boxes | None = None
+                ) -> LevelLosses:
         """The losses of a batch; no level is computed yet.
 
         Args:
             maps: the student's level maps.
             pyramid: the teacher's, of the same images.
             differentiable: whether gradients to the student are wanted.
+            boxes: of the same images, if a loss needs them.
         """
         return LevelLosses(
-            maps, pyramid, self.links, self.scale, differentiable)
+            maps, pyramid, self.links, self.scale, differentiable, boxes)
 
     @torch.no_grad()
     def track(self, losses: LevelLosses) -> None:

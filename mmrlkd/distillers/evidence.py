@@ -1,6 +1,6 @@
 """What a batch tells about the worth of its levels, for the rewards."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
@@ -8,7 +8,9 @@ from torch import Tensor
 
 from .adapters import TaskAdapter
 from .level_losses import LevelLosses
-from .pyramid import Level, StudentMaps, evaluating
+from .probing import evaluating
+from .pyramid import Level, StudentMaps
+from .stages import as_maps
 
 #: Gradients are taken of scaled losses: small ones vanish in half precision.
 GRADIENT_SCALE = 2.0**10
@@ -120,11 +122,11 @@ class BatchEvidence:
 
     def _pyramid(self, stages: list[Tensor]) -> list[Tensor]:
         """Level maps from the backbone's maps, without touching statistics."""
-        outputs = {'backbone': stages}
+        outputs: dict[str, Sequence[Tensor]] = {'backbone': stages}
         neck = self._student.neck
         if neck is not None:
             with evaluating(neck):
-                outputs['neck'] = neck(tuple(stages))
+                outputs['neck'] = as_maps(neck(tuple(stages)))
         return [outputs[level.module][level.index] for level in self._levels]
 
     def _full_loss(self, maps: list[Tensor]) -> Tensor:

@@ -24,18 +24,17 @@ class FiniteGuard:
         if limit < 1:
             raise ValueError(
                 f'max_skipped_updates={limit}; accepted: an integer >= 1.')
-        self._norms = [
-            module for module in model.modules()
-            if isinstance(module, nn.modules.batchnorm._NormBase)
-        ]
+        self._model = model
         self._good: list[Tensor] = []
         self._limit = limit
         self.skipped = 0
         self.in_a_row = 0
 
     def _statistics(self) -> list[Tensor]:
-        """Looked up each time: moving a model replaces its buffers."""
-        return [buffer for module in self._norms if module.training
+        """Looked up each time: moving a model replaces its buffers, and
+        ``sync_bn`` its layers, by such as are no ``_NormBase`` of torch's."""
+        return [buffer for module in self._model.modules()
+                if module.training and hasattr(module, 'running_mean')
                 for buffer in module.buffers(recurse=False)]
 
     def remember(self) -> None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .adapters import TaskAdapter
+from .logits import read_logits
 from .necks import LazyNeck, take
 from .pyramid import Level
 
@@ -51,15 +53,26 @@ class LazyPyramid:
         """Run the backbone now, instead of when the first level is asked."""
         _ = self.stages
 
-    @cached_property
+    @property
     def stages(self) -> tuple[Tensor, ...]:
-        """The backbone's outputs for the batch."""
-        return self._adapter.backbone(self._images)
+        """The backbone's stage maps of the batch."""
+        return self._backbone[1]
+
+    @cached_property
+    def _backbone(self) -> tuple[Any, tuple[Tensor, ...]]:
+        return self._adapter.stages.run(self._images)
 
     @cached_property
     def neck(self) -> LazyNeck:
-        """The neck on those outputs."""
-        return self._adapter.lazy_neck(self.stages)
+        """The neck on the backbone's output."""
+        return self._adapter.lazy_neck(self._backbone[0])
+
+    @torch.no_grad()
+    def logits(self) -> Tensor:
+        """(B, K) or (B, K, h, w): what the head says; runs all of the neck."""
+        return read_logits(
+            self._adapter, self._backbone[0] if self._adapter.neck is None
+            else self.neck.all())
 
     @torch.no_grad()
     def prepare(self) -> None:

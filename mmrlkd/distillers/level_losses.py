@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mmrlkd.structures import Boxes
+
 from .lazy import LazyPyramid
 from .necks import take
 
@@ -45,13 +47,16 @@ class LevelLosses:
         scale: (L,) running mean of each level's loss.
         differentiable: whether gradients to the student are wanted of what
             is required.
+        boxes: of the same images, for losses that need them.
     """
 
     def __init__(self, maps: Sequence[Tensor], teacher: LazyPyramid,
-                 links: nn.ModuleList, scale: Tensor, differentiable: bool) -> None:
+                 links: nn.ModuleList, scale: Tensor, differentiable: bool,
+                 boxes: Boxes | None = None) -> None:
         self.maps = maps
         self.teacher = teacher
         self._links = links
+        self._boxes = boxes
         self._scale = scale
         self._differentiable = differentiable
         batch, device = len(maps[0]), maps[0].device
@@ -103,8 +108,11 @@ class LevelLosses:
         self._forward[i] += len(maps)
         if torch.is_grad_enabled() and maps.requires_grad:
             self._backward[i] += len(maps)
-        losses = [link(maps, self.teacher.level(link.teacher, index))
-                  for link in self._links[i]]
+        boxes = None if self._boxes is None else self._boxes.take(index)
+        losses = [
+            link(maps, self.teacher.level(link.teacher, index), boxes)
+            for link in self._links[i]
+        ]
         return torch.stack(losses).mean(dim=0)
 
     def require(self, levels: Tensor) -> Tensor:

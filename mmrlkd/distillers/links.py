@@ -8,11 +8,14 @@ from torch import Tensor, nn
 from mmrlkd.connectors import Connector
 from mmrlkd.losses import LevelLoss
 from mmrlkd.registry import CONNECTORS, LOSSES
+from mmrlkd.structures import Boxes
 
 from .pyramid import Level
 
 #: What a recipe may say of a level.
 KEYS = ('teachers', 'loss', 'connector')
+#: The connector of a loss that compares maps of any width.
+IDENTITY = dict(type='mmrlkd.IdentityConnector')
 
 
 class Link(nn.Module):
@@ -31,10 +34,17 @@ class Link(nn.Module):
         self.connector = connector
         self.loss = loss
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """(n,) losses of maps (n, C, h, w) and (n, C', H, W)."""
+    def forward(self, student: Tensor, teacher: Tensor,
+                boxes: Boxes | None = None) -> Tensor:
+        """(n,) losses of maps (n, C, h, w) and (n, C', H, W).
+
+        Args:
+            student: its maps.
+            teacher: its maps of the same n images.
+            boxes: of their objects, for a loss that needs them.
+        """
         return self.loss(
-            self.connector(student, teacher.shape[-2:]), teacher)
+            self.connector(student, teacher.shape[-2:]), teacher, boxes)
 
 
 class LevelLinks(nn.ModuleList):
@@ -55,7 +65,8 @@ def build_links(student: Sequence[Level], teacher: Sequence[Level],
         student: its levels, finest first.
         teacher: its levels, of the same names.
         loss: config of the loss where the recipe names none.
-        connector: config of the connector where the recipe names none.
+        connector: config of the connector where the recipe names none; not
+            used for a loss that compares maps of any width.
         recipe: for some levels, by name: ``teachers``, names of the teacher's
             levels (by default the one of the same name), ``loss`` and
             ``connector``.
@@ -71,13 +82,14 @@ def build_links(student: Sequence[Level], teacher: Sequence[Level],
         level = LevelLinks()
         for name in own.get('teachers') or (mine.name, ):
             number = names.index(name)
-            level.append(Link(
-                number,
-                CONNECTORS.build(dict(
-                    own.get('connector') or connector,
-                    student_channels=mine.channels,
-                    teacher_channels=teacher[number].channels)),
-                LOSSES.build(own.get('loss') or loss)))
+            width = teacher[number].channels
+            compare = LOSSES.build(own.get('loss') or loss)
+            connect = CONNECTORS.build(dict(
+                own.get('connector') or
+                (connector if compare.compares_channels else IDENTITY),
+                student_channels=mine.channels, teacher_channels=width))
+            compare.bind(width)
+            level.append(Link(number, connect, compare))
         links.append(level)
     return links
 

@@ -3,9 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .stages import as_maps
 
 
 def take(maps: Tensor, index: Tensor | None) -> Tensor:
@@ -19,10 +22,10 @@ class LazyNeck(ABC):
 
     Args:
         neck: the teacher's neck.
-        stages: the backbone's outputs for the batch.
+        stages: the backbone's output for the batch, whatever the neck takes.
     """
 
-    def __init__(self, neck: nn.Module, stages: Sequence[Tensor]) -> None:
+    def __init__(self, neck: nn.Module, stages: Any) -> None:
         self.neck = neck
         self.stages = stages
 
@@ -34,24 +37,30 @@ class LazyNeck(ABC):
     def prepare(self, i: int) -> None:
         """Compute what output ``i`` shares with the others."""
 
+    @abstractmethod
+    def all(self) -> Any:
+        """All outputs for the batch, as the neck puts them out."""
+
 
 class EagerNeck(LazyNeck):
     """Any neck: all outputs of the batch are computed at the first request."""
 
     @cached_property
-    def outputs(self) -> tuple[Tensor, ...]:
-        """All of them, for the whole batch."""
+    def _outputs(self) -> Any:
         return self.neck(self.stages)
 
     def prepare(self, i: int) -> None:
-        _ = self.outputs
+        _ = self._outputs
+
+    def all(self) -> Any:
+        return self._outputs
 
     def output(self, i: int, index: Tensor | None) -> Tensor:
-        return take(self.outputs[i], index)
+        return take(as_maps(self._outputs)[i], index)
 
 
 class LazyFPN(LazyNeck):
-    """mmdet's FPN, whose 3×3 output convolutions run only where selected.
+    """The FPN of mmdet or mmseg, whose 3×3 output convolutions run only where selected.
 
     An output needs the lateral maps from its level up, which are merged for
     the whole batch when a level at or below them is first asked for; the
@@ -87,6 +96,9 @@ class LazyFPN(LazyNeck):
                 return maps
             self._whole[i] = maps
         return take(self._whole[i], index)
+
+    def all(self) -> tuple[Tensor, ...]:
+        return tuple(self.output(i, None) for i in range(self.neck.num_outs))
 
     def _compute(self, i: int, index: Tensor | None) -> Tensor:
         neck = self.neck

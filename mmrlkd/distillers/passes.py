@@ -58,8 +58,7 @@ class StudentPasses:
     def shapes_pyramid(self) -> list[str]:
         """Names of those of them that the level maps depend on."""
         student = self._student
-        inner = {id(p) for module in (student.backbone, student.neck)
-                 if module is not None for p in module.parameters()}
+        inner = {id(p) for part in student.parts for p in part.parameters()}
         return [name for name, parameter in self.trainable().items()
                 if id(parameter) in inner]
 

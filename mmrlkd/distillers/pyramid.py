@@ -4,15 +4,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import log2
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .adapters import TaskAdapter
-
-#: Side of the square image that models are probed with: a multiple of every
-#: stride up to 128 whose maps are all larger than one position.
-PROBE_SIZE = 256
+from .probing import PROBE_SIZE, blank_image, evaluating
+from .stages import as_maps
 
 
 @dataclass(frozen=True)
@@ -21,8 +20,8 @@ class Level:
 
     Attributes:
         name: ``P2``… for a neck's outputs, ``C2``… for a backbone's stages.
-        module: ``'neck'`` or ``'backbone'``, whose output it is.
-        index: position in that output.
+        module: ``'neck'`` or ``'backbone'``, whose map it is.
+        index: position among the neck's outputs or the backbone's stages.
         channels: width of the map.
         size: (h, w) of the map for a probe of :data:`PROBE_SIZE`.
     """
@@ -36,19 +35,6 @@ class Level:
     def stride(self) -> float:
         """Pixels of the image for one position of the map."""
         return PROBE_SIZE / self.size[0]
-
-
-@contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Put modules in eval mode; restore every submodule's mode on leaving."""
-    modes = [(m, m.training) for module in modules for m in module.modules()]
-    try:
-        for module in modules:
-            module.eval()
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _named(prefix: str, module: str, maps: Sequence[Tensor]) -> list[Level]:
@@ -69,20 +55,33 @@ def probe(adapter: TaskAdapter) -> dict[str, Level]:
 
     Returns:
         Levels by name: the backbone's stages, then the neck's outputs.
+
+    Raises:
+        ValueError: the backbone or the neck shows no feature maps.
     """
-    modules = [adapter.backbone, *filter(None, [adapter.neck])]
-    parameter = next(adapter.backbone.parameters())
-    image = parameter.new_zeros(1, 3, PROBE_SIZE, PROBE_SIZE)
-    with torch.no_grad(), evaluating(*modules):
-        stages = adapter.backbone(image)
+    image = blank_image(adapter.backbone)
+    with torch.no_grad(), evaluating(*adapter.parts):
+        output, stages = adapter.stages.run(image)
         levels = _named('C', 'backbone', stages)
         if adapter.neck is not None:
-            levels += _named('P', 'neck', adapter.neck(stages))
+            maps = as_maps(adapter.neck(output))
+            if not maps:
+                raise ValueError(
+                    f'{adapter.owner} has a neck '
+                    f'({type(adapter.neck).__name__}) that puts out no '
+                    'feature maps; accepted: a neck whose outputs are maps '
+                    '(B, C, h, w).')
+            levels += _named('P', 'neck', maps)
     return {level.name: level for level in levels}
 
 
-def check_level_names(levels: Sequence[str]) -> tuple[str, ...]:
+def check_level_names(levels: Sequence[str],
+                      key: str = 'levels') -> tuple[str, ...]:
     """The levels a config names, in order and each once.
+
+    Args:
+        levels: what the config has.
+        key: where, for the message.
 
     Raises:
         ValueError: none, a name that is no level's, or another order.
@@ -90,40 +89,45 @@ def check_level_names(levels: Sequence[str]) -> tuple[str, ...]:
     names = tuple(levels) if not isinstance(levels, str) else (levels, )
     if not names:
         raise ValueError(
-            'levels is empty; accepted: names of pyramid levels, finest '
+            f'{key} is empty; accepted: names of pyramid levels, finest '
             "first, such as ('P2', 'P3', 'P4', 'P5').")
     numbers = []
     for name in names:
         if not (isinstance(name, str) and name[:1] in ('P', 'C')
                 and name[1:].isdigit()):
             raise ValueError(
-                f"levels names {name!r}; accepted: 'P' (a neck's output) or "
+                f"{key} names {name!r}; accepted: 'P' (a neck's output) or "
                 "'C' (a backbone's stage) and log2 of its stride, as 'P3'.")
         numbers.append(int(name[1:]))
     if numbers != sorted(set(numbers)):
         raise ValueError(
-            f'levels={names} is not in order; accepted: each level once, '
+            f'{key}={names} is not in order; accepted: each level once, '
             'finest first.')
     return names
 
 
-def choose_levels(adapter: TaskAdapter, names: Sequence[str],
-                  owner: str) -> tuple[Level, ...]:
+def choose_levels(adapter: TaskAdapter, names: Sequence[str] | None,
+                  key: str = 'levels') -> tuple[Level, ...]:
     """Look up the levels a config names.
 
     Args:
         adapter: of the model that should have them.
-        names: level names, finest first.
-        owner: ``'student'`` or ``'teacher'``, for the message.
+        names: level names, finest first; None for all outputs of the neck,
+            or, without one, all stages of the backbone.
+        key: the config key they come from, for the message.
 
     Raises:
         ValueError: the model lacks a level.
     """
     available = probe(adapter)
+    if names is None:
+        kind = 'backbone' if adapter.neck is None else 'neck'
+        return tuple(level for level in available.values()
+                     if level.module == kind)
     for name in names:
         if name not in available:
             raise ValueError(
-                f"levels names {name!r}, which the {owner} "
+                f"{key} names {name!r}, which the {adapter.owner} "
                 f'({type(adapter.model).__name__}) does not have; accepted: '
                 f"{', '.join(available)}.")
     return tuple(available[name] for name in names)
@@ -134,11 +138,13 @@ class StudentMaps:
     """What a student's forward pass showed.
 
     Attributes:
-        stages: the backbone's outputs, finest first.
+        stages: the backbone's stage maps, finest first.
         levels: the maps (B, C_i, H_i, W_i) of the chosen levels.
+        logits: (B, K) or (B, K, h, w), if its heads ran and have any.
     """
     stages: tuple[Tensor, ...]
     levels: tuple[Tensor, ...]
+    logits: Tensor | None
 
 
 class PyramidTap:
@@ -151,28 +157,34 @@ class PyramidTap:
 
     def __init__(self, adapter: TaskAdapter, levels: Sequence[Level]) -> None:
         self._levels = levels
-        self._outputs: dict[str, tuple[Tensor, ...]] = {}
-        self._versions: dict[str, list[int]] = {}
+        #: Maps by module and position.
+        self._maps: dict[tuple[str, int], Tensor] = {}
+        self._versions: dict[tuple[str, int], int] = {}
+        self._logits: Tensor | None = None
         self._recording = False
         self._leaves = False
-        for name in ('backbone', 'neck'):
-            module = getattr(adapter, name)
-            if module is not None:
-                module.register_forward_hook(self._hook(name))
+        for i, module in enumerate(adapter.stages.modules()):
+            module.register_forward_hook(_Recorder(self, 'backbone', i))
+        if adapter.neck is not None:
+            adapter.neck.register_forward_hook(_Recorder(self, 'neck', 0))
+        if adapter.logit_layer is not None:
+            adapter.logit_layer.register_forward_hook(_LogitRecorder(self))
 
-    def _hook(self, name: str) -> '_Recorder':
-        return _Recorder(self, name)
+    def record(self, name: str, first: int, maps: Sequence[Tensor]) -> None:
+        """Keep a module's maps, numbered from ``first``, while recording."""
+        if not self._recording:
+            return
+        wanted = any(level.module == name for level in self._levels)
+        for i, each in enumerate(maps, first):
+            if self._leaves and wanted and not each.requires_grad:
+                each.requires_grad_()  # of a frozen backbone
+            self._maps[name, i] = each
+            self._versions[name, i] = each._version
 
-    def record(self, name: str, maps: Sequence[Tensor]) -> None:
-        """Keep a module's output, while recording."""
-        if self._recording:
-            if self._leaves and any(level.module == name
-                                    for level in self._levels):
-                for each in maps:
-                    if not each.requires_grad:  # of a frozen backbone
-                        each.requires_grad_()
-            self._outputs[name] = tuple(maps)
-            self._versions[name] = [m._version for m in maps]
+    def record_logits(self, output: Any) -> None:
+        """Keep the logits, while recording."""
+        if self._recording and isinstance(output, Tensor):
+            self._logits = output
 
     @contextmanager
     def recording(self, leaves: bool = False) -> Iterator[None]:
@@ -182,7 +194,8 @@ class PyramidTap:
             leaves: make the maps differentiable even where a frozen module
                 gave them, for a reward that asks for gradients at them.
         """
-        self._outputs.clear()
+        self._maps.clear()
+        self._logits = None
         self._recording = True
         self._leaves = leaves
         try:
@@ -197,27 +210,39 @@ class PyramidTap:
             RuntimeError: a later layer overwrote a map in place, so that it
                 no longer holds the level.
         """
-        outputs, self._outputs = self._outputs, {}
+        maps, self._maps = self._maps, {}
+        logits, self._logits = self._logits, None
         for level in self._levels:
-            tapped = outputs[level.module][level.index]
-            if tapped._version != self._versions[level.module][level.index]:
+            place = level.module, level.index
+            if maps[place]._version != self._versions[place]:
                 raise RuntimeError(
                     f'Level {level.name} of the student was overwritten in '
                     'place after it was computed; set inplace=False on the '
                     'activation that follows it.')
         return StudentMaps(
-            outputs['backbone'],
-            tuple(outputs[level.module][level.index]
-                  for level in self._levels))
+            tuple(maps[place] for place in sorted(maps)
+                  if place[0] == 'backbone'),
+            tuple(maps[level.module, level.index] for level in self._levels),
+            logits)
 
 
 class _Recorder:
     """A forward hook that survives deep copies (a closure would not)."""
 
-    def __init__(self, tap: PyramidTap, name: str) -> None:
+    def __init__(self, tap: PyramidTap, name: str, first: int) -> None:
         self.tap = tap
         self.name = name
+        self.first = first
 
-    def __call__(self, module: nn.Module, inputs: tuple,
-                 output: Sequence[Tensor]) -> None:
-        self.tap.record(self.name, output)
+    def __call__(self, module: nn.Module, inputs: tuple, output: Any) -> None:
+        self.tap.record(self.name, self.first, as_maps(output))
+
+
+class _LogitRecorder:
+    """Likewise, of the layer that puts out the logits."""
+
+    def __init__(self, tap: PyramidTap) -> None:
+        self.tap = tap
+
+    def __call__(self, module: nn.Module, inputs: tuple, output: Any) -> None:
+        self.tap.record_logits(output)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmrlkd.decision import DecisionProcess
 from mmrlkd.registry import MODELS, SELECTORS
 from mmrlkd.selectors import Selector
-from mmrlkd.structures import LevelSpace, Phase, Selection
+from mmrlkd.structures import Boxes, LevelSpace, Phase, Selection
 
 from .adapters import adapt
 from .balancing import Balancing, LevelTerms
@@ -22,7 +22,9 @@ from .evidence import BatchEvidence
 from .guard import FiniteGuard
 from .held_out import HeldOut
 from .hidden import Hidden
+from .lazy import LazyPyramid
 from .level_losses import LevelLosses, Work
+from .logits import LogitDistillation
 from .passes import StudentPasses
 from .pyramid import (
     PyramidTap,
@@ -50,10 +52,13 @@ class PyramidDistiller(BaseModel):
     Args:
         student: config of the student, as its library knows it.
         teacher: ``config`` and ``checkpoint`` of the teacher
-            (:class:`.teacher.Teacher`); may be None for a selector that looks
-            at no teacher.
-        levels: names of the levels to choose from, finest first.
+            (:class:`.teacher.Teacher`), and ``levels``, if they have other
+            names than the student's; may be None for a student that learns
+            from none.
         selector: config of the :class:`~mmrlkd.selectors.Selector`.
+        levels: names of the student's levels to choose from, finest first. By
+            default all outputs of its neck, or without one all stages of its
+            backbone, that have a partner in the teacher.
         loss: config of the :class:`~mmrlkd.losses.LevelLoss`.
         connector: config of the :class:`~mmrlkd.connectors.Connector`.
         recipe: for some levels, by name, which levels of the teacher they
@@ -63,6 +68,10 @@ class PyramidDistiller(BaseModel):
             another: see :class:`.balancing.Balancing`. By default their plain
             sum is minimised.
         loss_weight: weight of the distillation loss, >= 0.
+        logit_loss: config of the :class:`~mmrlkd.logit_losses.LogitLoss` that
+            every image gets besides, or alone with a ``NoneSelector``, which
+            is plain knowledge distillation.
+        logit_weight: its weight, >= 0.
         costs: price of each level, see :func:`.costs.price_levels`.
         budget: largest cost an image may use, in the same currency; None
             allows every level.
@@ -78,35 +87,37 @@ class PyramidDistiller(BaseModel):
     def __init__(self,
                  student: dict,
                  teacher: dict | None,
-                 levels: Sequence[str],
                  selector: dict,
+                 levels: Sequence[str] | None = None,
                  loss: dict | None = None,
                  connector: dict | None = None,
                  recipe: Mapping[str, Mapping[str, Any]] | None = None,
                  balancer: dict | None = None,
                  loss_weight: float = 1.0,
+                 logit_loss: dict | None = None,
+                 logit_weight: float = 1.0,
                  costs: str | Mapping[str, float] = 'nominal',
                  budget: float | None = None,
                  max_skipped_updates: int = 10,
                  data_preprocessor: dict | None = None) -> None:
         super().__init__()
-        names = check_level_names(levels)
-        if not (isfinite(loss_weight) and loss_weight >= 0):
-            raise ValueError(
-                f'loss_weight={loss_weight}; accepted: a number >= 0.')
+        names = None if levels is None else check_level_names(levels)
+        for key, weight in (('loss_weight', loss_weight),
+                            ('logit_weight', logit_weight)):
+            if not (isfinite(weight) and weight >= 0):
+                raise ValueError(f'{key}={weight}; accepted: a number >= 0.')
         student = dict(student)
         if data_preprocessor is not None:
             student.setdefault('data_preprocessor', data_preprocessor)
         self.student = MODELS.build(student)
         self.data_preprocessor = self.student.data_preprocessor
         self.loss_weight = loss_weight
+        self.logit_weight = logit_weight
         self.phase = ALWAYS
         self.iteration = 0
         self.progress = 0.0
         self._adapter = adapt(self.student, 'student')
-        self.levels = choose_levels(self._adapter, names, 'student')
-        self._tap = PyramidTap(self._adapter, self.levels)
-        self._passes = StudentPasses(self._adapter, self._tap)
+        self.levels = choose_levels(self._adapter, names)
         self.held_out = HeldOut()
         self.guard = FiniteGuard(self.student, max_skipped_updates)
         self._frozen: list[nn.Parameter] = []
@@ -114,14 +125,23 @@ class PyramidDistiller(BaseModel):
 
         chosen = SELECTORS.build(selector)
         self._selector = Hidden(chosen)
+        self._teacher: Hidden | None = None
         self._distillation: Distillation | None = None
-        if chosen.uses_teacher:
+        self._logits: LogitDistillation | None = None
+        if chosen.uses_teacher or logit_loss is not None:
             if teacher is None:
                 raise ValueError(
-                    f'teacher is None, but {type(chosen).__name__} distils; '
-                    'accepted: dict(config=…, checkpoint=…).')
-            built = Teacher(**teacher, levels=names)
+                    f'teacher is None, but {type(chosen).__name__} '
+                    'or logit_loss distils; accepted: '
+                    'dict(config=…, checkpoint=…).')
+            built = Teacher(**teacher)
             built.check_fits(self._adapter)
+            self._teacher = Hidden(built)
+            if logit_loss is not None:
+                self._logits = LogitDistillation(
+                    self._adapter, built.adapter, logit_loss)
+        if chosen.uses_teacher:
+            self.levels = built.align(self.levels, names)
             self._distillation = Distillation(
                 self._adapter, self.levels, built,
                 loss or dict(type='mmrlkd.MSELoss'),
@@ -129,6 +149,8 @@ class PyramidDistiller(BaseModel):
                 recipe or {}, costs, budget)
             chosen.bind(self.distillation.space)
             self._everything = Hidden(_all_levels(self.distillation.space))
+        self._tap = PyramidTap(self._adapter, self.levels)
+        self._passes = StudentPasses(self._adapter, self._tap)
         self._balancing: Balancing | None = None
         self._terms: LevelTerms | None = None
         if balancer is not None:
@@ -136,15 +158,25 @@ class PyramidDistiller(BaseModel):
         self.register_load_state_dict_pre_hook(_adopt_student_keys)
 
     @property
+    def teacher(self) -> Teacher | None:
+        """The frozen teacher, if there is one to learn from."""
+        return None if self._teacher is None else self._teacher.module
+
+    @property
     def distils(self) -> bool:
-        """Whether there is a teacher to learn from."""
+        """Whether levels of the teacher's pyramid are learnt from."""
         return self._distillation is not None
 
     @property
     def distillation(self) -> Distillation:
-        """The teacher and all between it and the student, if it distils."""
-        assert self._distillation is not None, 'the student trains alone'
+        """All that stands between the pyramids, if it distils levels."""
+        assert self._distillation is not None, 'no levels are distilled'
         return self._distillation
+
+    @property
+    def logit_distillation(self) -> LogitDistillation | None:
+        """The term of the logits, if there is one."""
+        return self._logits
 
     @property
     def selector(self) -> Selector:
@@ -297,22 +329,27 @@ class PyramidDistiller(BaseModel):
             inputs: (B, 3, H, W), preprocessed.
             data_samples: the library's annotations, one for each image.
         """
+        pyramid = self._look(inputs)
         if not self.distils:
             self._report = {}
-            return self.student.loss(inputs, data_samples)
-        pyramid = self.distillation.look(inputs)
+            with self._tap.recording():
+                task = self._task_losses(inputs, data_samples)
+            return task | self._logit_loss(
+                self._tap.take(), pyramid, data_samples)
+        assert pyramid is not None
         needs_graph = self.updates_student or (
             self.learns and self.selector.needs_gradients)
         with torch.set_grad_enabled(needs_graph), self._tap.recording(
                 leaves=self.learns and self.selector.needs_gradients):
             if needs_graph:
-                task = self.student.loss(inputs, data_samples)
+                task = self._task_losses(inputs, data_samples)
             else:
                 task = {}  # the selector asks for the pyramid only
                 self._adapter.extract(inputs)
         maps = self._tap.take()
         losses = self.distillation.compare(
-            maps.levels, pyramid, differentiable=self.updates_student)
+            maps.levels, pyramid, self.updates_student,
+            self._boxes(inputs, data_samples))
         selection = self._select(maps, losses)
         losses.require(selection.levels)
         terms = losses.terms(selection.weights)
@@ -335,7 +372,44 @@ class PyramidDistiller(BaseModel):
                 if self.selector.needs_held_out else None))
         self.distillation.track(losses)
         self._report = self._describe(selection, per_level, selected, losses)
-        return {**task, 'loss_distill': self.loss_weight * per_level.sum()}
+        distilled = {'loss_distill': self.loss_weight * per_level.sum()}
+        if self.updates_student:
+            distilled |= self._logit_loss(maps, pyramid, data_samples)
+        return task | distilled
+
+    def _task_losses(self, images: Tensor, samples: list) -> dict[str, Tensor]:
+        """The student's own; none of the name that the log has for the sum."""
+        losses = self.student.loss(images, samples)
+        return {'loss_task' if key == 'loss' else key: value
+                for key, value in losses.items()}
+
+    def _look(self, images: Tensor) -> LazyPyramid | None:
+        """The teacher's pyramid of ``images`` (B, 3, H, W).
+
+        Its backbone, which every level needs, runs at once: before the
+        student's forward pass has filled the memory with its graph.
+        """
+        if self.teacher is None:
+            return None
+        pyramid = self.teacher.look(images)
+        pyramid.begin()
+        return pyramid
+
+    def _boxes(self, images: Tensor, samples: list) -> Boxes | None:
+        if not self.distillation.needs_boxes:
+            return None
+        boxes = self._adapter.boxes(samples)
+        return None if boxes is None else Boxes.of(
+            boxes, tuple(images.shape[-2:]), images.device)
+
+    def _logit_loss(self, maps: StudentMaps, pyramid: LazyPyramid | None,
+                    samples: list) -> dict[str, Tensor]:
+        if self._logits is None or pyramid is None or maps.logits is None:
+            return {}
+        loss = self._logits(maps.logits, pyramid.logits(), samples)
+        self._report['distill/logits'] = loss.detach()
+        self._report['logit_gflops'] = torch.tensor(self._logits.gflops)
+        return {'loss_logits': self.logit_weight * loss}
 
     def _balanced(self, losses: dict[str, Tensor],
                   optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
@@ -353,18 +427,20 @@ class PyramidDistiller(BaseModel):
         return balanced
 
     @torch.no_grad()
-    def choose(self, inputs: Tensor) -> Selection:
+    def choose(self, inputs: Tensor, data_samples: list) -> Selection:
         """What the selector chooses for images; runs no head, trains nothing.
 
         Args:
             inputs: (B, 3, H, W), preprocessed.
+            data_samples: the annotations, one for each image.
         """
-        pyramid = self.distillation.look(inputs)
+        pyramid = self._look(inputs)
+        assert pyramid is not None, 'no levels are distilled'
         with self._tap.recording():
             self._adapter.extract(inputs)
         maps = self._tap.take()
         return self._select(maps, self.distillation.compare(
-            maps.levels, pyramid, differentiable=False))
+            maps.levels, pyramid, False, self._boxes(inputs, data_samples)))
 
     @torch.no_grad()
     def _select(self, maps: StudentMaps, losses: LevelLosses) -> Selection:
@@ -425,12 +501,14 @@ class PyramidDistiller(BaseModel):
         """
         if self.selector.needs_held_out:
             self.held_out.require(type(self.selector).__name__)
-        if self.distils:
-            self.distillation.teacher.require_weights()
+        if self.teacher is not None:
+            self.teacher.require_weights()
         self.student.init_weights()
 
     def _apply(self, fn, recurse: bool = True) -> 'PyramidDistiller':
         self.selector._apply(fn, recurse)
+        if self.teacher is not None:
+            self.teacher._apply(fn, recurse)
         if self._balancing is not None:
             self._balancing.balancer._apply(fn, recurse)
         return super()._apply(fn, recurse)

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from .adapters import TaskAdapter
-from .pyramid import PROBE_SIZE, Level, evaluating
+from .probing import blank_image, evaluating
+from .pyramid import Level
+from .stages import as_maps
 
 
 def find_shared_layer(student: TaskAdapter, levels: Sequence[Level],
@@ -71,13 +73,11 @@ def _weight(student: TaskAdapter, path: str) -> nn.Parameter | None:
 def _maps(student: TaskAdapter,
           levels: Sequence[Level]) -> list[tuple[str, Tensor]]:
     """Name and map of each level, with the graph behind it."""
-    modules = [student.backbone, *filter(None, [student.neck])]
-    parameter = next(student.backbone.parameters())
-    image = parameter.new_zeros(1, 3, PROBE_SIZE, PROBE_SIZE)
-    with torch.enable_grad(), evaluating(*modules):
-        outputs = {'backbone': student.backbone(image)}
+    with torch.enable_grad(), evaluating(*student.parts):
+        output, stages = student.stages.run(blank_image(student.backbone))
+        outputs = {'backbone': stages}
         if student.neck is not None:
-            outputs['neck'] = student.neck(outputs['backbone'])
+            outputs['neck'] = as_maps(student.neck(output))
     return [(level.name, outputs[level.module][level.index])
             for level in levels]
 

@@ -1,6 +1,7 @@
 """The teacher: built from its own config, loaded, frozen, never trained."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,14 +13,16 @@ from mmrlkd.registry import MODELS
 
 from .adapters import TaskAdapter, adapt
 from .lazy import LazyPyramid
-from .pyramid import choose_levels
+from .pyramid import Level, check_level_names, choose_levels, probe
 
 
-def read_model_config(config: str | dict) -> ConfigDict:
+def read_model_config(config: str | dict,
+                      owner: str = 'teacher') -> ConfigDict:
     """The ``model`` of a config file, ready to be built without downloads.
 
     Args:
         config: path of a config, ``'library::path'``, or the dict itself.
+        owner: whose it is, for messages.
 
     Raises:
         ValueError: the file does not exist or has no ``model``.
@@ -32,13 +35,13 @@ def read_model_config(config: str | dict) -> ConfigDict:
                 if '::' in config else Config.fromfile(config))
         except (FileNotFoundError, ImportError, ModuleNotFoundError) as error:
             raise ValueError(
-                f'teacher.config={config!r} cannot be read ({error}); accepted: '
+                f'{owner}.config={config!r} cannot be read ({error}); accepted: '
                 "the path of a config, or 'mmdet::…' for one that a library "
                 'ships.') from error
         if 'model' not in loaded:
             raise ValueError(
-                f'teacher.config={config!r} defines no model; accepted: the '
-                'config that the teacher was trained with.')
+                f'{owner}.config={config!r} defines no model; accepted: the '
+                f'config that the {owner} was trained with.')
         model = loaded.model
         scope = loaded.get('default_scope', scope)
         if 'data_preprocessor' in loaded:
@@ -114,17 +117,26 @@ class Teacher(nn.Module):
         config: see :func:`read_model_config`.
         checkpoint: its weights. None builds it with random weights, which is
             good for looking at shapes; training refuses such a teacher.
-        levels: names of its levels, finest first.
+        levels: names of its levels, one for each of the student's; None for
+            those that go with them, see :meth:`align`.
+
+    Attributes:
+        available: all its levels by name.
+        wanted: ``levels``.
+        levels: those that the student learns from, see :meth:`align`.
     """
 
     def __init__(self, config: str | dict, checkpoint: str | None,
-                 levels: tuple[str, ...]) -> None:
+                 levels: Sequence[str] | None = None) -> None:
         super().__init__()
         self.config = read_model_config(config)
         self.checkpoint = checkpoint
         self.model = MODELS.build(self.config)
         self.adapter = adapt(self.model, 'teacher')
-        self.levels = choose_levels(self.adapter, levels, 'teacher')
+        self.available = probe(self.adapter)
+        self.wanted = (None if levels is None else
+                       check_level_names(levels, 'teacher.levels'))
+        self.levels: tuple[Level, ...] = ()
         self.matched = (0.0 if checkpoint is None else
                         load_matching(self.model, checkpoint))
         self.requires_grad_(False)
@@ -133,6 +145,50 @@ class Teacher(nn.Module):
     def train(self, mode: bool = True) -> 'Teacher':
         """A teacher is always in eval mode, dropout and drop-path too."""
         return super().train(False)
+
+    def align(self, student: Sequence[Level], names: Sequence[str] | None
+              ) -> tuple[Level, ...]:
+        """Choose the levels that a student's levels learn from.
+
+        A partner is the level of the same name, or, for a teacher without a
+        neck, the stage of the same number.
+
+        Args:
+            student: its levels, finest first.
+            names: ``levels`` of the config: those that must have a partner;
+                None drops the levels that have none.
+
+        Returns:
+            The student's levels that have a partner.
+
+        Raises:
+            ValueError: a level without partner, or ``teacher.levels`` that
+                do not go with ``levels``.
+        """
+        if self.wanted is not None:
+            if names is None or len(self.wanted) != len(names):
+                raise ValueError(
+                    f'teacher.levels={list(self.wanted)} beside levels='
+                    f"{list(names) if names else None}; accepted: one of the "
+                    "teacher's levels for each name in levels, which must be "
+                    'given, too.')
+            self.levels = choose_levels(
+                self.adapter, self.wanted, 'teacher.levels')
+            return tuple(student)
+        kind = '' if self.adapter.neck is not None else 'C'
+        partners = [
+            self.available.get(level.name)
+            or self.available.get(kind + level.name[1:]) for level in student]
+        missing = [level.name for level, partner in zip(
+            student, partners, strict=True) if partner is None]
+        self.levels = tuple(filter(None, partners))
+        if missing and (names is not None or not self.levels):
+            raise ValueError(
+                f"levels names {', '.join(missing)}, for which the teacher "
+                f'({type(self.model).__name__}) has no partner; accepted: '
+                f"{', '.join(self.available)}, or, in teacher.levels, one of "
+                'these for each of levels.')
+        return tuple(level for level in student if level.name not in missing)
 
     def check_fits(self, student: TaskAdapter) -> None:
         """Refuse to teach a student of another task, or one that is shown

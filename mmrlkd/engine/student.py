@@ -2,12 +2,23 @@
 
 from copy import deepcopy
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 
 def is_distiller(cfg: Config) -> bool:
     """Whether a config's model is a distiller."""
     return str(cfg.model.get('type', '')).endswith('PyramidDistiller')
+
+
+def model_config(cfg: Config) -> ConfigDict:
+    """A config's model with its data preprocessor, as the Runner builds it.
+
+    mmpretrain keeps the preprocessor beside the model.
+    """
+    model = deepcopy(cfg.model)
+    if 'data_preprocessor' in cfg:
+        model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    return model
 
 
 def student_config(cfg: Config) -> Config:

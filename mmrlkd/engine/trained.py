@@ -10,7 +10,7 @@ from mmrlkd.distillers import PyramidDistiller
 from mmrlkd.registry import MODELS
 
 from .checkpoint_hook import sidecar_path
-from .student import is_distiller
+from .student import is_distiller, model_config
 
 #: Ends of the names of buffers, which no optimizer changes.
 _BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
@@ -38,7 +38,7 @@ def load_distiller(cfg: Config, checkpoint: str | Path,
         if not path.is_file():
             raise ValueError(f'{path} is not a file; accepted: {role}.')
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    model = MODELS.build(cfg.model)
+    model = MODELS.build(model_config(cfg))
     model.load_state_dict(_load(checkpoint)['state_dict'])
     model.load_sidecar_state(_load(sidecar_path(checkpoint))['distiller'])
     return model.to(device).eval()

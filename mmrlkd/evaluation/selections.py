@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmrlkd.distillers import PyramidDistiller
-from mmrlkd.distillers.pyramid import PROBE_SIZE
+from mmrlkd.distillers.probing import PROBE_SIZE
 
 from .difficulty_metric import image_strata
 from .results import Example
@@ -110,8 +110,9 @@ def select_images(model: PyramidDistiller,
     chosen = []
     for batch in batches:
         data = model.data_preprocessor(batch, False)
-        levels = model.choose(data['inputs']).levels.tolist()
-        for sample, row in zip(data['data_samples'], levels, strict=True):
+        samples = data['data_samples']
+        levels = model.choose(data['inputs'], samples).levels.tolist()
+        for sample, row in zip(samples, levels, strict=True):
             chosen.append(ImageSelection(
                 sample.img_id, sample.img_path,
                 tuple(n for n, held in zip(names, row, strict=True) if held)))

@@ -1,7 +1,12 @@
 """How far a student's level is from the teacher's, per sample."""
 
+from .at import ATLoss
 from .base import LevelLoss
 from .cwd import CWDLoss
+from .fgd import FGDLoss
+from .mgd import MGDLoss
 from .mse import MSELoss
+from .pkd import PKDLoss
 
-__all__ = ['CWDLoss', 'LevelLoss', 'MSELoss']
+__all__ = ['ATLoss', 'CWDLoss', 'FGDLoss', 'LevelLoss', 'MGDLoss', 'MSELoss',
+           'PKDLoss']

@@ -17,7 +17,7 @@ def setting(build_distiller, detection_batch):
         task = distiller.student(**data, mode='loss')
     maps = distiller._tap.take()
     losses = part.compare(
-        maps.levels, part.look(data['inputs']), differentiable=True)
+        maps.levels, part.teacher.look(data['inputs']), differentiable=True)
     loss = distiller.parse_losses(task)[0]
     evidence = BatchEvidence(losses, maps, distiller.levels,
                              distiller._adapter, part.scale, loss)

@@ -20,6 +20,25 @@ def test_statistics_of_a_moved_model_are_restored():
         assert torch.equal(value, before[key]), key
 
 
+def test_layers_that_came_later_and_are_not_torchs_are_protected():
+    """As ``sync_bn='mmcv'`` brings them."""
+    class Norm(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer('running_mean', torch.zeros(1))
+
+        def forward(self, x):
+            self.running_mean += x.mean()
+            return x
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    guard = FiniteGuard(model, limit=3)
+    model[1] = Norm()
+    guard.remember()
+    model(torch.full((2, 3, 4, 4), torch.nan))
+    guard.restore()
+    assert model[1].running_mean.tolist() == [0.0]
+
 
 class Scaler:
     """A grad scaler that refuses its n-th step, as one does on overflow."""

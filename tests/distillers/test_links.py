@@ -5,6 +5,7 @@ import torch
 
 from mmrlkd.distillers.links import build_links
 from mmrlkd.distillers.pyramid import Level
+from mmrlkd.structures import Boxes
 
 NAMES = ('P2', 'P3', 'P4')
 MSE = dict(type='mmrlkd.MSELoss')
@@ -19,8 +20,8 @@ def levels(*channels):
     ]
 
 
-def build(recipe):
-    return build_links(levels(3, 4, 5), levels(6, 7, 8), MSE, CONV, recipe)
+def build(recipe, loss=MSE):
+    return build_links(levels(3, 4, 5), levels(6, 7, 8), loss, CONV, recipe)
 
 
 def test_by_default_each_level_learns_from_its_namesake():
@@ -42,6 +43,40 @@ def test_a_recipe_says_what_differs():
     # Bridged in width and in size.
     assert second[1](torch.randn(2, 4, 4, 4),
                      torch.randn(2, 8, 2, 2)).shape == (2, )
+
+
+def test_a_loss_of_maps_of_any_width_needs_no_projection():
+    recipe = dict(P3=dict(connector=CONV), P4=dict(loss=MSE))
+    links = build(recipe, loss=dict(type='mmrlkd.ATLoss'))
+    assert [each.describe('connector') for each in links] == [
+        'IdentityConnector', 'ConvConnector', 'ConvConnector']
+    assert links[0][0](torch.randn(2, 3, 8, 8),
+                       torch.randn(2, 6, 4, 4)).shape == (2, )
+
+
+def test_a_loss_that_learns_is_as_wide_as_the_teacher():
+    for width, (link, ) in zip(
+            (6, 7, 8), build({}, loss=dict(type='mmrlkd.MGDLoss')),
+            strict=True):
+        assert link.loss.generation[0].in_channels == width
+
+
+def test_boxes_reach_the_loss():
+    (link, ), *_ = build({}, loss=dict(type='mmrlkd.FGDLoss', foreground=1.))
+    maps = torch.randn(1, 3, 8, 8), torch.randn(1, 6, 8, 8)
+    some, none = (
+        Boxes.of([torch.tensor([[0., 0., 5., 5.]])[:n]], (8, 8), 'cpu')
+        for n in (1, 0))
+    assert link(*maps, some) != link(*maps, none)
+
+
+@pytest.mark.parametrize('name', ['AT', 'CWD', 'FGD', 'MGD', 'MSE', 'PKD'])
+def test_every_loss_can_be_counted(name, build_distiller):
+    distillation = build_distiller(
+        loss=dict(type=f'mmrlkd.{name}Loss')).distillation
+    assert all(flops > 0 for flops in distillation.flops.forward) == (
+        name != 'AT')  # which has neither projection nor convolution
+    assert all(p.grad is None for p in distillation.links.parameters())
 
 
 @pytest.mark.parametrize(('recipe', 'told'), [

@@ -27,7 +27,8 @@ def held_out_batch(detection_batch, scenes_dataset):
 def setting(build_distiller, detection_batch, held_out_batch, monkeypatch):
     """A distiller in float64 amid an iteration of training, and its effect."""
     monkeypatch.setattr(  # it casts to float32
-        LevelLoss, 'forward', lambda self, *maps: self.distance(*maps))
+        LevelLoss, 'forward',
+        lambda self, student, teacher, boxes: self.distance(student, teacher))
     distiller = build_distiller()
     distiller.init_weights()
     distiller.double().train()
@@ -53,7 +54,7 @@ def setting(build_distiller, detection_batch, held_out_batch, monkeypatch):
         distiller.student(**data, mode='loss')
     losses = distiller.distillation.compare(
         distiller._tap.take().levels,
-        distiller.distillation.look(data['inputs']), differentiable=True)
+        distiller.teacher.look(data['inputs']), differentiable=True)
     effect = StepEffect(
         distiller._passes, losses, data['inputs'], data['data_samples'],
         weights, held_out_batch, preprocess, optimizer)
@@ -231,7 +232,7 @@ def test_mixed_precision_changes_nothing(
         distiller.train()
         data = distiller.data_preprocessor(copy.deepcopy(detection_batch), True)
         maps = [torch.zeros(4, 1)] * 4  # of the student; nobody looks at them
-        teacher = distiller.distillation.look(data['inputs'])
+        teacher = distiller.teacher.look(data['inputs'])
         with torch.autocast('cpu', torch.bfloat16, enabled=amp):
             losses = distiller.distillation.compare(
                 maps, teacher, differentiable=True)

@@ -2,5 +2,10 @@
 
 from .base import TaskAdapter, adapt
 from .mmdet import DetectorAdapter
+from .mmpretrain import ClassifierAdapter
+from .mmseg import SegmentorAdapter
 
-__all__ = ['DetectorAdapter', 'TaskAdapter', 'adapt']
+__all__ = [
+    'ClassifierAdapter', 'DetectorAdapter', 'SegmentorAdapter', 'TaskAdapter',
+    'adapt'
+]

@@ -1,7 +1,7 @@
 """Detectors of mmdet."""
 
 import sys
-from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -25,15 +25,17 @@ class DetectorAdapter(TaskAdapter):
         return isinstance(model, BaseDetector) and hasattr(model, 'backbone')
 
     @property
-    def backbone(self) -> nn.Module:
-        return self.model.backbone
-
-    @property
     def neck(self) -> nn.Module | None:
         return self.model.neck if self.model.with_neck else None
 
-    def lazy_neck(self, stages: Sequence[Tensor]) -> LazyNeck:
+    def lazy_neck(self, output: Any) -> LazyNeck:
         from mmdet.models import FPN
         if type(self.neck) is FPN:  # a subclass may override the forward pass
-            return LazyFPN(self.neck, stages)
-        return super().lazy_neck(stages)
+            return LazyFPN(self.neck, output)
+        return super().lazy_neck(output)
+
+    def boxes(self, samples: list) -> list[Tensor] | None:
+        if not all('gt_instances' in sample for sample in samples):
+            return None
+        boxes = [sample.gt_instances.bboxes for sample in samples]
+        return [getattr(each, 'tensor', each) for each in boxes]

@@ -1,0 +1,87 @@
+"""The interface of a logit loss."""
+
+from collections.abc import Callable
+from math import isfinite
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Size, Tensor, nn
+
+
+class LogitLoss(nn.Module):
+    """Distance between the class logits of student and teacher.
+
+    A classifier's image is one row of K logits, a segmenter's image one row
+    for each pixel; a loss sees rows only. Nothing here waits for the device:
+    rows without a label are masked, not taken out.
+    """
+
+    #: Whether the labels of the batch are needed.
+    needs_targets: ClassVar[bool] = False
+
+    #: The 0-dim loss of rows: (student (N, K), teacher (N, K)) and, where the
+    #: loss needs targets, (N,) int64. A label < 0 or >= K is no label.
+    divergence: Callable[..., Tensor]
+
+    def _check(self, *settings: tuple[str, float, bool, str]) -> None:
+        """Raise a ValueError at the first of (key, value, whether it fits,
+        what is accepted) that does not fit."""
+        for key, value, fits, accepted in settings:
+            if not (isfinite(value) and fits):
+                raise ValueError(
+                    f'logit_loss.{key} is {value}; accepted: {accepted}.')
+
+    def forward(self, student: Tensor, teacher: Tensor,
+                targets: Tensor | None = None) -> Tensor:
+        """Loss of the batch.
+
+        Args:
+            student: (B, K) or (B, K, h, w) logits of any float type;
+                gradients flow here.
+            teacher: (B, K) or (B, K, h', w'), resized bilinearly to the
+                student's; no gradient flows here.
+            targets: int64 labels (B,) or (B, H, W), of which each position
+                of the student gets the nearest to its centre. A label < 0 or
+                >= K is no label. Not looked at unless ``needs_targets``.
+
+        Returns:
+            0-dim float32, also under autocast: a mean over many pixels loses
+            too many bits in half precision.
+        """
+        classes = student.shape[1]
+        if classes < 2:
+            raise ValueError(
+                f'student has {classes} class; accepted: 2 or more, as '
+                'logit_loss compares the probabilities of a softmax.')
+        if teacher.shape[1] != classes:
+            raise ValueError(
+                f'teacher has {teacher.shape[1]} classes; accepted: the '
+                f'{classes} of the student, as logit_loss compares them one '
+                'by one.')
+        size = student.shape[2:]
+        teacher = teacher.detach().float()
+        if teacher.shape[2:] != size:
+            teacher = F.interpolate(
+                teacher, size, mode='bilinear', align_corners=False)
+        rows = [_rows(student.float()), _rows(teacher)]
+        if self.needs_targets:
+            if targets is None:
+                raise ValueError(
+                    f'logit_loss.type is {type(self).__name__}, which needs '
+                    'labels; accepted: a batch with a label for each image '
+                    'or pixel.')
+            rows.append(_labels(targets, size))
+        return self.divergence(*rows)
+
+
+def _rows(logits: Tensor) -> Tensor:
+    """(N, K) of (B, K, …)."""
+    return logits.movedim(1, -1).flatten(0, -2)
+
+
+def _labels(targets: Tensor, size: Size) -> Tensor:
+    """(N,) of (B, …), resized; float32 holds each label exactly."""
+    if targets.shape[1:] != size:
+        targets = F.interpolate(
+            targets[:, None].float(), size, mode='nearest-exact').long()
+    return targets.flatten()

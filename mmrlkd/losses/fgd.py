@@ -1,0 +1,138 @@
+"""Focal and global distillation."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mmrlkd.registry import LOSSES
+from mmrlkd.structures import Boxes
+
+from .base import LevelLoss
+from .gc_block import GcBlock
+
+
+@LOSSES.register_module()
+class FGDLoss(LevelLoss):
+    """Objects and background apart, with attention, and their relations.
+
+    A map's spatial attention A is a softmax over the H·W positions of the mean
+    magnitude of the channels, times H·W; its channel attention a is a softmax
+    over the C channels of the mean magnitude of the positions, times C; both
+    at temperature ``tau``. The loss of a sample is the weighted sum of
+
+    - foreground: Σ M · A_t · a_t · (s − t)² over channels and positions, with
+      M = 1/(h·w) in the h·w cells of a box, that of the smallest box where
+      several overlap, and 0 outside of all;
+    - background: the same, with M = 1/(number of cells outside of all boxes)
+      there, and 0 inside;
+    - attention: Σ |A_s − A_t| + Σ |a_s − a_t|;
+    - relation: Σ (G_s(s) − G_t(t))², with two :class:`GcBlock` G that are
+      trained with the student.
+
+    Yang et al., 2022, https://arxiv.org/abs/2111.11837. The authors' code
+    (https://github.com/yzd-v/FGD) is followed: its constants, its sums, of
+    which it takes the mean over the batch, and the cells of a box, floor(x1)
+    to ceil(x2) with both. Only, boxes are here shares of the padded image,
+    which is what the maps show; there, of each image without its padding.
+
+    Args:
+        tau: temperature of the attention, > 0.
+        foreground: weight of that part (the paper's α), >= 0.
+        background: weight of that part (β), >= 0.
+        attention: weight of that part (γ), >= 0.
+        relation: weight of that part (λ), >= 0.
+    """
+
+    needs_boxes = True
+    student_block: GcBlock | None
+    teacher_block: GcBlock | None
+
+    def __init__(self, tau: float = 0.5, foreground: float = 1e-3,
+                 background: float = 5e-4, attention: float = 1e-3,
+                 relation: float = 5e-6) -> None:
+        super().__init__()
+        if not tau > 0:
+            raise ValueError(f'loss.tau is {tau}; accepted: a number > 0.')
+        for key, weight in (('foreground', foreground),
+                            ('background', background),
+                            ('attention', attention), ('relation', relation)):
+            if not weight >= 0:
+                raise ValueError(
+                    f'loss.{key} is {weight}; accepted: a number >= 0.')
+        self.tau = tau
+        self.foreground = foreground
+        self.background = background
+        self.attention = attention
+        self.relation = relation
+        self.student_block = self.teacher_block = None
+
+    def bind(self, channels: int) -> None:
+        self.student_block = GcBlock(channels)
+        self.teacher_block = GcBlock(channels)
+
+    def distance(  # type: ignore[override]
+            self, student: Tensor, teacher: Tensor, boxes: Boxes) -> Tensor:
+        if self.student_block is None or self.teacher_block is None:
+            raise RuntimeError(
+                'FGDLoss has no relation blocks yet; accepted: '
+                'bind(channels) before the first forward pass.')
+        where, which = self._attend(student)
+        true_where, true_which = self._attend(teacher)
+        objects = box_mask(boxes, student.shape[-2:])
+        rest = (objects == 0).float()
+        rest = rest / rest.sum(dim=(1, 2), keepdim=True).clamp_min(1)
+        mask = self.foreground * objects + self.background * rest
+        squared = (student - teacher).square()
+        squared = (squared * true_which[..., None, None]).sum(dim=1)
+        focal = (mask * true_where * squared).sum(dim=(1, 2))
+        attention = ((where - true_where).abs().sum(dim=(1, 2)) +
+                     (which - true_which).abs().sum(dim=1))
+        relation = (self.student_block(student) -
+                    self.teacher_block(teacher)).square().sum(dim=(1, 2, 3))
+        return focal + self.attention * attention + self.relation * relation
+
+    def _attend(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Attention (n, H, W) and (n, C) of maps (n, C, H, W); mean 1."""
+        magnitude = maps.abs() / self.tau
+        positions = magnitude.mean(dim=1).flatten(1)
+        channels = magnitude.mean(dim=(2, 3))
+        return (
+            (positions.shape[1] * positions.softmax(dim=1)).unflatten(
+                1, maps.shape[-2:]),
+            channels.shape[1] * channels.softmax(dim=1))
+
+
+def box_mask(boxes: Boxes, size: Sequence[int]) -> Tensor:
+    """1/(h·w) in the cells of each box, the largest such where boxes overlap.
+
+    Args:
+        boxes: K of each of n images.
+        size: (H, W) of the mask.
+
+    Returns:
+        (n, H, W), 0 in cells outside of all boxes.
+    """
+    left, top, right, bottom = boxes.corners.unbind(dim=-1)
+    rows, height = _cells(top, bottom, size[0])
+    columns, width = _cells(left, right, size[1])
+    rows = rows * (boxes.valid / (height * width))[..., None]
+    return (rows[..., :, None] * columns[..., None, :]).amax(dim=1)
+
+
+def _cells(low: Tensor, high: Tensor, cells: int) -> tuple[Tensor, Tensor]:
+    """The cells along one side that an interval touches.
+
+    Args:
+        low: (n, K), where it begins, as a share of the side.
+        high: (n, K), where it ends.
+        cells: into how many the side is divided.
+
+    Returns:
+        (n, K, cells) bool, and (n, K) how many they are, those beyond the
+        side's end included.
+    """
+    first, last = (low * cells).floor(), (high * cells).ceil()
+    cell = torch.arange(cells, device=low.device)
+    inside = (cell >= first[..., None]) & (cell <= last[..., None])
+    return inside, last + 1 - first

@@ -1,0 +1,37 @@
+"""Distillation by Pearson correlation."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmrlkd.registry import LOSSES
+
+from .base import LevelLoss
+
+#: Added to a channel's variance. It bounds the gradient of a constant channel,
+#: which has no correlation.
+EPSILON = 1e-6
+
+
+@LOSSES.register_module()
+class PKDLoss(LevelLoss):
+    """1 − Pearson correlation of each channel, mean over channels.
+
+    Computed as half the mean squared difference between channels scaled to
+    zero mean and unit variance, which is the same. A channel that is constant
+    counts as zero everywhere: its loss is 1/2, or 0 where both are.
+
+    Cao et al., 2022, https://arxiv.org/abs/2207.02039. There, and in
+    MMRazor's code, a channel's mean and variance are over all images of the
+    batch; here they are over the H·W positions of one image, so that a
+    sample's loss depends on that sample alone.
+    """
+
+    def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
+        squared = F.mse_loss(
+            _normalised(student), _normalised(teacher), reduction='none')
+        return squared.mean(dim=(1, 2, 3)) / 2
+
+
+def _normalised(maps: Tensor) -> Tensor:
+    """(n, C, H, W) with zero mean and unit variance over H and W."""
+    return F.layer_norm(maps, maps.shape[-2:], eps=EPSILON)
