@@ -1,6 +1,6 @@
 """The levels that a model has, and reading them while it runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import log2
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .adapters import TaskAdapter
 from .probing import PROBE_SIZE, blank_image, evaluating
-from .stages import as_maps
+from .stages import as_maps, finest_first
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,12 @@ class Level:
 
 
 def _named(prefix: str, module: str, maps: Sequence[Tensor]) -> list[Level]:
-    sizes = [(m.shape[-2], m.shape[-1]) for m in maps]
-    first = round(log2(PROBE_SIZE / sizes[0][0]))
+    order = finest_first(maps)
+    first = round(log2(PROBE_SIZE / maps[order[0]].shape[-2]))
     return [
-        Level(f'{prefix}{first + i}', module, i, m.shape[1], size)
-        for i, (m, size) in enumerate(zip(maps, sizes, strict=True))
+        Level(f'{prefix}{number}', module, i, maps[i].shape[1],
+              (maps[i].shape[-2], maps[i].shape[-1]))
+        for number, i in enumerate(order, first)
     ]
 
 
@@ -50,7 +51,7 @@ def probe(adapter: TaskAdapter) -> dict[str, Level]:
     """Find a model's levels by running it on one blank image.
 
     A level is numbered by its stride, 2^k for ``Pk`` and ``Ck``, counted on
-    from the first map of the output, so that dilated backbones, whose stride
+    from the finest map of the output, so that dilated backbones, whose stride
     stops growing, keep one name for each stage.
 
     Returns:
@@ -164,9 +165,11 @@ class PyramidTap:
         self._recording = False
         self._leaves = False
         for i, module in enumerate(adapter.stages.modules()):
-            module.register_forward_hook(_Recorder(self, 'backbone', i))
+            module.register_forward_hook(
+                _Recorder(self, 'backbone', i, adapter.stages.read))
         if adapter.neck is not None:
-            adapter.neck.register_forward_hook(_Recorder(self, 'neck', 0))
+            adapter.neck.register_forward_hook(
+                _Recorder(self, 'neck', 0, as_maps))
         if adapter.logit_layer is not None:
             adapter.logit_layer.register_forward_hook(_LogitRecorder(self))
 
@@ -229,13 +232,15 @@ class PyramidTap:
 class _Recorder:
     """A forward hook that survives deep copies (a closure would not)."""
 
-    def __init__(self, tap: PyramidTap, name: str, first: int) -> None:
+    def __init__(self, tap: PyramidTap, name: str, first: int,
+                 read: Callable[[Any], tuple[Tensor, ...]]) -> None:
         self.tap = tap
         self.name = name
         self.first = first
+        self.read = read
 
     def __call__(self, module: nn.Module, inputs: tuple, output: Any) -> None:
-        self.tap.record(self.name, self.first, as_maps(output))
+        self.tap.record(self.name, self.first, self.read(output))
 
 
 class _LogitRecorder:

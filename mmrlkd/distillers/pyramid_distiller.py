@@ -183,6 +183,11 @@ class PyramidDistiller(BaseModel):
         """What chooses the levels."""
         return self._selector.module
 
+    @property
+    def balancing(self) -> Balancing | None:
+        """What weighs the levels' losses, if anything does."""
+        return self._balancing
+
     def balance(self, balancer: dict) -> None:
         """Weigh the levels' losses from now on.
 

@@ -42,6 +42,11 @@ def _is_size(size: Any, positions: int) -> bool:
             and size[0] * size[1] == positions)
 
 
+def finest_first(maps: Sequence[Tensor]) -> list[int]:
+    """The order of maps by size; equal ones keep theirs."""
+    return sorted(range(len(maps)), key=lambda i: -maps[i].shape[-2:].numel())
+
+
 class Stages:
     """Reads the stage maps of a backbone, finest first, while it runs.
 
@@ -88,12 +93,12 @@ class Stages:
                 'ResNet or Swin.')
         if len(self.inside) < 2:  # one map, as of a plain detector
             self.inside = ()
-        sizes = [tuple(each.shape[-2:]) for each in output]
-        if not self.inside and sizes != sorted(sizes, reverse=True):
-            raise ValueError(
-                f'{owner} has a backbone ({type(backbone).__name__}) that '
-                f'puts out maps of sizes {sizes} for an image of {PROBE_SIZE} '
-                'px; accepted: maps in order, finest first.')
+        self._order = finest_first(output)
+
+    def read(self, output: Any) -> tuple[Tensor, ...]:
+        """The maps, finest first, that an output of :meth:`modules` holds."""
+        maps = as_maps(output)
+        return maps if self.inside else tuple(maps[i] for i in self._order)
 
     def modules(self) -> list[nn.Module]:
         """What to hook: each stage's last module, or the backbone."""
@@ -104,7 +109,7 @@ class Stages:
         """The backbone's own output for ``images``, and its stage maps."""
         if not self.inside:
             output = self.backbone(images)
-            return output, as_maps(output)
+            return output, self.read(output)
         stages: dict[str, Tensor] = {}
 
         def keep(name: str) -> Callable:

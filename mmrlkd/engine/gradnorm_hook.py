@@ -3,6 +3,7 @@
 from mmengine.hooks import Hook
 
 from mmrlkd.balancers import GradNorm
+from mmrlkd.distillers import PyramidDistiller
 from mmrlkd.registry import HOOKS
 
 from .phase_hook import distiller_of
@@ -34,4 +35,12 @@ class GradNormHook(Hook):
             include_task=include_task, report_every=report_every)
 
     def before_run(self, runner) -> None:
-        distiller_of(runner).balance(self._balancer)
+        self.balance(distiller_of(runner))
+
+    def balance(self, model: PyramidDistiller) -> None:
+        """Hand the balancer to a model.
+
+        Raises:
+            ValueError: it does not fit, or the model has one already.
+        """
+        model.balance(self._balancer)

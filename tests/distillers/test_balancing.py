@@ -110,7 +110,7 @@ def test_rows_are_the_gradients_at_the_top_lateral(
         build_distiller, detection_batch, stepped):
     model = build_distiller(balancer=dict(
         type='mmrlkd.EMABalancer', report_every=1))
-    assert model._balancing.layer == W
+    assert model.balancing.layer == W
     model.train()
     log, _ = stepped(model)
     again = build_distiller()
@@ -200,8 +200,8 @@ def test_how_many_images_select_a_level_is_the_selectors_decision(
             return Selection(selection.levels, selection.weights * factor)
 
         model._select = scaled
-        weigh = model._balancing.balancer.weigh
-        model._balancing.balancer.weigh = (
+        weigh = model.balancing.balancer.weigh
+        model.balancing.balancer.weigh = (
             lambda *a, share=share, weigh=weigh: (
                 seen.setdefault(share, a), weigh(*a))[1])
         stepped(model)
@@ -274,13 +274,13 @@ def test_a_nan_changes_no_weight(build_distiller, detection_batch):
     model.train()
     optimizer = optimizer_of(model)
     model.train_step(copy.deepcopy(detection_batch), optimizer)
-    before = copy.deepcopy(model._balancing.state_dict())
+    before = copy.deepcopy(model.balancing.state_dict())
     poisoned = copy.deepcopy(detection_batch)
     poisoned['inputs'] = [
         torch.full(i.shape, float('nan')) for i in poisoned['inputs']]
     log = model.train_step(poisoned, optimizer)
     assert log['skipped_updates'] == log['balance/skipped'] == 1
-    for key, value in model._balancing.balancer.state_dict().items():
+    for key, value in model.balancing.balancer.state_dict().items():
         if key != 'skipped':
             assert torch.equal(value, before['balancer'][key]), key
 
@@ -388,14 +388,14 @@ def test_w_is_the_last_layer_that_all_levels_reach(
     ):
         model = build_distiller(
             levels=levels, balancer=balancer, costs='pixels')
-        assert model._balancing.layer == layer, levels
+        assert model.balancing.layer == layer, levels
     tiny_student.backbone.frozen_stages = 4
-    assert build_distiller(balancer=balancer)._balancing.layer == W
+    assert build_distiller(balancer=balancer).balancing.layer == W
     for model in tiny_student, tiny_teacher_model:
         model.neck.type = 'PAFPN'
     model = build_distiller(balancer=balancer, teacher=dict(
         config=tiny_teacher_model, checkpoint=None))
-    assert model._balancing.layer == 'neck.fpn_convs.0.conv'
+    assert model.balancing.layer == 'neck.fpn_convs.0.conv'
 
 
 @pytest.mark.parametrize('balancer, sentence', [
@@ -445,7 +445,7 @@ def test_an_extra_level_that_bypasses_the_lateral_is_named(
     # Left to itself it takes what all five do share: the last stage.
     model = build_distiller(
         balancer=dict(type='mmrlkd.GradNorm'), **settings)
-    assert model._balancing.layer.startswith('backbone.layer4')
+    assert model.balancing.layer.startswith('backbone.layer4')
 
 
 def test_one_balancer_for_a_student_that_is_distilled(build_distiller):
@@ -467,6 +467,6 @@ def test_the_balancer_is_nobodys_but_the_sidecars(build_distiller):
     assert [n for n, _ in model.named_buffers()] == [
         n for n, _ in plain.named_buffers()]
     model.double()
-    assert model._balancing.balancer.weights.dtype == torch.float64
+    assert model.balancing.balancer.weights.dtype == torch.float64
     copied = copy.deepcopy(model)
     assert copied._balancing._shared[0] is copied.student.get_submodule(W)

@@ -140,15 +140,20 @@ def test_a_backbone_without_stages_is_refused(backbone):
         Stages(backbone, 'student', look_inside=True)
 
 
-def test_maps_in_another_order_are_refused():
+def test_maps_in_another_order_are_sorted():
+    """… and of equal ones the first stays first."""
 
-    class Reversed(Several):
+    class Shuffled(Several):
 
         def forward(self, images):
-            return super().forward(images)[::-1]
+            maps = super().forward(images)
+            return [maps[i] for i in (4, 1, 0, 2, 3)]
 
-    with pytest.raises(ValueError, match='teacher .*finest first'):
-        Stages(Reversed(), 'teacher', look_inside=True)
+    stages = Stages(Shuffled(), 'teacher', look_inside=True)
+    output, maps = stages.run(torch.randn(2, 3, 64, 64))
+    assert [next(i for i, each in enumerate(output) if each is one)
+            for one in maps] == [2, 1, 3, 4, 0]
+    assert [id(one) for one in stages.read(output)] == [id(m) for m in maps]
 
 
 def test_what_is_a_map():

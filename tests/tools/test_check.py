@@ -1,0 +1,81 @@
+"""What check.py says of a config, before anything trains."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+TOOL = Path(__file__).parents[2] / 'tools/check.py'
+
+
+@pytest.fixture
+def check(monkeypatch, capsys):
+    """Run the tool; what it printed, words one space apart."""
+    spec = importlib.util.spec_from_file_location('check_tool', TOOL)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+
+    def run(*arguments):
+        tool.main([str(each) for each in arguments])
+        return ' '.join(capsys.readouterr().out.split())
+
+    return run
+
+
+@pytest.fixture
+def config_file(run_config, plain_config_text, tmp_path):
+    path = tmp_path / 'config.py'
+    cfg = run_config()
+    path.write_text('\n'.join(
+        f'{key} = {value!r}' for key, value in cfg.to_dict().items()))
+    return path
+
+
+def test_it_tells_level_by_level(check, config_file):
+    said = check(config_file)
+    assert 'RetinaNet learns from RetinaNet, levels chosen by PolicySelector' in (
+        said)
+    assert '│ P2 │ neck[0] │ 16×64×64 /4 │ 8×64×64 /4 │ ConvConnector' in said
+    assert '100% matched' in said
+    assert 'Budget: 7.5 of 7.5' in said
+    assert 'balanced' not in said
+
+
+@pytest.mark.parametrize('option', [
+    "model.balancer={'type': 'mmrlkd.GradNorm'}",
+    "custom_hooks=[{'type': 'mmrlkd.GradNormHook'}]",
+], ids=['model', 'hook'])
+def test_it_names_the_layer_that_losses_are_balanced_at(
+        check, config_file, option):
+    key, _, value = option.partition('=')
+    text = config_file.read_text()
+    config_file.write_text(f'{text}\n' + (
+        f"model['balancer'] = {value}" if key.startswith('model') else
+        f'custom_hooks = {value}'))
+    assert ('Losses balanced by GradNorm, from their gradients at '
+            'neck.lateral_convs.3.conv.') in check(config_file)
+
+
+def test_a_wrong_option_ends_it_with_a_sentence(check, config_file):
+    with pytest.raises(SystemExit, match='loss_weight=-1; accepted'):
+        check(config_file, '--cfg-options', 'model.loss_weight=-1')
+
+
+def test_a_pair_is_two_names(check):
+    said = check('--pair', 'mmpretrain::mobilenet_v2/mobilenet-v2_8xb32_in1k.py',
+                 'mmpretrain::resnet/resnet18_8xb32_in1k.py')
+    assert 'ImageClassifier learns from ImageClassifier' in said
+    assert '│ C3 │ backbone[1] │ 128×32×32 /8 │ 32×32×32 /8 │' in said
+    assert 'skipped' in said
+
+
+@pytest.mark.parametrize(('pair', 'sentence'), [
+    (('mmdet::no/such.py', 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py'),
+     "student.config='mmdet::no/such.py' cannot be read"),
+    (('mmdet::retinanet/retinanet_r18_fpn_1x_coco.py',
+      'mmpretrain::resnet/resnet18_8xb32_in1k.py'),
+     'teacher is a model for classification; accepted: one for detection'),
+])
+def test_a_pair_that_cannot_be(check, pair, sentence):
+    with pytest.raises(SystemExit, match=sentence):
+        check('--pair', *pair)
