@@ -127,6 +127,28 @@ def tiny_student() -> dict:
 
 
 @pytest.fixture
+def even_student(tiny_student: dict) -> dict:
+    """One whose head averages over the ranks and whose statistics stand
+    still, so that parts of a batch can add up to it."""
+    tiny_student.type = 'GFL'
+    tiny_student.backbone.norm_eval = True
+    tiny_student.bbox_head = ConfigDict(
+        type='GFLHead', num_classes=5, in_channels=8, feat_channels=8,
+        stacked_convs=1, norm_cfg=dict(type='GN', num_groups=2), reg_max=4,
+        anchor_generator=dict(
+            type='AnchorGenerator', ratios=[1.0], octave_base_scale=4,
+            scales_per_octave=1, strides=[4, 8, 16, 32]),
+        loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True),
+        # GFL divides these by at least one, a rank as well as the whole.
+        loss_dfl=dict(type='DistributionFocalLoss', loss_weight=0.0),
+        loss_bbox=dict(type='GIoULoss', loss_weight=0.0))
+    tiny_student.train_cfg = ConfigDict(
+        assigner=dict(type='ATSSAssigner', topk=9), allowed_border=-1,
+        pos_weight=-1, debug=False)
+    return tiny_student
+
+
+@pytest.fixture
 def tiny_teacher_model() -> dict:
     """Config of a wider one."""
     return _tiny_model(8, 16)

@@ -1,4 +1,7 @@
-"""Every shipped config builds, and says what it distils."""
+"""Every config of the demos builds, and says what it distils.
+
+Those for COCO, ADE20K and ImageNet are tested in test_real_configs.py.
+"""
 
 from itertools import cycle
 from pathlib import Path
@@ -9,14 +12,15 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmrlkd.distillers import PyramidDistiller
+from mmrlkd.engine.phase_hook import make_phase
 from mmrlkd.registry import MODELS, STRATEGIES
 from mmrlkd.search import LevelRecipe, Recipe
 from mmrlkd.search.evaluator import apply_recipe
 from mmrlkd.search.settings import SearchSettings
 
 ROOT = Path(__file__).parents[1] / 'configs'
-CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.rglob('*.py')
-                 if '_base_' not in path.parts)
+CONFIGS = sorted(str(path.relative_to(ROOT))
+                 for path in (ROOT / 'demo').rglob('*.py'))
 
 
 @pytest.fixture(scope='module')
@@ -34,13 +38,45 @@ def test_builds(name, check, monkeypatch):
     monkeypatch.chdir(ROOT.parent)
     cfg = Config.fromfile(ROOT / name)
     if 'Distiller' not in cfg.model.type:
-        init_default_scope('mmdet')
+        init_default_scope(cfg.default_scope)
         MODELS.build(cfg.model)
         return
     model = check.build(cfg, skip_weights=True)
     assert isinstance(model, PyramidDistiller)
+    if not model.distils:
+        assert 'learns from the logits' in check.describe_logits(model)
+        return
     table = check.describe(model)
     assert table.row_count == len(model.levels)
+
+
+@pytest.mark.parametrize('task', ['classification', 'segmentation', 'instance'])
+def test_a_demo_is_one_comparison(task):
+    """Students alike, taught by the teacher that the demo trains, in as many
+    updates; the teacher is wider."""
+    folder = ROOT / 'demo' / task
+    configs = {path.stem: Config.fromfile(path)
+               for path in folder.glob('*.py')}
+    teacher, student = configs.pop('teacher'), configs.pop('student')
+    assert set(configs) >= {'uniform', 'ppo'}
+    assert ('kd' in configs) == (task != 'instance')
+    last = f"teacher/iter_{teacher.train_cfg.max_iters}.pth"
+    updates = student.train_cfg.max_iters
+    for name, cfg in configs.items():
+        assert cfg.model.student == student.model, name
+        assert cfg.model.teacher == dict(
+            config=f'mmrlkd::demo/{task}/teacher.py',
+            checkpoint=f'work_dirs/demo_{task}/{last}'), name
+        phases = [make_phase(**phase) for hook in cfg.custom_hooks
+                  if hook.type == 'mmrlkd.PhaseHook' for phase in hook.phases]
+        assert updates == (sum(
+            phase.length // phase.student_every for phase in phases)
+            or cfg.train_cfg.max_iters), name
+        for key in ('train_dataloader', 'val_dataloader', 'val_evaluator',
+                    'optim_wrapper', 'param_scheduler'):
+            assert cfg[key] == student[key], (name, key)
+    assert teacher.model.backbone.base_channels == (
+        2 * student.model.backbone.base_channels)
 
 
 @pytest.mark.parametrize('name', [
@@ -66,9 +102,8 @@ def test_searches_are_complete(name, check):
         assert 'search_' in loader.dataset.ann_file
         assert 'val' not in loader.dataset.data_prefix.img
     assert cfg.val_evaluator.ann_file.endswith('search_val.json')
-    if name.startswith('demo'):
-        told = check.describe_search(settings, check.build(cfg, True))
-        assert type(STRATEGIES.build(dict(settings.strategy))).__name__ in told
+    told = check.describe_search(settings, check.build(cfg, True))
+    assert type(STRATEGIES.build(dict(settings.strategy))).__name__ in told
 
 
 def test_check_says_what_is_wrong(

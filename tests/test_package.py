@@ -79,7 +79,8 @@ def test_files_named_by_the_model_index_exist():
     for path in index.Import:
         metafile = Config.fromfile(ROOT / path)
         for model in metafile.Models:
-            assert (ROOT / model.Config).is_file(), model.Name
+            if not model.get('Published'):  # others are other packages'
+                assert (ROOT / model.Config).is_file(), model.Name
 
 
 # --- the wheel ----------------------------------------------------------------

@@ -1,6 +1,10 @@
 """Build everything a config names, without training, and show what it does.
 
     python tools/check.py CONFIG [--skip-weights] [--cfg-options KEY=VALUE …]
+    python tools/check.py --pair STUDENT TEACHER
+
+The second form shows what two configs of a library, named as in
+``mmdet::retinanet/retinanet_r18_fpn_1x_coco.py``, would have in common.
 
 Prints, level by level, what is tapped, how it is bridged and what it costs.
 Exits with 1 and a sentence where something is wrong.
@@ -16,13 +20,16 @@ from rich.table import Table
 
 import mmrlkd  # noqa: F401
 from mmrlkd.distillers import PyramidDistiller
-from mmrlkd.distillers.pyramid import PROBE_SIZE
+from mmrlkd.distillers.probing import PROBE_SIZE
+from mmrlkd.engine import GradNormHook
 from mmrlkd.engine.inspection import (
     CONFIG_ERRORS,
     check_annotations,
     check_plugs,
 )
-from mmrlkd.engine.student import is_distiller
+from mmrlkd.engine.locations import load_config
+from mmrlkd.engine.pair import pair_model
+from mmrlkd.engine.student import is_distiller, model_config
 from mmrlkd.registry import MODELS, STRATEGIES
 from mmrlkd.search.settings import SearchSettings
 
@@ -30,7 +37,11 @@ from mmrlkd.search.settings import SearchSettings
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Check a distillation config without training.')
-    parser.add_argument('config', help='config file')
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument('config', nargs='?', help='config file')
+    what.add_argument(
+        '--pair', nargs=2, metavar=('STUDENT', 'TEACHER'),
+        help="two configs of a library, as in 'mmdet::…'")
     parser.add_argument(
         '--skip-weights', action='store_true',
         help="do not load the teacher's checkpoint, do not look at the data")
@@ -53,17 +64,22 @@ def build(cfg: Config, skip_weights: bool) -> PyramidDistiller:
     if skip_weights and cfg.model.get('teacher'):
         cfg.model.teacher.checkpoint = None
     init_default_scope(cfg.get('default_scope', 'mmdet'))
+    balancing = []
     for hook in cfg.get('custom_hooks', []):
         built = HOOKS.build(hook)
+        if isinstance(built, GradNormHook):
+            balancing.append(built)
         if hook['type'] == 'mmrlkd.PhaseHook':
             key = 'max_epochs' if 'max_epochs' in cfg.train_cfg else 'max_iters'
             built.check_length(cfg.train_cfg[key], f'train_cfg.{key}')
     check_plugs(cfg)
     if not skip_weights:
         check_annotations(cfg)
-    model = MODELS.build(cfg.model)
-    if not skip_weights and model.distils:
-        model.distillation.teacher.require_weights()
+    model = MODELS.build(model_config(cfg))
+    if not skip_weights and model.teacher is not None:
+        model.teacher.require_weights()
+    for each in balancing:
+        each.balance(model)
     return model
 
 
@@ -81,6 +97,8 @@ def describe(model: PyramidDistiller) -> Table:
     rows = zip(model.levels, part.teacher.levels, part.links,
                part.space.costs, part.flops.levels, strict=True)
     for mine, theirs, links, cost, flops in rows:
+        name = mine.name + (
+            f' ← {theirs.name}' if theirs.name != mine.name else '')
         shapes = [
             f'{level.channels}×{level.size[0]}×{level.size[1]} '
             f'/{level.stride:g}' for level in (theirs, mine)
@@ -94,11 +112,22 @@ def describe(model: PyramidDistiller) -> Table:
         if sources != [theirs]:
             bridge += ' from ' + ', '.join(source.name for source in sources)
         table.add_row(
-            mine.name, f'{mine.module}[{mine.index}]', *shapes, bridge,
+            name, f'{mine.module}[{mine.index}]', *shapes, bridge,
             links.describe('loss'), f'{cost:g}', f'{flops / 1e6:.2f}',
             'skipped' if part.teacher.checkpoint is None else
             f'{part.teacher.matched:.0%} matched')
     return table
+
+
+def describe_logits(model: PyramidDistiller) -> str:
+    """What is learnt from the teacher's logits."""
+    part = model.logit_distillation
+    assert part is not None and model.teacher is not None
+    return (f'{type(model.student).__name__} learns from the logits of '
+            f'{type(model.teacher.model).__name__} by '
+            f'{type(part.loss).__name__}, weight {model.logit_weight:g}; '
+            f'the teacher runs {part.gflops * 1e3:.1f} MFLOPs for them, once '
+            'an image.')
 
 
 def describe_search(settings: SearchSettings, model: PyramidDistiller) -> str:
@@ -123,17 +152,23 @@ def describe_search(settings: SearchSettings, model: PyramidDistiller) -> str:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
-        cfg = Config.fromfile(args.config)
-        if args.cfg_options:
-            cfg.merge_from_dict(args.cfg_options)
-        model = build(cfg, args.skip_weights)
+        if args.pair:
+            cfg = Config(dict(model=pair_model(*args.pair)))
+            model = MODELS.build(cfg.model)
+        else:
+            cfg = load_config(args.config, args.cfg_options)
+            model = build(cfg, args.skip_weights)
         search = ('' if 'search' not in cfg else
                   describe_search(SearchSettings.of(cfg), model))
     except CONFIG_ERRORS as error:
-        sys.exit(f'{args.config}: {error}')
+        sys.exit(f"{args.config or ' and '.join(args.pair)}: {error}")
     console = Console(width=160 if not sys.stdout.isatty() else None)
+    if model.logit_distillation is not None:
+        console.print(describe_logits(model))
     if not model.distils:
-        console.print('The student is trained alone: nothing is distilled.')
+        if model.teacher is None:
+            console.print(
+                'The student is trained alone: nothing is distilled.')
         return
     console.print(describe(model))
     part = model.distillation
@@ -142,6 +177,11 @@ def main(argv: list[str] | None = None) -> None:
         f'{part.flops.trunk / 1e6:.1f} MFLOPs. Budget: '
         f'{part.space.budget:g} of {sum(part.space.costs):g}. '
         f'Loss weight: {model.loss_weight:g}.')
+    if model.balancing is not None:
+        console.print(
+            f'Losses balanced by {type(model.balancing.balancer).__name__}' + (
+                f', from their gradients at {model.balancing.layer}.'
+                if model.balancing.layer else '.'))
     if search:
         console.print(search)
 

@@ -1,11 +1,12 @@
 """Train a teacher, then students with each method, and report what came out.
 
-    python tools/demo.py [--methods student uniform ppo] [--seeds 0]
-        [--work-dir work_dirs/demo] [--figure-dir docs/images]
+    python tools/demo.py [--task detection] [--methods student uniform ppo]
+        [--seeds 0] [--work-dir work_dirs/demo] [--figure-dir docs/images]
 
-A method is the name of a config in configs/demo. Everything that is finished
-is kept: after an interruption the same command continues, and with more
-methods or seeds it trains only those.
+A method is the name of a config in configs/demo, for other tasks than
+detection in configs/demo/TASK. Everything that is finished is kept: after an
+interruption the same command continues, and with more methods or seeds it
+trains only those.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import shlex
 import signal
 import sys
 from contextlib import redirect_stdout
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from json import loads as load_json
@@ -55,7 +56,43 @@ from mmrlkd.visualization.verdicts import verdicts
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / 'configs/demo'
 TOOLS = ROOT / 'tools'
-METHODS = ('student', 'uniform', 'ppo')
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What there is to show of a task.
+
+    Attributes:
+        folder: of its configs, in :data:`CONFIGS`.
+        work_dir: where its runs go by default.
+        library: that its models come from, as a distribution.
+        methods: trained by default.
+        scenes: that its configs read.
+    """
+    folder: str
+    work_dir: Path
+    library: str
+    methods: tuple[str, ...] = ('student', 'uniform', 'ppo')
+    scenes: SceneConfig = SceneConfig()
+
+    @property
+    def configs(self) -> Path:
+        """Where its configs are."""
+        return CONFIGS / self.folder
+
+
+DEMOS = {
+    'detection': Demo('', ROOT / 'work_dirs/demo', 'onedl-mmdetection'),
+    'segmentation': Demo(
+        'segmentation', ROOT / 'work_dirs/demo_segmentation',
+        'onedl-mmsegmentation', ('student', 'kd', 'uniform', 'ppo')),
+    'classification': Demo(
+        'classification', ROOT / 'work_dirs/demo_classification',
+        'onedl-mmpretrain', ('student', 'kd', 'uniform', 'ppo'),
+        SceneConfig(size=64, classes=10)),
+    'instance': Demo(
+        'instance', ROOT / 'work_dirs/demo_instance', 'onedl-mmdetection'),
+}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -63,19 +100,27 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description='Train a teacher, then students with each method, and '
         'report what came out. Continues where it was interrupted.')
     parser.add_argument(
-        '--methods', nargs='+', default=list(METHODS), metavar='NAME',
-        help='configs in configs/demo; default: ' + ' '.join(METHODS))
+        '--task', choices=DEMOS, default='detection',
+        help='default: detection')
+    parser.add_argument(
+        '--methods', nargs='+', metavar='NAME',
+        help='configs in configs/demo, or configs/demo/TASK for other tasks '
+        'than detection; default: student uniform ppo, and kd where there '
+        'are logits to distil')
     parser.add_argument(
         '--seeds', nargs='+', type=int, default=[0], metavar='N',
         help='each method is trained with each of them; default: 0')
     parser.add_argument(
-        '--work-dir', type=Path, default=ROOT / 'work_dirs/demo',
-        help='default: work_dirs/demo')
+        '--work-dir', type=Path,
+        help='default: work_dirs/demo, for other tasks work_dirs/demo_TASK')
     parser.add_argument(
         '--figure-dir', type=Path,
         help="folder to write the README's figures to, as PNG")
     args = parser.parse_args(argv)
-    there = sorted(path.stem for path in CONFIGS.glob('*.py'))
+    chosen = DEMOS[args.task]
+    args.work_dir = args.work_dir or chosen.work_dir
+    args.methods = args.methods or list(chosen.methods)
+    there = sorted(path.stem for path in chosen.configs.glob('*.py'))
     for method in args.methods:
         if method not in there or method == TEACHER:
             parser.error(
@@ -144,7 +189,8 @@ def _phases(cfg: Config) -> list[list[Any]]:
             for phase in hook['phases']]
 
 
-def describe_origin(command: str, scenes: dict[str, Any]) -> dict[str, Any]:
+def describe_origin(command: str, scenes: dict[str, Any],
+                    library: str) -> dict[str, Any]:
     """The results' header."""
     return {
         'date': datetime.now(UTC).isoformat(timespec='seconds'),
@@ -160,8 +206,7 @@ def describe_origin(command: str, scenes: dict[str, Any]) -> dict[str, Any]:
             'mmrlkd': mmrlkd.__version__,
             'python': platform.python_version(),
             **{name: version(name) for name in (
-                'torch', 'onedl-mmengine', 'onedl-mmcv',
-                'onedl-mmdetection')},
+                'torch', 'onedl-mmengine', 'onedl-mmcv', library)},
         },
     }
 
@@ -205,14 +250,15 @@ def demo(args: argparse.Namespace, console: Console) -> None:
     work_dir = args.work_dir.resolve()
     figure_dir = args.figure_dir and args.figure_dir.resolve()
     os.chdir(ROOT)  # the configs name files from here
+    chosen = DEMOS[args.task]
     teacher = Run(
-        TEACHER, 0, work_dir / TEACHER, CONFIGS / f'{TEACHER}.py')
+        TEACHER, 0, work_dir / TEACHER, chosen.configs / f'{TEACHER}.py')
     students = [Run(method, seed, work_dir / method / f'seed_{seed}',
-                    CONFIGS / f'{method}.py')
+                    chosen.configs / f'{method}.py')
                 for seed in args.seeds for method in args.methods]
     scenes = Path(teacher.cfg.data_root)
     try:
-        write_dataset(scenes, SceneConfig(), cores())
+        write_dataset(scenes, chosen.scenes, cores())
     except (OSError, RuntimeError) as error:
         raise ExperimentFailed(f'The scenes could not be made: {error}') from error
 
@@ -222,8 +268,8 @@ def demo(args: argparse.Namespace, console: Console) -> None:
                       Session(TOOLS, lock, reporter))
         facts = load_json((scenes / 'dataset.json').read_text())
         results = collect(
-            [teacher, *students], describe_origin(args.command, facts),
-            console)
+            [teacher, *students],
+            describe_origin(args.command, facts, chosen.library), console)
         report = work_dir / 'report.html'
         write_atomically(
             work_dir / 'results.json', results.dumps().encode())

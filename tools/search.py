@@ -32,6 +32,7 @@ from rich.progress import (
 
 import mmrlkd  # noqa: F401
 from mmrlkd.engine.inspection import CONFIG_ERRORS, check_config
+from mmrlkd.engine.locations import load_config
 from mmrlkd.engine.student import is_distiller
 from mmrlkd.registry import MODELS
 from mmrlkd.search import History, Trial, run_search
@@ -66,14 +67,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.work_dir is None:
         args.work_dir = Path('work_dirs', Path(args.config).stem)
     return args
-
-
-def read(path: str | Path, options: dict | None) -> Config:
-    """A config with the command line's wishes in it."""
-    cfg = Config.fromfile(path)
-    if options:
-        cfg.merge_from_dict(options)
-    return cfg
 
 
 class Bar:
@@ -154,13 +147,13 @@ def search(args: argparse.Namespace, console: Console) -> None:
     Raises:
         ValueError: the config cannot work, or no candidate did.
     """
-    cfg = read(args.config, args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options)
     settings = SearchSettings.of(cfg)
     if not is_distiller(cfg):
         raise ValueError(
             f"model.type is {cfg.model.get('type')!r}, which distils "
             "nothing; accepted: 'mmrlkd.PyramidDistiller'.")
-    base = cfg if settings.then is None else read(
+    base = cfg if settings.then is None else load_config(
         Path(args.config).parent / settings.then, {
             key: value for key, value in (args.cfg_options or {}).items()
             if key.partition('.')[0] not in SEARCH_ONLY})

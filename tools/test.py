@@ -17,6 +17,8 @@ from mmengine.runner import Runner
 
 import mmrlkd  # noqa: F401
 from mmrlkd.engine.inspection import CONFIG_ERRORS
+from mmrlkd.engine.locations import load_config
+from mmrlkd.engine.processes import join_processes
 from mmrlkd.engine.student import student_config
 
 
@@ -42,14 +44,26 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def draw_into(folder: str, cfg: Config) -> None:
+    """Have the predictions drawn, by the hook of the config's library."""
+    scope = cfg.get('default_scope', 'mmdet')
+    cfg.default_hooks.visualization = {
+        'mmdet': dict(type='DetVisualizationHook', draw=True,
+                      test_out_dir=folder),
+        'mmseg': dict(type='SegVisualizationHook', draw=True),
+        'mmpretrain': dict(type='VisualizationHook', enable=True, interval=1,
+                           out_dir=folder),
+    }[scope]
+    if scope == 'mmseg':  # its hook draws where the visualizer does
+        cfg.visualizer.save_dir = folder
+
+
 def main(argv: list[str] | None = None) -> dict[str, float]:
     args = parse_args(argv)
     if not Path(args.checkpoint).is_file() and '://' not in args.checkpoint:
         sys.exit(f'checkpoint {args.checkpoint!r} is not a file.')
-    cfg = Config.fromfile(args.config)
+    cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(
         Path('work_dirs', Path(args.config).stem))
     # Without a file name, or the training's config in the same work dir
@@ -57,10 +71,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     cfg = Config(student_config(cfg).to_dict())
     cfg.load_from = args.checkpoint
     if args.show_dir:
-        cfg.default_hooks.visualization = dict(
-            type='DetVisualizationHook', draw=True,
-            test_out_dir=args.show_dir)
+        draw_into(args.show_dir, cfg)
     try:
+        join_processes(cfg)
         runner = Runner.from_cfg(cfg)
     except CONFIG_ERRORS as error:
         sys.exit(f'{args.config}: {error}')

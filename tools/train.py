@@ -3,7 +3,7 @@
     python tools/train.py CONFIG [--work-dir DIR] [--resume [CKPT]] [--amp]
         [--cfg-options KEY=VALUE …] [--launcher pytorch]
 
-Several GPUs: ``tools/dist_train.sh CONFIG GPUS``.
+Several processes: ``tools/dist_train.sh CONFIG GPUS``.
 """
 
 import argparse
@@ -18,6 +18,8 @@ from mmengine.runner import Runner
 
 import mmrlkd  # noqa: F401
 from mmrlkd.engine.inspection import CONFIG_ERRORS, check_config
+from mmrlkd.engine.locations import load_config
+from mmrlkd.engine.processes import join_processes
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -56,10 +58,8 @@ def read_config(args: argparse.Namespace) -> Config:
     Raises:
         ValueError: an option that cannot be had.
     """
-    cfg = Config.fromfile(args.config)
+    cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -97,6 +97,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         cfg = read_config(args)
         check_config(cfg)
+        join_processes(cfg)
         runner = (RUNNERS.build(cfg) if 'runner_type' in cfg else
                   Runner.from_cfg(cfg))
     except CONFIG_ERRORS as error:

@@ -1,2 +1,2 @@
-_base_ = './darts_faster-rcnn_r101-r50_fpn_coco.py'
-model = dict(selector=dict(order=2))
+_base_ = ['./darts_faster-rcnn_r101-r50_fpn_coco.py', '../_base_/methods/darts_second_order.py']
+model = _base_.darts_second_order

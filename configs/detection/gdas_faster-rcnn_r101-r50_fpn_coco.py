@@ -1,2 +1,2 @@
-_base_ = './darts_faster-rcnn_r101-r50_fpn_coco.py'
-model = dict(selector=dict(_delete_=True, type='mmrlkd.GDASSelector'))
+_base_ = ['./darts_faster-rcnn_r101-r50_fpn_coco.py', '../_base_/methods/gdas.py']
+model = _base_.gdas

@@ -1,3 +1,2 @@
-# All levels, their losses weighed by GradNorm.
-_base_ = './uniform_faster-rcnn_r101-r50_fpn_coco.py'
-model = dict(balancer=dict(type='mmrlkd.GradNorm', alpha=1.5, lr=1e-2, report_every=500))
+_base_ = ['./uniform_faster-rcnn_r101-r50_fpn_coco.py', '../_base_/methods/gradnorm.py']
+model = _base_.gradnorm

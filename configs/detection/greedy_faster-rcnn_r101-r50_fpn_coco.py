@@ -1,4 +1,2 @@
-_base_ = './uniform_faster-rcnn_r101-r50_fpn_coco.py'
-model = dict(
-    selector=dict(
-        _delete_=True, type='mmrlkd.GreedySelector', efficiency=0.5))
+_base_ = ['./uniform_faster-rcnn_r101-r50_fpn_coco.py', '../_base_/methods/greedy.py']
+model = _base_.greedy

@@ -1,2 +1,2 @@
-_base_ = './uniform_faster-rcnn_r101-r50_fpn_coco.py'
-model = dict(selector=dict(_delete_=True, type='mmrlkd.ManualDeepSelector'))
+_base_ = ['./uniform_faster-rcnn_r101-r50_fpn_coco.py', '../_base_/methods/manual_deep.py']
+model = _base_.manual_deep

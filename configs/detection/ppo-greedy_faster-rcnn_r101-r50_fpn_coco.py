@@ -1,3 +1,2 @@
-_base_ = './rl-pyramidkd_faster-rcnn_r101-r50_fpn_coco.py'
-model = dict(
-    selector=dict(greedy=True, learner=dict(type='mmrlkd.PPO', gamma=0.0)))
+_base_ = ['./rl-pyramidkd_faster-rcnn_r101-r50_fpn_coco.py', '../_base_/methods/ppo_greedy.py']
+model = _base_.ppo_greedy

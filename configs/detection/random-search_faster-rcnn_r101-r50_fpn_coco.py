@@ -1,3 +1,2 @@
-_base_ = './exhaustive_faster-rcnn_r101-r50_fpn_coco.py'
-search = dict(
-    strategy=dict(_delete_=True, type='mmrlkd.RandomSearch', evaluations=8))
+_base_ = ['./uniform_faster-rcnn_r101-r50_fpn_coco.py', '../_base_/datasets/coco_detection_search.py', '../_base_/methods/random_search.py']
+search = _base_.candidates

@@ -1,3 +1,2 @@
-_base_ = './rl-pyramidkd_faster-rcnn_r101-r50_fpn_coco.py'
-model = dict(
-    selector=dict(learner=dict(_delete_=True, type='mmrlkd.REINFORCE')))
+_base_ = ['./rl-pyramidkd_faster-rcnn_r101-r50_fpn_coco.py', '../_base_/methods/reinforce.py']
+model = _base_.reinforce

@@ -1,12 +1,6 @@
-# All levels with equal weights. 24 epochs, as many updates of the student as in
-# the 10 + 20/5 + 10 of RL-PyramidKD.
-_base_ = './rl-pyramidkd_faster-rcnn_r101-r50_fpn_coco.py'
+# All levels with equal weights.
+_base_ = ['./rl-pyramidkd_faster-rcnn_r101-r50_fpn_coco.py', '../_base_/schedules/coco_24e.py']
 model = dict(selector=dict(_delete_=True, type='mmrlkd.UniformSelector'))
 custom_hooks = [dict(type='mmrlkd.SeedHook')]
-train_cfg = dict(max_epochs=24)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),
-    dict(
-        type='MultiStepLR', by_epoch=True, begin=0, end=24,
-        milestones=[16, 22], gamma=0.1),
-]
+train_cfg = _base_.schedule.train_cfg
+param_scheduler = _base_.schedule.param_scheduler

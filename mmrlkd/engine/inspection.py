@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -19,16 +21,18 @@ def check_config(cfg: Config) -> None:
 
     Raises:
         ValueError: no training annotations, or a distiller whose checkpoints
-            could not be resumed or whose wrapper would not distil.
+            could not be resumed or whose runner or wrapper would not distil.
     """
     check_annotations(cfg)
     check_plugs(cfg)
 
 
 def check_plugs(cfg: Config) -> None:
-    """Refuse a distiller whose hook or wrapper does not know it."""
+    """Refuse a distiller whose runner, hook or wrapper does not know it."""
     if not is_distiller(cfg):
         return
+    _check_runner(cfg)
+    _check_checkpointing(cfg)
     accumulates = cfg.optim_wrapper.get('accumulative_counts', 1) > 1
     skips = any(
         make_phase(**phase).student_every > 1
@@ -55,6 +59,53 @@ def check_plugs(cfg: Config) -> None:
             raise ValueError(
                 f'{key}.type is {kind!r}, which does not know a distiller; '
                 f'accepted: {accepted!r}.')
+
+
+def _check_runner(cfg: Config) -> None:
+    """Refuse what shards or offloads a model by another runner."""
+    strategy = cfg.get('strategy') or {}
+    for key, value, wrong in (
+        ('strategy.type', strategy.get('type'), bool(strategy)),
+        ('runner_type', cfg.get('runner_type'),
+         str(cfg.get('runner_type')).endswith('FlexibleRunner')),
+    ):
+        if wrong:
+            raise ValueError(
+                f"{key} is {value!r}: FlexibleRunner's strategies (FSDP, "
+                "DeepSpeed, ColossalAI and its DDP) pass a distiller's step "
+                "by; accepted: neither runner_type nor strategy; where memory "
+                'is short, activation_checkpointing.')
+
+
+def _check_checkpointing(cfg: Config) -> None:
+    """Refuse to recompute what is not there, or with other weights."""
+    names = cfg.get('activation_checkpointing') or []
+    names = [names] if isinstance(names, str) else names
+    for name in names:
+        if not name.startswith('student.'):
+            raise ValueError(
+                f'activation_checkpointing names {name!r}; accepted: modules '
+                "of the student, such as 'student.backbone.layer1'.")
+    key = ('activation_checkpointing' if names else
+           'with_cp' if any(settings_of(cfg.model.get('student'), 'with_cp')) else '')
+    if key and any(hook['type'] == 'mmrlkd.HeldOutHook'
+                   for hook in cfg.get('custom_hooks', [])):
+        raise ValueError(
+            f"{key} is set, but {cfg.model.selector.type} tries other weights "
+            'in the student, and what is computed again would be computed '
+            f'with its own; accepted: no {key}.')
+
+
+def settings_of(config: Any, key: str) -> Iterator[Any]:
+    """Every value that ``key`` has anywhere inside a config."""
+    if isinstance(config, Mapping):
+        if key in config:
+            yield config[key]
+        config = config.values()
+    elif not isinstance(config, list | tuple):
+        return
+    for value in config:
+        yield from settings_of(value, key)
 
 
 def check_annotations(cfg: Config) -> None:

@@ -7,15 +7,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-#: Box metrics of the COCO evaluator by the names used in tables.
-COCO_METRICS = {
-    'mAP': 'coco/bbox_mAP',
-    'AP50': 'coco/bbox_mAP_50',
-    'AP75': 'coco/bbox_mAP_75',
-    'APs': 'coco/bbox_mAP_s',
-    'APm': 'coco/bbox_mAP_m',
-    'APl': 'coco/bbox_mAP_l',
-}
+from .tasks import DETECTION, TASKS, Task, task_of
 
 #: Logged, but no curve that anyone looks at.
 _NO_CURVES = ('iter', 'step', 'data_time', 'memory')
@@ -30,9 +22,9 @@ class RunResult:
     Attributes:
         method: name of the config, e.g. ``'ppo'``.
         seed: of the run.
-        metrics: mAP, AP50, AP75, APs, APm, APl, in [0, 1]; None where no
-            object is of that size.
-        mAP_by_difficulty: box mAP for each stratum of validation images.
+        metrics: those of its task by name, in [0, 1]; None where no object
+            counts for it.
+        by_difficulty: the main metric for each stratum of validation images.
         iterations: training iterations run.
         student_updates: those that updated the model.
         levels_per_image: selected levels, mean over the iterations; None for
@@ -40,6 +32,8 @@ class RunResult:
         distill_cost: their nominal cost per image and iteration.
         distill_gflops: counted, per probe image, of the selected levels.
         reward_gflops: counted, of the levels computed for the reward only.
+        logit_gflops: counted, of what the teacher runs for its logits; None
+            for a run that does not look at them.
         trunk_gflops: counted, of what the teacher runs for every image.
         seconds_per_iteration: mean wall-clock of a training iteration.
         train_seconds: their sum.
@@ -49,11 +43,12 @@ class RunResult:
             stratum and ``'all'``, chosen as in evaluation.
         phases: ``[[name, iterations], …]``, in order.
         curves: logged scalars by name, as ``[[iteration, value], …]``.
+        task: name of its :class:`~mmrlkd.evaluation.tasks.Task`.
     """
     method: str
     seed: int
     metrics: dict[str, float | None]
-    mAP_by_difficulty: dict[str, float]
+    by_difficulty: dict[str, float]
     iterations: int
     student_updates: int
     levels_per_image: float | None
@@ -68,11 +63,23 @@ class RunResult:
     selection: dict[str, dict[str, float]] = field(default_factory=dict)
     phases: list[list[Any]] = field(default_factory=list)
     curves: dict[str, list[list[float]]] = field(default_factory=dict)
+    task: str = DETECTION.name
+    logit_gflops: float | None = None
 
     @property
     def distils(self) -> bool:
-        """Whether the run learnt from a teacher."""
+        """Whether the run learnt from levels of a teacher's pyramid."""
         return self.levels_per_image is not None
+
+    @property
+    def judged(self) -> Task:
+        """What it is measured by."""
+        return TASKS[self.task]
+
+    @property
+    def quality(self) -> float | None:
+        """The main metric."""
+        return self.metrics[self.judged.main.name]
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,11 @@ class Results:
     runs: list[RunResult]
     examples: list[Example] = field(default_factory=list)
 
+    @property
+    def task(self) -> Task:
+        """What its runs are measured by, all alike."""
+        return self.runs[0].judged if self.runs else DETECTION
+
     def by_method(self) -> dict[str, list[RunResult]]:
         """The runs of each method, in order of first appearance."""
         methods: dict[str, list[RunResult]] = {}
@@ -125,12 +137,20 @@ def loads(text: str) -> Results:
     try:
         plain = json.loads(text)
         return Results(
-            plain['header'], [RunResult(**run) for run in plain['runs']],
+            plain['header'], [_load_run(run) for run in plain['runs']],
             [Example(**example) for example in plain['examples']])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f'these are no results ({error!r}); accepted: a results.json '
             'that tools/demo.py wrote.') from error
+
+
+def _load_run(plain: dict[str, Any]) -> RunResult:
+    """Take back a run; detection's strata once had a name of their own."""
+    run = {**plain}
+    if 'mAP_by_difficulty' in run:
+        run['by_difficulty'] = run.pop('mAP_by_difficulty')
+    return RunResult(**run)
 
 
 @dataclass(frozen=True)
@@ -161,7 +181,7 @@ def read_log(work_dir: str | Path) -> RunLog:
             if 'iter' in record:
                 training[int(record['iter'])] = record
                 evaluation = None
-            elif COCO_METRICS['mAP'] in record:
+            elif task_of(record) is not None:
                 evaluation = record
     return RunLog([training[key] for key in sorted(training)], evaluation)
 
@@ -202,11 +222,13 @@ def read_run(work_dir: str | Path, method: str, seed: int,
     """
     log = read_log(work_dir)
     training, last = log.training, log.evaluation
-    if not training or last is None:
+    task = None if last is None else task_of(last)
+    if not training or last is None or task is None:
         raise ValueError(
             f'{work_dir} holds no finished run: it was not evaluated after '
             'its last iteration.')
-    prefix = COCO_METRICS['mAP'] + '_'
+    known = {metric.key for metric in task.metrics}
+    prefix = f'{task.main.key}_'
     iterations = iterations or int(training[-1]['iter'])
     spans = _spans(training, iterations)
     seconds = _mean(training, spans, 'time') or 0.0
@@ -215,11 +237,11 @@ def read_run(work_dir: str | Path, method: str, seed: int,
     return RunResult(
         method=method,
         seed=seed,
-        metrics={name: _no_less_than_0(last.get(key))
-                 for name, key in COCO_METRICS.items()},
-        mAP_by_difficulty={
-            key.removeprefix(prefix): value for key, value in last.items()
-            if key.startswith(prefix) and key not in COCO_METRICS.values()
+        metrics={metric.name: metric.read(last) for metric in task.metrics},
+        by_difficulty={
+            key.removeprefix(prefix): value / task.main.whole
+            for key, value in last.items()
+            if key.startswith(prefix) and key not in known
             and isinstance(value, int | float)
         },
         iterations=iterations,
@@ -230,12 +252,9 @@ def read_run(work_dir: str | Path, method: str, seed: int,
         reward_gflops=_mean(training, spans, 'reward_gflops'),
         seconds_per_iteration=seconds,
         train_seconds=seconds * iterations,
-        curves=_curves(training))
-
-
-def _no_less_than_0(value: float | None) -> float | None:
-    """COCOeval's -1 says that there is no object."""
-    return None if value is None or value < 0 else value
+        curves=_curves(training),
+        task=task.name,
+        logit_gflops=_mean(training, spans, 'logit_gflops'))
 
 
 def _spans(training: list[Record], iterations: int) -> list[float]:

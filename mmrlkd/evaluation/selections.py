@@ -28,7 +28,8 @@ class ImageSelection:
     """What one image got.
 
     Attributes:
-        img_id: id of the image in its annotation file.
+        img_id: id of the image in its annotation file; without one, its
+            place in the dataset.
         path: of the image.
         levels: names of the selected levels, finest first.
     """
@@ -82,11 +83,14 @@ def report_selections(model: PyramidDistiller,
 
     Args:
         model: see :func:`mmrlkd.engine.trained.load_distiller`.
-        cfg: its config; ``val_dataloader`` reads a COCO annotation file.
+        cfg: its config; where ``val_dataloader`` reads a COCO annotation
+            file, that tells the strata.
     """
     chosen = select_images(model, Runner.build_dataloader(cfg.val_dataloader))
     names = tuple(level.name for level in model.levels)
-    strata = image_strata(read_annotations(cfg), strata_keys(cfg))
+    annotations = read_annotations(cfg)
+    strata = {} if annotations is None else image_strata(
+        annotations, strata_keys(cfg))
     return SelectionReport(
         levels=names,
         adaptive=model.selector.adaptive,
@@ -107,14 +111,14 @@ def select_images(model: PyramidDistiller,
     """
     model.eval()
     names = [level.name for level in model.levels]
-    chosen = []
+    chosen: list[ImageSelection] = []
     for batch in batches:
         data = model.data_preprocessor(batch, False)
         samples = data['data_samples']
         levels = model.choose(data['inputs'], samples).levels.tolist()
         for sample, row in zip(samples, levels, strict=True):
             chosen.append(ImageSelection(
-                sample.img_id, sample.img_path,
+                sample.get('img_id', len(chosen)), sample.img_path,
                 tuple(n for n, held in zip(names, row, strict=True) if held)))
     return chosen
 
@@ -142,7 +146,7 @@ def selection_rates(selections: Iterable[ImageSelection],
     return rates
 
 
-def pick_examples(reports: Mapping[str, SelectionReport], coco: COCO,
+def pick_examples(reports: Mapping[str, SelectionReport], coco: COCO | None,
                   keys: Sequence[str], per_stratum: int = 2) -> list[Example]:
     """The first images of each stratum, not the prettiest.
 
@@ -150,7 +154,7 @@ def pick_examples(reports: Mapping[str, SelectionReport], coco: COCO,
 
     Args:
         reports: of each method, on the same images.
-        coco: annotations of the images.
+        coco: annotations of the images; without them there is no stratum.
         keys: see :func:`.difficulty_metric.image_strata`.
         per_stratum: how many.
     """
@@ -158,7 +162,7 @@ def pick_examples(reports: Mapping[str, SelectionReport], coco: COCO,
         method: {image.img_id: image for image in report.images}
         for method, report in reports.items()
     }
-    if not chosen:
+    if not chosen or coco is None:
         return []
     some = next(iter(chosen.values()))
     taken: set[int] = set()
@@ -177,9 +181,12 @@ def pick_examples(reports: Mapping[str, SelectionReport], coco: COCO,
     return examples
 
 
-def read_annotations(cfg: Config) -> COCO:
-    """The annotation file of a config's validation images."""
+def read_annotations(cfg: Config) -> COCO | None:
+    """The annotation file of a config's validation images; None where they
+    are in folders of classes."""
     dataset = cfg.val_dataloader.dataset
+    if not str(dataset.get('ann_file', '')).endswith('.json'):
+        return None
     with contextlib.redirect_stdout(io.StringIO()):
         return COCO(str(Path(dataset.get('data_root') or '',
                              dataset.ann_file)))

@@ -16,8 +16,8 @@ from mmrlkd.search.found import HISTORY, INCUMBENT
 from .searching import read_candidates
 
 #: In the order of a table.
-FAMILIES = ('none', 'fixed', 'random', 'learned weights', 'greedy', 'RL',
-            'search', 'other')
+FAMILIES = ('none', 'logits', 'fixed', 'random', 'learned weights', 'greedy',
+            'RL', 'search', 'other')
 _FAMILY = {
     'NoneSelector': 'none',
     'UniformSelector': 'fixed',
@@ -54,7 +54,8 @@ def family(cfg: Config, searched: bool) -> str:
         return 'search'
     if not is_distiller(cfg):
         return 'none'
-    return _FAMILY.get(cfg.model.selector.type.rpartition('.')[2], 'other')
+    found = _FAMILY.get(cfg.model.selector.type.rpartition('.')[2], 'other')
+    return 'logits' if found == 'none' and cfg.model.get('logit_loss') else found
 
 
 def batch_size(cfg: Config) -> int:

@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from mmrlkd.evaluation.estimate import estimate
 from mmrlkd.evaluation.results import RunResult, read_log, read_run
+from mmrlkd.evaluation.tasks import DETECTION, Task
 from mmrlkd.search.found import FOUND, HISTORY
 
 from .accounting import (
@@ -23,7 +24,7 @@ from .front import FRONT, fixed_subset, non_dominated, subset_name
 from .run import TEACHER, end_of, newest_checkpoint
 
 #: Families whose levels need no search; LAD's are found anew for each image.
-_KNOWN_BEFORE = ('none', 'fixed', 'random', 'greedy')
+_KNOWN_BEFORE = ('none', 'logits', 'fixed', 'random', 'greedy')
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class Comparison:
     missing: list[str]
 
     @property
+    def task(self) -> Task:
+        """What its runs are measured by, all alike."""
+        return self.members[0].judged if self.members else DETECTION
+
+    @property
     def fixed(self) -> dict[str, list[ComparedRun]]:
         """The runs of each fixed subset, by method."""
         return by_method(run for run in (*self.members, *self.subsets)
@@ -81,7 +87,7 @@ class Comparison:
 
     @property
     def best_fixed(self) -> list[ComparedRun] | None:
-        """The subset of the highest mean mAP; of equals the cheapest."""
+        """The subset of the highest mean quality; of equals the cheapest."""
         points = self._points()
         if not points:
             return None
@@ -95,7 +101,7 @@ class Comparison:
 
     def _points(self) -> dict[str, tuple[float, float]]:
         return {method: (_mean(runs, lambda run: run.distill_cost),
-                         _mean(runs, lambda run: run.metrics['mAP']))
+                         _mean(runs, lambda run: run.quality))
                 for method, runs in self.fixed.items()}
 
 

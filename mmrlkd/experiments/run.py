@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from mmrlkd.engine.inspection import CONFIG_ERRORS
+from mmrlkd.engine.locations import load_config
 from mmrlkd.evaluation.results import Record, newest_record, read_log
 
 from .failure import ExperimentFailed
@@ -42,8 +43,7 @@ class Run:
             ExperimentFailed: it cannot be read, or defines no model.
         """
         try:
-            cfg = Config.fromfile(self.config)
-            cfg.merge_from_dict(parse_options(self.options))
+            cfg = load_config(self.config, parse_options(self.options))
         except (*CONFIG_ERRORS, ImportError, SyntaxError) as error:
             raise ExperimentFailed(
                 f'{self.config} cannot be read: {error}') from error

@@ -80,10 +80,11 @@ def train(run: Run | Search, teacher: Path | None, session: Session) -> None:
                 f'If its config has changed since it began, remove '
                 f'{run.folder}.')
     try:
-        metrics = read_run(run.folder, run.method, run.seed).metrics
+        result = read_run(run.folder, run.method, run.seed)
     except ValueError as error:
         raise ExperimentFailed(
             f'{run.name} logged no iteration; accepted: a '
             'default_hooks.logger.interval no longer than the run.'
         ) from error
-    reporter.end(run, f'mAP {100 * (metrics["mAP"] or 0):.1f}')
+    reporter.end(run, f'{result.judged.main.name} '
+                 f'{100 * (result.quality or 0):.1f}')

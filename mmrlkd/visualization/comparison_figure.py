@@ -10,27 +10,28 @@ from mmrlkd.experiments.comparison import ComparedRun, Comparison, by_method
 from .cost_quality import FREE
 from .labels import Label, place_labels
 from .style import MUTED, display_name, method_colours, styled, to_png
-from .summary import attribute, measured, metric, summarise
+from .summary import attribute, measured, quality, summarise
 
-_cost, _mean_ap = attribute('distill_cost'), metric('mAP')
+_cost = attribute('distill_cost')
 
 
 @styled()
 def draw(comparison: Comparison) -> Figure:
-    """A point for each method: mAP over nominal cost; bars are 95 %
+    """A point for each method: quality over nominal cost; bars are 95 %
     intervals. Behind them every fixed subset that was trained, and a line
     through those that no other is better than."""
     figure = Figure(figsize=(8.4, 5.2), layout='constrained')
     panel = figure.subplots()
     panel.set_xlabel('nominal distillation cost per image, in training')
-    panel.set_ylabel('box mAP of the student')
     methods = by_method(comparison.members)
+    task = comparison.task
+    panel.set_ylabel(f'{task.quality} of the student')
     teacher = methods.pop('teacher', None)
     if teacher:
         # Not a line: the students' differences need the room below it.
-        quality = measured([*teacher], _mean_ap).mean
-        panel.set_title(f'the teacher has {quality:.1f} mAP', loc='right',
-                        fontsize=9, fontweight='normal')
+        level = measured([*teacher], quality).mean
+        panel.set_title(f'the teacher has {level:.1f} {task.main.name}',
+                        loc='right', fontsize=9, fontweight='normal')
     fixed = {name: _place(runs) for name, runs in comparison.fixed.items()}
     front = comparison.front
     if comparison.subsets:
@@ -45,7 +46,7 @@ def draw(comparison: Comparison) -> Figure:
     labels, bars = [], []
     for method, runs in methods.items():
         cost = summarise([*runs], _cost) or FREE
-        value = measured([*runs], _mean_ap)
+        value = measured([*runs], quality)
         panel.errorbar(
             cost.mean, value.mean, value.half_width, cost.half_width,
             marker='o', markersize=7, color=colours[method], capsize=3,
@@ -78,7 +79,7 @@ def save(comparison: Comparison, png: Path) -> None:
 
 
 def _place(runs: list[ComparedRun]) -> tuple[float, float]:
-    return measured([*runs], _cost).mean, measured([*runs], _mean_ap).mean
+    return measured([*runs], _cost).mean, measured([*runs], quality).mean
 
 
 def _subsets(comparison: Comparison) -> str:

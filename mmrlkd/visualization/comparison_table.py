@@ -11,7 +11,7 @@ from mmrlkd.experiments.comparison import ComparedRun, Comparison, by_method
 
 from .comparison_verdicts import comparison_verdicts
 from .style import stratum_name
-from .summary import Read, attribute, level_gflops, metric, stratum_map
+from .summary import Read, attribute, distill_gflops, quality, stratum_quality
 from .table import Column, Row, rows
 
 TEACHER = 'teacher'
@@ -28,18 +28,19 @@ def comparison_columns(comparison: Comparison,
 
     Args:
         comparison: to be shown.
-        strata: whether mAP by difficulty is wanted.
+        strata: whether quality by difficulty is wanted.
     """
     names = dict.fromkeys(
         stratum for run in comparison.members
-        for stratum in run.mAP_by_difficulty) if strata else {}
+        for stratum in run.by_difficulty) if strata else {}
+    name = comparison.task.main.name
     return [
-        Column('', 'mAP', metric('mAP'), 1, max),
-        *(Column('', f'mAP, {stratum_name(name)}', stratum_map(name), 1, max)
-          for name in names),
+        Column('', name, quality, 1, max),
+        *(Column('', f'{name}, {stratum_name(stratum)}',
+                 stratum_quality(stratum), 1, max) for stratum in names),
         Column('', 'levels / image', attribute('levels_per_image'), 2),
         Column('', 'cost / image', attribute('distill_cost'), 2),
-        Column('', 'GFLOPs / image', level_gflops, 3),
+        Column('', 'GFLOPs / image', distill_gflops, 3),
         Column('', 'search images', _of_students('search_images'), 0),
         Column('', 'search s', _of_students('search_seconds'), 0),
         Column('', 'training images', attribute('train_images'), 0),
@@ -103,6 +104,7 @@ def to_json(comparison: Comparison) -> str:
     """Every number of every run, and what they say."""
     front = comparison.front
     return json.dumps({
+        'task': comparison.task.name,
         'methods': [
             _method(method, runs, hindsight, front)
             for some, hindsight in ((comparison.members, False),
@@ -125,7 +127,7 @@ def _method(method: str, runs: list[ComparedRun], hindsight: bool,
             front: list[str]) -> dict[str, Any]:
     first = runs[0]
     same = ('method', 'family', 'subset', 'levels', 'curves', 'selection',
-            'adaptive', 'phases', 'parameters', 'trunk_gflops')
+            'adaptive', 'phases', 'parameters', 'trunk_gflops', 'task')
     return {
         'method': method,
         'family': first.family,

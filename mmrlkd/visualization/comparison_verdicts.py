@@ -5,12 +5,12 @@ from collections.abc import Callable
 from mmrlkd.experiments.comparison import ComparedRun, Comparison, by_method
 
 from .style import display_name
-from .summary import attribute, measured, metric
+from .summary import attribute, measured, quality
 from .verdicts import ONE_SEED, compare
 
 #: Costs that differ by less, relative to one of them, are called the same.
 SAME_COST = 0.1
-_mean_ap, _cost = metric('mAP'), attribute('distill_cost')
+_cost = attribute('distill_cost')
 
 Runs = list[ComparedRun]
 
@@ -38,23 +38,24 @@ def comparison_verdicts(comparison: Comparison) -> list[str]:
 
 
 def beats(runs: Runs, others: Runs) -> bool:
-    """Whether the mean mAP is higher and the intervals do not overlap."""
-    mine, theirs = measured([*runs], _mean_ap), measured([*others], _mean_ap)
+    """Whether the mean quality is higher and the intervals do not overlap."""
+    mine, theirs = measured([*runs], quality), measured([*others], quality)
     return mine.mean > theirs.mean and not mine.overlaps(theirs)
 
 
 def _hindsight(comparison: Comparison, best: Runs) -> str:
     count = len({runs[0].subset for runs in comparison.fixed.values()})
-    mean_ap = measured([*best], _mean_ap).mean
+    reached = (f'{measured([*best], quality).mean:.1f} '
+               f'{best[0].judged.main.name}')
     if count == 1:
         return (f'Of the {comparison.possible} fixed subsets of the levels '
-                f'only {_name(best)} was trained, with {mean_ap:.1f} mAP: it '
+                f'only {_name(best)} was trained, with {reached}: it '
                 'stands for the best of them here.')
     among = (f'the {count} fixed subsets of the levels' if comparison.exhaustive
              else f'the {count} fixed subsets that were trained, of '
              f'{comparison.possible} that there are')
     return (f'Of {among}, {_name(best)} is the best, with '
-            f'{mean_ap:.1f} mAP. It was chosen with '
+            f'{reached}. It was chosen with '
             'hindsight on the test split, which favours it: nobody could have '
             'known it without training them all.')
 

@@ -7,7 +7,14 @@ from mmrlkd.evaluation.estimate import Estimate
 from mmrlkd.evaluation.results import Results, RunResult
 
 from .style import INK, MUTED, display_name, method_colours, styled
-from .summary import Read, attribute, level_gflops, measured, metric, summarise
+from .summary import (
+    Read,
+    attribute,
+    distill_gflops,
+    measured,
+    quality,
+    summarise,
+)
 
 #: What those pay who distil nothing.
 FREE = Estimate(0.0, None, 1)
@@ -15,7 +22,7 @@ FREE = Estimate(0.0, None, 1)
 
 @styled()
 def draw(results: Results) -> Figure | None:
-    """A point for each method: mAP over nominal cost, and over GFLOPs.
+    """A point for each method: quality over nominal cost, and over GFLOPs.
 
     The student alone stands at 0, the teacher is a line. Bars are 95 %
     intervals. None where nothing was distilled.
@@ -28,18 +35,21 @@ def draw(results: Results) -> Figure | None:
     figure = Figure(figsize=(8.4, 3.6), layout='constrained')
     panels = figure.subplots(1, 2, sharey=True)
     _points(panels[0], methods, attribute('distill_cost'))
-    _points(panels[1], methods, level_gflops)
+    _points(panels[1], methods, distill_gflops)
     panels[0].set_xlabel('nominal distillation cost per image')
     panels[1].set_xlabel(
         'GFLOPs per ' + (f'{probe} px ' if probe else '') +
-        'image, levels and reward')
-    panels[0].set_ylabel('box mAP of the student')
+        'image, ' + (
+            'levels, reward and logits' if any(
+                run.logit_gflops is not None for run in results.runs)
+            else 'levels and reward'))
+    panels[0].set_ylabel(f'{results.task.quality} of the student')
     for panel in panels:
         if teacher:
-            quality = measured(teacher, metric('mAP')).mean
-            panel.axhline(quality, color=MUTED, linestyle='--', linewidth=1.2)
+            level = measured(teacher, quality).mean
+            panel.axhline(level, color=MUTED, linestyle='--', linewidth=1.2)
             panel.annotate(
-                f'teacher {quality:.1f}', (1, quality), xytext=(0, 4),
+                f'teacher {level:.1f}', (1, level), xytext=(0, 4),
                 xycoords=panel.get_yaxis_transform(), ha='right',
                 textcoords='offset points', color=INK, fontsize=9)
         panel.margins(x=0.24, y=0.16)
@@ -52,7 +62,7 @@ def _points(panel: Axes, methods: dict[str, list[RunResult]],
     costs = {method: summarise(runs, cost) or FREE
              for method, runs in methods.items()}
     for i, method in enumerate(sorted(costs, key=lambda m: costs[m].mean)):
-        x, y = costs[method], measured(methods[method], metric('mAP'))
+        x, y = costs[method], measured(methods[method], quality)
         panel.errorbar(
             x.mean, y.mean, y.half_width, x.half_width,
             marker='o', markersize=7, color=colours[method], capsize=3,

@@ -24,6 +24,7 @@ def draw(results: Results) -> Figure | None:
     panels = {
         'task loss': _task_loss,
         'distillation loss, weighted': _curve('loss_distill'),
+        'logit loss, weighted': _curve('loss_logits'),
         'levels per image': _curve('levels_per_image'),
         'reward of an episode': _curve('reward'),
         'entropy of the policy, nats': _curve('policy_entropy'),
@@ -58,14 +59,16 @@ def _curve(name: str) -> Read:
 
 
 def _task_loss(run: RunResult) -> list[list[float]]:
-    """The total less what distillation adds; iterations that have both."""
-    distilled = {iteration: value for iteration, value in
-                 run.curves.get('loss_distill', [])}
-    if not run.distils:
-        return run.curves.get('loss', [])
-    return [[iteration, value - distilled[iteration]]
+    """The total less what distillation adds; iterations that have all."""
+    added = [
+        {iteration: value for iteration, value in run.curves.get(name, [])}
+        for name, there in (('loss_distill', run.distils),
+                            ('loss_logits', run.logit_gflops is not None))
+        if there
+    ]
+    return [[iteration, value - sum(part[iteration] for part in added)]
             for iteration, value in run.curves.get('loss', [])
-            if iteration in distilled]
+            if all(iteration in part for part in added)]
 
 
 def _lines(panel: Axes, results: Results, read: Read) -> None:

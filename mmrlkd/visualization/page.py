@@ -55,7 +55,8 @@ FIGURES = {
         'Levels chosen for single images', examples.draw,
         'The first validation images of each stratum, not the prettiest. '
         'Boxes are the ground truth; a level that is lit was selected.',
-        'The images are not at hand, or no selector looked at them.'),
+        'The images are not at hand, their difficulty is not known, or no '
+        'selector looked at them.'),
     'curves': Shown(
         'Training', curves.draw,
         'As logged, each point a mean over the iterations since the one '
@@ -132,8 +133,9 @@ def describe(results: Results) -> str:
         text += (
             f'{counts["train"]} images to train on and {counts["val"]} to '
             f'validate on were made by placing {parameters.get("source")} '
-            f'objects on {parameters.get("size")} px canvases, with known '
-            'numbers of objects. ')
+            f'objects on {parameters.get("size")} px canvases, ' + (
+                'with known numbers of objects. '
+                if results.task.by_difficulty else 'one on each. '))
     if teacher:
         text += (f'A teacher was trained on them for '
                  f'{teacher[0].iterations} iterations. ')
@@ -146,8 +148,10 @@ def describe(results: Results) -> str:
             f'{_number(len(methods) - bool(teacher), "way")}, for '
             f'{" or ".join(map(str, lengths))} iterations each, with '
             f'{_number(len(seeds), "seed")}: alone, or learning from the '
-            'teacher’s pyramid at fixed levels or at levels chosen for each '
-            'image.')
+            'teacher’s '
+            + ('logits, or from its ' if any(
+                run.logit_gflops is not None for run in students) else '')
+            + 'pyramid at fixed levels or at levels chosen for each image.')
     return text.strip()
 
 

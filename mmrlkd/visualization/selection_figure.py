@@ -42,7 +42,8 @@ def draw(results: Results) -> Figure | None:
                 panel.annotate(
                     f'{mean:.0f}', (place, top), xytext=(0, 3), ha='center',
                     textcoords='offset points', fontsize=8)
-        panel.axvline(len(strata) - 1.5, color='0.5', linewidth=0.8)
+        if len(strata) > 1:
+            panel.axvline(len(strata) - 1.5, color='0.5', linewidth=0.8)
         panel.set_xticks(range(len(strata)), map(stratum_name, strata))
         panel.tick_params(axis='x', length=0)
         panel.grid(axis='x', visible=False)

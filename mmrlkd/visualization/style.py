@@ -51,7 +51,7 @@ _SETTINGS: dict[Any, Any] = {
 
 _NAMES = {
     'ppo': 'PPO', 'grpo': 'GRPO', 'reinforce': 'REINFORCE', 'lad': 'LAD',
-    'cmapkd': 'CMAPKD', 'student': 'student alone',
+    'cmapkd': 'CMAPKD', 'kd': 'KD of logits', 'student': 'student alone',
 }
 
 

@@ -36,13 +36,18 @@ def attribute(name: str) -> Read:
 
 
 def metric(name: str) -> Read:
-    """A COCO metric, in points."""
+    """A metric of the run's task, in points."""
     return lambda run: _points(run.metrics[name])
 
 
-def stratum_map(stratum: str) -> Read:
-    """MAP of the images of a stratum, in points."""
-    return lambda run: _points(run.mAP_by_difficulty.get(stratum))
+def quality(run: RunResult) -> float | None:
+    """The main metric of the run's task, in points."""
+    return _points(run.quality)
+
+
+def stratum_quality(stratum: str) -> Read:
+    """The main metric on the images of a stratum, in points."""
+    return lambda run: _points(run.by_difficulty.get(stratum))
 
 
 def chosen_levels(run: RunResult) -> float | None:
@@ -50,11 +55,12 @@ def chosen_levels(run: RunResult) -> float | None:
     return sum(run.selection['all'].values()) if run.selection else None
 
 
-def level_gflops(run: RunResult) -> float | None:
-    """GFLOPs at levels: of those distilled and those the reward looks at."""
-    if run.distill_gflops is None:
-        return None
-    return run.distill_gflops + (run.reward_gflops or 0)
+def distill_gflops(run: RunResult) -> float | None:
+    """GFLOPs of the levels distilled, those the reward looks at, and the
+    logits."""
+    parts = [part for part in (run.distill_gflops, run.reward_gflops,
+                               run.logit_gflops) if part is not None]
+    return sum(parts) if parts else None
 
 
 def minutes(run: RunResult) -> float:

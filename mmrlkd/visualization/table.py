@@ -4,31 +4,22 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mmrlkd.evaluation.estimate import Estimate
-from mmrlkd.evaluation.results import COCO_METRICS, Results, RunResult
+from mmrlkd.evaluation.results import Results, RunResult
 
 from .style import display_name, stratum_name
 from .summary import (
     Read,
     attribute,
     chosen_levels,
-    level_gflops,
+    distill_gflops,
     mega_parameters,
     metric,
     minutes,
-    stratum_map,
+    stratum_quality,
     summarise,
 )
 
 MISSING = '–'
-
-_METRIC_HINTS = {
-    'mAP': 'mean over IoU thresholds from 0.50 to 0.95',
-    'AP50': 'at IoU 0.50',
-    'AP75': 'at IoU 0.75',
-    'APs': 'of objects below 32² pixels',
-    'APm': 'of objects between 32² and 96² pixels',
-    'APl': 'of objects above 96² pixels',
-}
 
 
 @dataclass(frozen=True)
@@ -76,15 +67,16 @@ class Row:
 
 
 def quality_columns(results: Results) -> list[Column]:
-    """Box AP, overall and by difficulty, in points."""
+    """The task's metrics, overall and by difficulty, in points."""
+    task = results.task
     strata = dict.fromkeys(
-        stratum for run in results.runs for stratum in run.mAP_by_difficulty)
+        stratum for run in results.runs for stratum in run.by_difficulty)
     return [
-        Column('box AP, all images', name, metric(name), 1, max,
-               _METRIC_HINTS[name], short=name) for name in COCO_METRICS
+        Column(task.heading, each.name, metric(each.name), 1, max, each.hint,
+               short=each.name) for each in task.metrics
     ] + [
-        Column('mAP by difficulty', stratum_name(stratum),
-               stratum_map(stratum), 1, max) for stratum in strata
+        Column(f'{task.main.name} by difficulty', stratum_name(stratum),
+               stratum_quality(stratum), 1, max) for stratum in strata
     ]
 
 
@@ -92,6 +84,10 @@ def cost_columns(results: Results) -> list[Column]:
     """What training cost; none of it is paid at inference."""
     probe = results.header.get('probe_size')
     gflops = f'GFLOPs per {f"{probe} px " if probe else ""}image'
+    logits = [Column(
+        gflops, 'logits', attribute('logit_gflops'), 3, None,
+        "the teacher's neck and head")] if any(
+            run.logit_gflops is not None for run in results.runs) else []
     return [
         Column('levels per image', 'in training',
                attribute('levels_per_image'), 2, None,
@@ -105,8 +101,10 @@ def cost_columns(results: Results) -> list[Column]:
                "the teacher's outputs and the connectors there"),
         Column(gflops, 'reward', attribute('reward_gflops'), 3, None,
                'levels computed only because the reward looks at them'),
-        Column(gflops, 'both', level_gflops, 3, min,
-               'selected levels and reward', short='GFLOPs/image'),
+        *logits,
+        Column(gflops, 'in all' if logits else 'both', distill_gflops, 3, min,
+               'selected levels and reward' + (', logits' if logits else ''),
+               short='GFLOPs/image'),
         Column(gflops, 'teacher trunk', attribute('trunk_gflops'), 2, None,
                'backbone and lateral maps, for every image of which any level '
                'is selected'),

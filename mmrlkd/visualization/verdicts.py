@@ -8,19 +8,19 @@ from .summary import (
     Read,
     adaptive_methods,
     attribute,
-    level_gflops,
+    distill_gflops,
     mean_rates,
     measured,
-    metric,
     minutes,
+    quality,
     summarise,
 )
 from .table import format_estimate
 
 #: How a sentence names the methods that are no proper names.
 _SPOKEN = {'student': 'the student alone', 'uniform': 'uniform distillation',
-           'teacher': 'the teacher'}
-ONE_SEED = 'one seed: differences under about a point are noise here'
+           'kd': 'distilling the logits', 'teacher': 'the teacher'}
+ONE_SEED = 'one seed: a difference may be noise'
 INFERENCE = (
     'Choosing levels changes what training costs. It does not change the '
     "student's inference: every student here is the same network, and the "
@@ -28,8 +28,6 @@ INFERENCE = (
 
 #: Rates of two strata that differ by less are called alike.
 _ALIKE = 0.05
-
-_mean_ap = metric('mAP')
 
 
 def verdicts(results: Results) -> list[str]:
@@ -41,8 +39,8 @@ def verdicts(results: Results) -> list[str]:
     if teacher and student:
         found.append(_room(teacher, student))
     if student:
-        found += [compare(runs, student) for runs in methods.values()
-                  if runs[0].distils]
+        found += [compare(runs, student) for method, runs in methods.items()
+                  if method not in ('teacher', 'student')]
     for runs in adaptive_methods(results).values():
         if uniform:
             found.append(compare(runs, uniform))
@@ -56,16 +54,16 @@ def verdicts(results: Results) -> list[str]:
 
 
 def compare(runs: list[RunResult], others: list[RunResult]) -> str:
-    """Box mAP of two methods; a difference only where intervals part."""
-    mine, theirs = measured(runs, _mean_ap), measured(others, _mean_ap)
+    """Quality of two methods; a difference only where intervals part."""
+    mine, theirs = measured(runs, quality), measured(others, quality)
     name, other = map(_spoken, (runs, others))
     gap = round(mine.mean, 1) - round(theirs.mean, 1)
     if round(gap, 1) == 0:
         where = f'the same as {other}'
     else:
         where = f'{_points(abs(gap))} {_above(gap)} {other}'
-    text = (f'{_first(name)} reached {format_estimate(mine, 1)} mAP, {where} '
-            f'({format_estimate(theirs, 1)})')
+    text = (f'{_first(name)} reached {format_estimate(mine, 1)} '
+            f'{_unit(runs)}, {where} ({format_estimate(theirs, 1)})')
     if mine.half_width is None or theirs.half_width is None:
         return f'{text}; {ONE_SEED}.'
     seeds = _seeds(mine, theirs)
@@ -89,7 +87,7 @@ def compare_costs(runs: list[RunResult], others: list[RunResult]) -> str:
         f'An iteration of {name} distilled an image at '
         f'{both(levels, 2, "levels")} and '
         f'{both(cost, 2, "of nominal cost")}, on average over training. With '
-        f'what its reward looked at, that was {both(level_gflops, 3, "GFLOPs")}')
+        f'what its reward looked at, that was {both(distill_gflops, 3, "GFLOPs")}')
     trunk = summarise(runs, attribute('trunk_gflops'))
     lengths = [r[0].iterations for r in (runs, others)]
     if trunk and others[0].trunk_gflops:
@@ -104,13 +102,14 @@ def compare_costs(runs: list[RunResult], others: list[RunResult]) -> str:
 
 
 def _room(teacher: list[RunResult], student: list[RunResult]) -> str:
-    above, below = (measured(r, _mean_ap) for r in (teacher, student))
+    above, below = (measured(r, quality) for r in (teacher, student))
+    unit = _unit(teacher)
     gap = above.mean - below.mean
     if gap <= 0:
-        return (f'The teacher ({above.mean:.1f} mAP) is not ahead of the '
+        return (f'The teacher ({above.mean:.1f} {unit}) is not ahead of the '
                 f'student alone ({format_estimate(below, 1)}): there is '
                 'nothing to gain from it here.')
-    return (f'The teacher ({above.mean:.1f} mAP) is {_points(gap)} ahead of '
+    return (f'The teacher ({above.mean:.1f} {unit}) is {_points(gap)} ahead of '
             f'the student alone ({format_estimate(below, 1)}): that is the '
             'room there is to gain.')
 
@@ -124,7 +123,12 @@ def _adaptivity(runs: list[RunResult]) -> str:
         return (f'{name} gives every validation image the same levels, '
                 f'{levels}: it has not learnt to tell images apart, and a '
                 'fixed subset would do the same.')
+    overall = ', '.join(
+        f'{key} for {rate:.0%}' for key, rate in everywhere.items())
     strata = {key: value for key, value in rates.items() if key != 'all'}
+    if not strata:
+        return (f'{name} tells images apart: over all of them it selects '
+                f'{overall}. Their difficulty is not known.')
     spreads = {
         level: sorted((value[level], key) for key, value in strata.items())
         for level in everywhere
@@ -138,9 +142,7 @@ def _adaptivity(runs: list[RunResult]) -> str:
     return (f'{name} tells images apart most at {level}: it selects it for '
             f'{most:.0%} of the images in “{stratum_name(where_most)}” and '
             f'{least:.0%} in “{stratum_name(where_least)}”. Over all images '
-            'it selects ' + ', '.join(
-                f'{key} for {rate:.0%}' for key, rate in everywhere.items())
-            + '.')
+            f'it selects {overall}.')
 
 
 def _updates(runs: list[RunResult], students: list[list[RunResult]]) -> str:
@@ -163,7 +165,7 @@ def _updates(runs: list[RunResult], students: list[list[RunResult]]) -> str:
 
 def _teacher_side(run: RunResult) -> float:
     """GFLOPs an image of all the run's iterations, trunk included."""
-    image = (level_gflops(run) or 0) + (run.trunk_gflops or 0)
+    image = (distill_gflops(run) or 0) + (run.trunk_gflops or 0)
     return image * run.iterations
 
 
@@ -177,6 +179,11 @@ def _relative(mine: float, theirs: float) -> str:
         return 'the same' if mine == theirs else 'about the same'
     change = mine / theirs - 1
     return f'{abs(change):.0%} {"more" if change > 0 else "less"}'
+
+
+def _unit(runs: list[RunResult]) -> str:
+    """What a number of points is of."""
+    return runs[0].judged.main.name
 
 
 def _spoken(runs: list[RunResult]) -> str:

@@ -140,7 +140,7 @@ def balance(model, wrapped, batch, settings=None):
     logs = [wrapped.train_step(copy.deepcopy(batch), optimizer)
             for _ in range(3)]
     return dict(
-        weights_of(model), balancer=model._balancing.balancer.state_dict(),
+        weights_of(model), balancer=model.balancing.balancer.state_dict(),
         logs=[{key: value.detach() for key, value in log.items()
                if key.startswith(('balance/', 'gradient_'))} for log in logs])
 
@@ -170,7 +170,12 @@ def train_half_with_a_nan(rank, cfg, weights, batch):
     if rank == 1:
         batch = dict(batch, inputs=[
             torch.full(i.shape, float('nan')) for i in batch['inputs']])
-    return train_half(rank, cfg, weights, batch)
+    found = train_half(rank, cfg, weights, batch)
+    try:
+        train_half(rank, dict(cfg, max_skipped_updates=2), weights, batch)
+    except FloatingPointError as error:
+        found['stopped'] = str(error)
+    return found
 
 
 def update_half(rank):

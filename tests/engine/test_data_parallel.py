@@ -40,26 +40,9 @@ def two_processes(tmp_path):
 
 
 @pytest.fixture
-def distiller_config(tiny_student, tiny_teacher):
-    """A student whose head averages over the ranks and whose statistics
-    stand still, so that halves of a batch can add up to it."""
-    tiny_student.type = 'GFL'
-    tiny_student.backbone.norm_eval = True
-    tiny_student.bbox_head = dict(
-        type='GFLHead', num_classes=5, in_channels=8, feat_channels=8,
-        stacked_convs=1, norm_cfg=dict(type='GN', num_groups=2), reg_max=4,
-        anchor_generator=dict(
-            type='AnchorGenerator', ratios=[1.0], octave_base_scale=4,
-            scales_per_octave=1, strides=[4, 8, 16, 32]),
-        loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True),
-        # GFL divides these by at least one, a rank as well as the whole.
-        loss_dfl=dict(type='DistributionFocalLoss', loss_weight=0.0),
-        loss_bbox=dict(type='GIoULoss', loss_weight=0.0))
-    tiny_student.train_cfg = dict(
-        assigner=dict(type='ATSSAssigner', topk=9), allowed_border=-1,
-        pos_weight=-1, debug=False)
+def distiller_config(even_student, tiny_teacher):
     return dict(
-        type='mmrlkd.PyramidDistiller', student=tiny_student,
+        type='mmrlkd.PyramidDistiller', student=even_student,
         teacher=tiny_teacher, levels=('P2', 'P3', 'P4', 'P5'),
         selector=dict(type='mmrlkd.UniformSelector'))
 
@@ -200,12 +183,13 @@ def test_ppo_on_two_ranks_equals_one(ranks, two_processes):
         assert torch.equal(two[key], other[key]), key
 
 
-def test_a_nan_on_one_rank_skips_on_both(
+def test_a_nan_on_one_rank_skips_and_stops_on_both(
         ranks, two_processes, distiller_config, detection_batch):
     before = ranks.weights_of(MODELS.build(copy.deepcopy(distiller_config)))
     for rank in two_processes(
             'train_half_with_a_nan', distiller_config, before,
             detection_batch):
         assert rank['skipped'] == 3
+        assert '2 updates in a row had a non-finite' in rank['stopped']
         for key, value in before['student'].items():
             assert torch.equal(rank['student'][key], value), key

@@ -100,6 +100,9 @@ def test_the_student_alone(run_config):
     assert student_config(plain) is plain
 
 
+HELD_OUT = [dict(type='mmrlkd.HeldOutHook', dataloader={})]
+
+
 @pytest.mark.parametrize('change, sentence', [
     (dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook'))),
      'default_hooks.checkpoint.type is \'CheckpointHook\''),
@@ -108,6 +111,15 @@ def test_the_student_alone(run_config):
      'gone.json is not a file'),
     (dict(optim_wrapper=dict(accumulative_counts=2)),
      'optim_wrapper.accumulative_counts is 2'),
+    (dict(runner_type='FlexibleRunner'), "runner_type is 'FlexibleRunner'"),
+    (dict(strategy=dict(type='FSDPStrategy')),
+     "strategy.type is 'FSDPStrategy': .* accepted: neither"),
+    (dict(activation_checkpointing='backbone.layer1'),
+     "activation_checkpointing names 'backbone.layer1'; accepted: modules of"),
+    (dict(activation_checkpointing=['student.neck'], custom_hooks=HELD_OUT),
+     'activation_checkpointing is set, but mmrlkd.PolicySelector tries'),
+    (dict(model=dict(student=dict(backbone=dict(with_cp=True))),
+          custom_hooks=HELD_OUT), 'with_cp is set, but'),
 ])
 def test_a_config_is_checked_before_it_trains(run_config, change, sentence):
     cfg = run_config()
@@ -117,8 +129,14 @@ def test_a_config_is_checked_before_it_trains(run_config, change, sentence):
         check_config(cfg)
 
 
+def test_checkpointing_of_the_student_is_accepted(run_config):
+    cfg = run_config(activation_checkpointing='student.neck')
+    cfg.model.student.backbone.with_cp = True
+    check_config(cfg)
+
+
 def test_a_plain_model_may_keep_its_own_hooks(run_config):
-    cfg = run_config()
+    cfg = run_config(runner_type='FlexibleRunner')
     cfg.merge_from_dict(dict(
         default_hooks=dict(checkpoint=dict(type='CheckpointHook'))))
     check_config(Config(student_config(cfg).to_dict()))

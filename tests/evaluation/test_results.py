@@ -11,6 +11,7 @@ from mmrlkd.evaluation.results import (
     read_log,
     read_run,
 )
+from mmrlkd.evaluation.tasks import TASKS
 
 EVALUATION = {
     'coco/bbox_mAP': 0.4, 'coco/bbox_mAP_50': 0.6, 'coco/bbox_mAP_75': 0.45,
@@ -46,9 +47,52 @@ def test_a_run_resumed_twice(tmp_path: Path) -> None:
     assert run.train_seconds == 20
     assert run.metrics == {'mAP': 0.4, 'AP50': 0.6, 'AP75': 0.45, 'APs': 0.41,
                            'APm': 0.39, 'APl': None}
-    assert run.mAP_by_difficulty == {'1-3': 0.5, '>10': 0.3}
+    assert run.by_difficulty == {'1-3': 0.5, '>10': 0.3}
+    assert run.task == 'detection'
     assert run.curves['levels_per_image'] == [[10, 4], [20, 2], [40, 1]]
     assert 'step' not in run.curves
+
+
+@pytest.mark.parametrize(('record', 'task', 'quality', 'shown', 'strata'), [
+    ({'mIoU': 60.0, 'aAcc': 90.0, 'mAcc': 70.0, 'mIoU_1-3': 65.0},
+     'segmentation', 0.6, {'pixel accuracy': 0.9}, {'1-3': 0.65}),
+    ({'accuracy/top1': 55.0, 'accuracy/top5': 95.0},
+     'classification', 0.55, {'top-5': 0.95}, {}),
+    ({**EVALUATION, 'coco/segm_mAP': 0.3, 'coco/segm_mAP_50': 0.5,
+      'coco/segm_mAP_s': -1.0, 'coco/segm_mAP_1-3': 0.35},
+     'instance', 0.3,
+     {'mask AP50': 0.5, 'mask APs': None, 'box mAP': 0.4, 'box AP75': 0.45},
+     {'1-3': 0.35})])
+def test_every_task_has_its_metrics(
+        tmp_path: Path, record: dict, task: str, quality: float, shown: dict,
+        strata: dict) -> None:
+    write(tmp_path, '1', train_record(10), record)
+    run = read_run(tmp_path, 'student', 0)
+    assert (run.task, run.quality) == (task, quality)
+    assert run.metrics | shown == run.metrics
+    assert set(run.metrics) == {m.name for m in TASKS[task].metrics}
+    assert run.by_difficulty == strata
+    results = Results({}, [run])
+    assert loads(results.dumps()) == results
+    assert results.task is TASKS[task]
+
+
+def test_logits_are_no_level(tmp_path: Path) -> None:
+    write(tmp_path, '1', train_record(10, logit_gflops=0.5),
+          {'accuracy/top1': 55.0})
+    run = read_run(tmp_path, 'kd', 0)
+    assert run.logit_gflops == 0.5
+    assert not run.distils
+
+
+def test_results_of_before_there_were_tasks(tmp_path: Path) -> None:
+    write(tmp_path, '1', train_record(10), EVALUATION)
+    results = Results({}, [read_run(tmp_path, 'student', 0)])
+    old = json.loads(results.dumps())
+    run, = old['runs']
+    run['mAP_by_difficulty'] = run.pop('by_difficulty')
+    del run['task'], run['logit_gflops']
+    assert loads(json.dumps(old)) == results
 
 
 def test_a_run_that_distils_nothing(tmp_path: Path) -> None:

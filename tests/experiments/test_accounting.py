@@ -89,4 +89,7 @@ def test_every_selector_has_a_family() -> None:
             selector=dict(type=f'mmrlkd.{name}')))), searched=False)
         assert kind in FAMILIES and kind != 'other', name
     assert family(Config(dict(model=dict(type='GFL'))), False) == 'none'
+    assert family(Config(dict(model=dict(
+        type='mmrlkd.PyramidDistiller', logit_loss=dict(type='mmrlkd.KLLoss'),
+        selector=dict(type='mmrlkd.NoneSelector')))), False) == 'logits'
     assert family(Config(dict(model=dict(type='GFL'))), True) == 'search'

@@ -153,6 +153,29 @@ def test_all_of_it(demo: ModuleType, tmp_path: Path) -> None:
         assert words in output
 
 
+@pytest.mark.parametrize('task', [
+    'detection', 'segmentation', 'classification', 'instance'])
+def test_every_task_has_its_methods_and_folder(
+        task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location('demo', ROOT / 'tools/demo.py')
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, 'demo', module)
+    spec.loader.exec_module(module)
+    args = module.parse_args(['--task', task])
+    chosen = module.DEMOS[task]
+    assert args.methods == ['student', *(
+        ['kd'] if task in ('segmentation', 'classification') else []),
+        'uniform', 'ppo']
+    assert args.work_dir == ROOT / 'work_dirs' / (
+        'demo' if task == 'detection' else f'demo_{task}')
+    for method in ('teacher', *args.methods):
+        assert (chosen.configs / f'{method}.py').is_file()
+    scenes = module.Run(
+        'teacher', 0, args.work_dir, chosen.configs / 'teacher.py').cfg
+    assert (scenes.data_root == 'data/scenes_10/') == (
+        chosen.scenes.classes == 10)
+
+
 def test_what_is_finished_is_kept(demo: ModuleType) -> None:
     run(demo, '--methods', 'student')
     assert called() == ['student', 'teacher']

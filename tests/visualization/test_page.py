@@ -48,6 +48,21 @@ def test_the_page_is_whole_and_self_contained(make_results, seeds) -> None:
     assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.parametrize(('task', 'axis', 'missing'), [
+    ('segmentation', 'mIoU', []), ('instance', 'mask mAP', []),
+    ('classification', 'top-1 accuracy', ['examples'])])
+def test_every_task_has_its_page(make_results, task, axis, missing) -> None:
+    results = make_results(kd=(.36, ), task=task)
+    page = render(results)
+    assert [name for name, shown in FIGURES.items()
+            if shown.missing in page] == missing
+    panel = FIGURES['cost_quality'].draw(results).axes[0]
+    assert panel.get_ylabel() == f'{axis} of the student'
+    titles = [panel.get_title(loc='left')
+              for panel in FIGURES['curves'].draw(results).axes]
+    assert 'logit loss, weighted' in titles
+
+
 def test_the_same_results_give_the_same_figure(make_results) -> None:
     results = make_results()
     draw = FIGURES['selection'].draw

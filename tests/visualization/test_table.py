@@ -1,3 +1,5 @@
+import pytest
+
 from mmrlkd.visualization.table import (
     cost_columns,
     quality_columns,
@@ -46,3 +48,28 @@ def test_the_terminal_shows_the_main_columns(make_results) -> None:
     assert [column.short for column in terminal_columns(make_results())] == [
         'mAP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'levels/image', 'cost',
         'GFLOPs/image', 's/iter']
+
+
+@pytest.mark.parametrize(('task', 'names', 'by_difficulty'), [
+    ('segmentation', ['mIoU', 'pixel accuracy', 'class accuracy'], 5),
+    ('classification', ['top-1', 'top-5'], 0),
+    ('instance', ['mask mAP', 'mask AP50', 'mask AP75', 'mask APs',
+                  'mask APm', 'box mAP', 'box AP50', 'box AP75'], 5)])
+def test_each_task_has_its_columns(
+        make_results, task: str, names: list[str], by_difficulty: int) -> None:
+    results = make_results(task=task)
+    columns = quality_columns(results)
+    assert [c.title for c in columns][:len(names)] == names
+    assert len(columns) == len(names) + by_difficulty
+    assert cells(results, columns, names[0])['ppo'] == ('40.0', True)
+    assert [c.short for c in terminal_columns(results)][:len(names)] == names
+
+
+def test_logits_cost_too(make_results) -> None:
+    results = make_results(kd=(.36, ), task='classification')
+    columns = cost_columns(results)
+    assert cells(results, columns, 'logits') == {
+        'teacher': ('–', False), 'student': ('–', False),
+        'kd': ('0.100', False), 'uniform': ('–', False), 'ppo': ('–', False)}
+    assert cells(results, columns, 'in all')['kd'][0] == '0.100'
+    assert 'logits' not in [c.title for c in cost_columns(make_results())]

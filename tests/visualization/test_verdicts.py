@@ -111,3 +111,23 @@ def test_any_choice_of_methods_has_its_sentences(
     some = Results(results.header,
                    [run for run in results.runs if run.method in kept])
     assert INFERENCE in verdicts(some)
+
+
+@pytest.mark.parametrize(('task', 'unit'), [
+    ('segmentation', 'mIoU'), ('classification', 'top-1'),
+    ('instance', 'mask mAP')])
+def test_each_task_speaks_of_its_own_metric(
+        make_results, task: str, unit: str) -> None:
+    results = make_results(kd=(.36, ), task=task)
+    assert f'(45.0 {unit})' in sentence(results, '^The teacher')
+    assert sentence(results, '^Distilling the logits').startswith(
+        f'Distilling the logits reached 36.0 {unit}, 1.0 point above the '
+        'student alone (35.0)')
+    assert ' mAP' not in ''.join(verdicts(results)).replace('mask mAP', '')
+
+
+def test_without_strata_only_the_whole_is_told(make_results) -> None:
+    text = sentence(make_results(task='classification'), 'tells images apart')
+    assert text == (
+        'PPO tells images apart: over all of them it selects P2 for 40%, P3 '
+        'for 100%, P4 for 100%, P5 for 100%. Their difficulty is not known.')

@@ -1,9 +1,11 @@
-"""Hold out a part of COCO's training images for a search.
+"""Hold out a part of the training images for a search.
 
     python tools/datasets/hold_out.py data/coco/annotations/instances_train2017.json
+    python tools/datasets/hold_out.py data/ade/ADEChallengeData2016/images/training
+    python tools/datasets/hold_out.py data/imagenet/train
 
-writes search_train.json and search_val.json beside the file. The scenes of
-make_scenes.py come with both.
+writes search_train and search_val beside the file or the folder: as .json for
+COCO, otherwise as .txt. The scenes of make_scenes.py come with both.
 """
 
 import argparse
@@ -16,16 +18,17 @@ from mmrlkd.datasets.hold_out import hold_out
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument(
-        'annotations', type=Path, help='COCO json of the training images')
+        'images', type=Path, help='the training images: COCO json, a list of '
+        'them, or their folder (with a folder for each class, or without)')
     parser.add_argument(
         '--share', type=float, default=0.05,
         help='of the images to hold out; default: 0.05')
     parser.add_argument('--seed', type=int, default=0, help='draws which')
     args = parser.parse_args(argv)
     try:
-        paths = hold_out(args.annotations, args.share, args.seed)
+        paths = hold_out(args.images, args.share, args.seed)
     except (OSError, ValueError, KeyError) as error:
-        sys.exit(f'{args.annotations}: {error}')
+        sys.exit(f'{args.images}: {error}')
     print('Written: ' + ' and '.join(map(str, paths)))
 
 

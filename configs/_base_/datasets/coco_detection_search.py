@@ -10,3 +10,10 @@ search_data = dict(
             ann_file='annotations/search_val.json',
             data_prefix=dict(img='train2017/'))),
     val_evaluator=dict(ann_file='data/coco/annotations/search_val.json'))
+# Each candidate goes on for an epoch from a student trained with all levels for two.
+candidates = dict(
+    metric='coco/bbox_mAP',
+    evaluator=dict(iterations=7000, shared_iterations=14000),
+    executor=dict(type='mmrlkd.RayExecutor', cpus=8, gpus=1),
+    workers=1,
+    data=search_data)

@@ -1,0 +1,1 @@
+darts_second_order = dict(selector=dict(order=2))

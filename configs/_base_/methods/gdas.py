@@ -1,0 +1,1 @@
+gdas = dict(selector=dict(_delete_=True, type='mmrlkd.GDASSelector'))

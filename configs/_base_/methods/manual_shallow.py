@@ -1,0 +1,2 @@
+manual_shallow = dict(
+    selector=dict(_delete_=True, type='mmrlkd.ManualShallowSelector'))

@@ -1,0 +1,2 @@
+search = dict(
+    strategy=dict(type='mmrlkd.RandomSearch', evaluations=8))

@@ -1,0 +1,2 @@
+reinforce = dict(
+    selector=dict(learner=dict(_delete_=True, type='mmrlkd.REINFORCE')))

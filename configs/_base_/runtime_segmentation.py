@@ -1,0 +1,3 @@
+_base_ = './default_runtime.py'
+default_scope = 'mmseg'
+visualizer = dict(type='SegLocalVisualizer')

@@ -1,0 +1,2 @@
+_base_ = ['./darts_gfl_r101-r50_fpn_coco.py', '../_base_/methods/gdas.py']
+model = _base_.gdas
