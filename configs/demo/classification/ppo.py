@@ -28,7 +28,8 @@ custom_hooks = [
         type='mmrlkd.PhaseHook',
         phases=[
             dict(name='pretrain', length=160),
-            dict(name='policy', length=200),
+            # Its levels are stages of the backbone, which must not freeze.
+            dict(name='policy', length=200, freeze_backbone=False),
             dict(name='finetune', length=400, lr_factor=1.0),
         ]),
     dict(type='mmrlkd.PolicyHealthHook'),
