@@ -75,8 +75,10 @@ class StepEffect:
                 level_losses, list(point.values()), vector)
 
     def _compare(self, maps: tuple[Tensor, ...]) -> list[Tensor]:
-        """Losses (B,) of each level."""
-        with torch.autocast(self.images.device.type, enabled=False):
+        """Losses (B,) of each level. Every call draws the same numbers: a
+        difference is not one of masks that a loss draws."""
+        with undisturbed_randomness(), torch.autocast(
+                self.images.device.type, enabled=False):
             return [self.losses.compare(i, m) for i, m in enumerate(maps)]
 
     def _held_out_gradient(self, parameters: Mapping[str, Tensor],

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from mmrlkd.distillers import hypergradient
 from mmrlkd.distillers.hypergradient import virtual_step
 from mmrlkd.distillers.step_effect import StepEffect
-from mmrlkd.losses import LevelLoss
+from mmrlkd.losses import LevelLoss, MSELoss
 from mmrlkd.registry import DATASETS
 
 
@@ -114,6 +114,17 @@ def test_the_radius_is_small_enough(setting):
         distiller, effect, dict(distiller.student.named_parameters()))
     error = (effect(1) - expected).abs()
     assert error.max() < 0.15 * expected.abs().max()
+
+
+def test_what_a_loss_draws_cancels(setting, monkeypatch):
+    """… as the masks of MGD do."""
+    _, effect = setting
+    expected = effect(1)
+    distance = MSELoss.distance
+    monkeypatch.setattr(MSELoss, 'distance', lambda self, student, teacher: (
+        distance(self, student, teacher)
+        + torch.rand(len(student), dtype=student.dtype)))
+    torch.testing.assert_close(effect(1), expected)
 
 
 def test_second_order(setting, precise):
