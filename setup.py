@@ -91,7 +91,8 @@ setup(
     license='Apache-2.0',
     license_files=['LICENSE'],
     keywords=['computer vision', 'knowledge distillation',
-              'reinforcement learning', 'object detection'],
+              'reinforcement learning', 'object detection',
+              'semantic segmentation', 'image classification'],
     classifiers=[
         'Development Status :: 3 - Alpha',
         'Programming Language :: Python :: 3',

@@ -105,7 +105,8 @@ def describe(model: PyramidDistiller) -> Table:
         ]
         sources = [part.teacher.levels[link.teacher] for link in links]
         bridge = links.describe('connector')
-        if not any(True for _ in links.parameters()):
+        if not any(True for link in links
+                   for _ in link.connector.parameters()):
             bridge += ', identity'
         if any(mine.size != source.size for source in sources):
             bridge += ' + resize'
@@ -126,8 +127,8 @@ def describe_logits(model: PyramidDistiller) -> str:
     return (f'{type(model.student).__name__} learns from the logits of '
             f'{type(model.teacher.model).__name__} by '
             f'{type(part.loss).__name__}, weight {model.logit_weight:g}; '
-            f'the teacher runs {part.gflops * 1e3:.1f} MFLOPs for them, once '
-            'an image.')
+            f'besides its backbone, the teacher runs {part.gflops * 1e3:.1f} '
+            'MFLOPs for them, once an image.')
 
 
 def describe_search(settings: SearchSettings, model: PyramidDistiller) -> str:

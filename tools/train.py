@@ -24,7 +24,7 @@ from mmrlkd.engine.processes import join_processes
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Train a detector, or distil one.')
+        description='Train a model, or distil one.')
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--work-dir', help='where logs and checkpoints go; default: '

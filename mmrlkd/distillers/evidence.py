@@ -53,7 +53,7 @@ class BatchEvidence:
         """See :meth:`mmrlkd.structures.Evidence.alignment`."""
         assert self._task_loss is not None, 'the reward asked for no gradients'
         task = torch.autograd.grad(
-            self._task_loss * GRADIENT_SCALE, self._maps.levels,
+            self._task_loss * GRADIENT_SCALE, self._maps.sources,
             retain_graph=True, allow_unused=True)
         products = []
         for i, (maps, gradient) in enumerate(
@@ -61,6 +61,9 @@ class BatchEvidence:
             if gradient is None:  # the task does not look at this level
                 products.append(maps.new_zeros(len(maps)).float())
                 continue
+            if gradient.ndim == 3:  # by tokens
+                gradient = gradient.transpose(1, 2).unflatten(
+                    2, maps.shape[-2:])
             leaf = maps.detach().requires_grad_()
             with torch.enable_grad():
                 total = self._losses.compare(i, leaf).sum() / self._scale[i]

@@ -60,6 +60,8 @@ class LazyPyramid:
 
     @cached_property
     def _backbone(self) -> tuple[Any, tuple[Tensor, ...]]:
+        if not self._levels:  # only the logits are wanted
+            return self._adapter.backbone(self._images), ()
         return self._adapter.stages.run(self._images)
 
     @cached_property

@@ -10,7 +10,7 @@ from mmrlkd.logit_losses import LogitLoss
 from mmrlkd.registry import LOGIT_LOSSES
 
 from .adapters import TaskAdapter
-from .probing import blank_image, evaluating
+from .probing import blank_image, evaluating, on_a_blank_image
 
 
 def read_logits(adapter: TaskAdapter, features: Any) -> Tensor:
@@ -94,7 +94,8 @@ def _probe(adapter: TaskAdapter, loss: dict) -> tuple[int, float]:
             f'({type(adapter.model).__name__}, {adapter.task}) has no logits '
             'for each image or pixel; accepted: None, or classifiers and '
             'segmentors.')
-    with torch.no_grad(), evaluating(adapter.model):
+    with (torch.no_grad(), evaluating(adapter.model),
+          on_a_blank_image(adapter.owner, adapter.model)):
         features = adapter.backbone(blank_image(adapter.backbone))
         with FlopCounterMode(display=False) as counter:
             if adapter.neck is not None:
@@ -105,4 +106,9 @@ def _probe(adapter: TaskAdapter, loss: dict) -> tuple[int, float]:
             f"logit_loss is a {loss['type']}, but the head of the "
             f'{adapter.owner} puts out a {type(logits).__name__}; accepted: '
             'heads that put out one tensor of logits.')
+    if logits.shape[1] < 2:
+        raise ValueError(
+            f"logit_loss is a {loss['type']}, but the {adapter.owner} has one "
+            'logit; accepted: 2 or more classes, of which a softmax makes '
+            'probabilities.')
     return logits.shape[1], counter.get_total_flops() / 1e9

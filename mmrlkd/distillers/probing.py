@@ -18,6 +18,23 @@ def blank_image(model: nn.Module) -> Tensor:
 
 
 @contextmanager
+def on_a_blank_image(owner: str, model: nn.Module) -> Iterator[None]:
+    """Say in a sentence that a model does not take the probe.
+
+    Raises:
+        ValueError: what runs inside failed.
+    """
+    try:
+        yield
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().partition('\n')[0]
+        raise ValueError(
+            f'{owner} ({type(model).__name__}) cannot be run on an image of '
+            f'{PROBE_SIZE} × {PROBE_SIZE} px ({reason}); accepted: models '
+            'that take images of that size.') from error
+
+
+@contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
     """Put modules in eval mode; restore every submodule's mode on leaving."""
     modes = [(m, m.training) for module in modules for m in module.modules()]

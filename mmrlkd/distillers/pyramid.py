@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .adapters import TaskAdapter
-from .probing import PROBE_SIZE, blank_image, evaluating
+from .probing import PROBE_SIZE, blank_image, evaluating, on_a_blank_image
 from .stages import as_maps, finest_first
 
 
@@ -61,7 +61,8 @@ def probe(adapter: TaskAdapter) -> dict[str, Level]:
         ValueError: the backbone or the neck shows no feature maps.
     """
     image = blank_image(adapter.backbone)
-    with torch.no_grad(), evaluating(*adapter.parts):
+    with (torch.no_grad(), evaluating(*adapter.parts),
+          on_a_blank_image(adapter.owner, adapter.model)):
         output, stages = adapter.stages.run(image)
         levels = _named('C', 'backbone', stages)
         if adapter.neck is not None:
@@ -141,10 +142,13 @@ class StudentMaps:
     Attributes:
         stages: the backbone's stage maps, finest first.
         levels: the maps (B, C_i, H_i, W_i) of the chosen levels.
+        sources: what the student's graph goes on from: the maps themselves,
+            or the tokens (B, H_i·W_i, C_i) that they are a view of.
         logits: (B, K) or (B, K, h, w), if its heads ran and have any.
     """
     stages: tuple[Tensor, ...]
     levels: tuple[Tensor, ...]
+    sources: tuple[Tensor, ...]
     logits: Tensor | None
 
 
@@ -153,35 +157,41 @@ class PyramidTap:
 
     Args:
         adapter: of the model to read.
-        levels: levels to read.
+        levels: levels to read; with none, only the logits are.
     """
 
     def __init__(self, adapter: TaskAdapter, levels: Sequence[Level]) -> None:
         self._levels = levels
         #: Maps by module and position.
         self._maps: dict[tuple[str, int], Tensor] = {}
+        self._sources: dict[tuple[str, int], Tensor] = {}
         self._versions: dict[tuple[str, int], int] = {}
         self._logits: Tensor | None = None
         self._recording = False
         self._leaves = False
-        for i, module in enumerate(adapter.stages.modules()):
+        for i, module in enumerate(adapter.stages.modules() if levels else ()):
             module.register_forward_hook(
                 _Recorder(self, 'backbone', i, adapter.stages.read))
-        if adapter.neck is not None:
+        if levels and adapter.neck is not None:
             adapter.neck.register_forward_hook(
                 _Recorder(self, 'neck', 0, as_maps))
         if adapter.logit_layer is not None:
             adapter.logit_layer.register_forward_hook(_LogitRecorder(self))
 
-    def record(self, name: str, first: int, maps: Sequence[Tensor]) -> None:
+    def record(self, name: str, first: int, output: Any,
+               read: Callable[[Any], tuple[Tensor, ...]]) -> None:
         """Keep a module's maps, numbered from ``first``, while recording."""
         if not self._recording:
             return
-        wanted = any(level.module == name for level in self._levels)
-        for i, each in enumerate(maps, first):
-            if self._leaves and wanted and not each.requires_grad:
-                each.requires_grad_()  # of a frozen backbone
+        tokens = _tokens(output)
+        if self._leaves and any(level.module == name
+                                for level in self._levels):
+            for each in read(output) if tokens is None else (tokens, ):
+                if not each.requires_grad:  # of a frozen backbone
+                    each.requires_grad_()
+        for i, each in enumerate(read(output), first):
             self._maps[name, i] = each
+            self._sources[name, i] = each if tokens is None else tokens
             self._versions[name, i] = each._version
 
     def record_logits(self, output: Any) -> None:
@@ -214,6 +224,7 @@ class PyramidTap:
                 no longer holds the level.
         """
         maps, self._maps = self._maps, {}
+        sources, self._sources = self._sources, {}
         logits, self._logits = self._logits, None
         for level in self._levels:
             place = level.module, level.index
@@ -226,7 +237,17 @@ class PyramidTap:
             tuple(maps[place] for place in sorted(maps)
                   if place[0] == 'backbone'),
             tuple(maps[level.module, level.index] for level in self._levels),
+            tuple(sources[level.module, level.index]
+                  for level in self._levels),
             logits)
+
+
+def _tokens(output: Any) -> Tensor | None:
+    """The tokens of an output that :func:`.stages.as_maps` makes a map of."""
+    if isinstance(output, Sequence) and isinstance(output[0], Tensor) and (
+            output[0].ndim == 3):
+        return output[0]
+    return None
 
 
 class _Recorder:
@@ -240,7 +261,7 @@ class _Recorder:
         self.read = read
 
     def __call__(self, module: nn.Module, inputs: tuple, output: Any) -> None:
-        self.tap.record(self.name, self.first, self.read(output))
+        self.tap.record(self.name, self.first, output, self.read)
 
 
 class _LogitRecorder:

@@ -27,6 +27,7 @@ from .level_losses import LevelLosses, Work
 from .logits import LogitDistillation
 from .passes import StudentPasses
 from .pyramid import (
+    Level,
     PyramidTap,
     StudentMaps,
     check_level_names,
@@ -117,7 +118,6 @@ class PyramidDistiller(BaseModel):
         self.iteration = 0
         self.progress = 0.0
         self._adapter = adapt(self.student, 'student')
-        self.levels = choose_levels(self._adapter, names)
         self.held_out = HeldOut()
         self.guard = FiniteGuard(self.student, max_skipped_updates)
         self._frozen: list[nn.Parameter] = []
@@ -125,6 +125,7 @@ class PyramidDistiller(BaseModel):
 
         chosen = SELECTORS.build(selector)
         self._selector = Hidden(chosen)
+        self.levels: tuple[Level, ...] = ()
         self._teacher: Hidden | None = None
         self._distillation: Distillation | None = None
         self._logits: LogitDistillation | None = None
@@ -141,12 +142,14 @@ class PyramidDistiller(BaseModel):
                 self._logits = LogitDistillation(
                     self._adapter, built.adapter, logit_loss)
         if chosen.uses_teacher:
-            self.levels = built.align(self.levels, names)
+            self.levels = built.align(
+                choose_levels(self._adapter, names), names)
             self._distillation = Distillation(
                 self._adapter, self.levels, built,
                 loss or dict(type='mmrlkd.MSELoss'),
                 connector or dict(type='mmrlkd.ConvConnector'),
                 recipe or {}, costs, budget)
+            self._check_boxes()
             chosen.bind(self.distillation.space)
             self._everything = Hidden(_all_levels(self.distillation.space))
         self._tap = PyramidTap(self._adapter, self.levels)
@@ -187,6 +190,19 @@ class PyramidDistiller(BaseModel):
     def balancing(self) -> Balancing | None:
         """What weighs the levels' losses, if anything does."""
         return self._balancing
+
+    def _check_boxes(self) -> None:
+        if self.distillation.needs_boxes and not self._adapter.has_boxes:
+            raise ValueError(
+                'loss is one that needs the boxes of the objects, which '
+                f'{self._adapter.task} does not have; accepted: another '
+                'loss.')
+
+    @property
+    def detector(self) -> nn.Module:
+        """The student, by the name under which mmdet's hooks look for what a
+        wrapper wraps."""
+        return self.student
 
     def balance(self, balancer: dict) -> None:
         """Weigh the levels' losses from now on.
@@ -584,7 +600,8 @@ def _adopt_student_keys(module: nn.Module, state_dict: dict, prefix: str,
     Torch looks for ``student.…``; what the state dict does not hold (the
     connectors, which resume from the sidecar) stays as it is.
     """
-    for key in [k for k in state_dict if k.startswith(prefix)]:
+    for key in [k for k in state_dict if k.startswith(prefix)
+                and not k.startswith(f'{prefix}student.')]:
         state_dict[f'{prefix}student.{key[len(prefix):]}'] = state_dict.pop(
             key)
     for key, value in nn.Module.state_dict(module).items():

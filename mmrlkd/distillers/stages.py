@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .probing import PROBE_SIZE, blank_image, evaluating
+from .probing import PROBE_SIZE, blank_image, evaluating, on_a_blank_image
 
 #: Containers whose members are looked at, too, when stages are searched.
 _LISTS = (nn.ModuleList, nn.Sequential)
@@ -28,8 +28,7 @@ def as_maps(output: Any) -> tuple[Tensor, ...]:
     if len(output) == 2 and isinstance(output[0], Tensor):
         tokens, size = output
         if tokens.ndim == 3 and _is_size(size, tokens.shape[1]):
-            maps = tokens.transpose(1, 2).unflatten(2, tuple(size))
-            return (maps.contiguous(), )
+            return (tokens.transpose(1, 2).unflatten(2, tuple(size)), )
     maps = [each for each in output if isinstance(each, Tensor)]
     if len(maps) == len(output) and all(each.ndim == 4 for each in maps):
         return tuple(maps)
@@ -81,6 +80,7 @@ class Stages:
             return hook
 
         with (torch.no_grad(), evaluating(backbone),
+              on_a_blank_image(owner, backbone),
               _hooks(backbone, _candidates(backbone), see)):
             output = as_maps(backbone(blank_image(backbone)))
         if look_inside and len(output) < 2:
@@ -98,7 +98,8 @@ class Stages:
     def read(self, output: Any) -> tuple[Tensor, ...]:
         """The maps, finest first, that an output of :meth:`modules` holds."""
         maps = as_maps(output)
-        return maps if self.inside else tuple(maps[i] for i in self._order)
+        return (maps[-1:] if self.inside else
+                tuple(maps[i] for i in self._order))
 
     def modules(self) -> list[nn.Module]:
         """What to hook: each stage's last module, or the backbone."""
@@ -114,7 +115,7 @@ class Stages:
 
         def keep(name: str) -> Callable:
             def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-                (stages[name], ) = as_maps(output)
+                (stages[name], ) = self.read(output)
             return hook
 
         with _hooks(self.backbone, self.inside, keep):
@@ -146,10 +147,14 @@ def _hooks(backbone: nn.Module, names: Sequence[str],
 
 
 def _ends(seen: Sequence[tuple[str, Tensor]]) -> tuple[str, ...]:
-    """Of the modules in the order they ran, the last of each resolution."""
+    """Of the modules in the order they ran, the last of each resolution; one
+    that ran at several (an activation that layers share) ends none."""
+    sides: dict[str, set[int]] = {}
+    for name, maps in seen:
+        sides.setdefault(name, set()).add(maps.shape[-2])
     last: dict[int, str] = {}
     for name, maps in seen:
         side = maps.shape[-2]
-        if 1 < side <= PROBE_SIZE // _FINEST_STRIDE:
+        if len(sides[name]) == 1 and 1 < side <= PROBE_SIZE // _FINEST_STRIDE:
             last[side] = name
     return tuple(last[side] for side in sorted(last, reverse=True))

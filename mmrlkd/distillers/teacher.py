@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import _load_checkpoint
 from torch import Tensor, nn
 
@@ -27,8 +29,12 @@ def read_model_config(config: str | dict,
     Raises:
         ValueError: the file does not exist or has no ``model``.
     """
-    scope = 'mmdet'
+    current = DefaultScope.get_current_instance()
+    scope = 'mmdet' if current is None else current.scope_name
     if isinstance(config, str):
+        library = config.partition('::')[0] if '::' in config else ''
+        if library not in ('', 'mmrlkd'):
+            scope = library
         try:
             loaded = (
                 Config.fromstring(f'_base_ = [{config!r}]', '.py')
@@ -93,20 +99,26 @@ def load_matching(model: nn.Module, checkpoint: str) -> float:
     weights = loaded.get('state_dict', loaded)
     weights = {key.removeprefix('module.'): value
                for key, value in weights.items()}
-    expected = {key: value for key, value in model.state_dict().items()
+    expected = {key: value.shape for key, value in model.state_dict().items()
                 if not key.endswith('num_batches_tracked')}
-    wrong = [f'{key} (missing)' for key in expected if key not in weights]
-    wrong += [
-        f'{key} ({tuple(weights[key].shape)} instead of {tuple(value.shape)})'
-        for key, value in expected.items()
-        if key in weights and weights[key].shape != value.shape
-    ]
+    # Modules take back what older versions of them saved: they judge.
+    wrong = []
+    try:
+        missing = model.load_state_dict(weights, strict=False).missing_keys
+    except RuntimeError as error:
+        missing = [key for key in expected if key not in weights]
+        wrong = [
+            f'{key} ({tuple(weights[key].shape)} instead of {tuple(shape)})'
+            for key, shape in expected.items()
+            if key in weights and weights[key].shape != shape
+        ] or [str(error)]
+    wrong = [f'{key} (missing)' for key in missing
+             if key in expected] + wrong
     if wrong:
         raise ValueError(
             f'teacher.checkpoint={checkpoint!r} does not fit teacher.config: '
             f'{len(wrong)} of {len(expected)} weights do not match, among them '
             f"{', '.join(wrong[:5])}; accepted: a checkpoint of that config.")
-    model.load_state_dict(weights, strict=False)
     return 1.0
 
 
@@ -121,7 +133,6 @@ class Teacher(nn.Module):
             those that go with them, see :meth:`align`.
 
     Attributes:
-        available: all its levels by name.
         wanted: ``levels``.
         levels: those that the student learns from, see :meth:`align`.
     """
@@ -133,7 +144,6 @@ class Teacher(nn.Module):
         self.checkpoint = checkpoint
         self.model = MODELS.build(self.config)
         self.adapter = adapt(self.model, 'teacher')
-        self.available = probe(self.adapter)
         self.wanted = (None if levels is None else
                        check_level_names(levels, 'teacher.levels'))
         self.levels: tuple[Level, ...] = ()
@@ -141,6 +151,11 @@ class Teacher(nn.Module):
                         load_matching(self.model, checkpoint))
         self.requires_grad_(False)
         self.train(False)
+
+    @cached_property
+    def available(self) -> dict[str, Level]:
+        """All its levels by name."""
+        return probe(self.adapter)
 
     def train(self, mode: bool = True) -> 'Teacher':
         """A teacher is always in eval mode, dropout and drop-path too."""
@@ -201,7 +216,7 @@ class Teacher(nn.Module):
             raise ValueError(
                 f'teacher is a model for {self.adapter.task}; accepted: '
                 f"one for {student.task}, the student's task.")
-        for key in ('mean', 'std', '_channel_conversion'):
+        for key in ('mean', 'std', '_channel_conversion', 'to_rgb'):
             mine, other = (
                 _plain(getattr(getattr(model, 'data_preprocessor', None), key,
                                None)) for model in (student.model, self.model))

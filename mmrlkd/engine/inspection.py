@@ -33,6 +33,7 @@ def check_plugs(cfg: Config) -> None:
         return
     _check_runner(cfg)
     _check_checkpointing(cfg)
+    _check_constructor(cfg)
     accumulates = cfg.optim_wrapper.get('accumulative_counts', 1) > 1
     skips = any(
         make_phase(**phase).student_every > 1
@@ -75,6 +76,17 @@ def _check_runner(cfg: Config) -> None:
                 "DeepSpeed, ColossalAI and its DDP) pass a distiller's step "
                 "by; accepted: neither runner_type nor strategy; where memory "
                 'is short, activation_checkpointing.')
+
+
+def _check_constructor(cfg: Config) -> None:
+    """Refuse constructors that look for a backbone's layers by name."""
+    constructor = cfg.optim_wrapper.get('constructor')
+    if 'Decay' in str(constructor):
+        raise ValueError(
+            f'optim_wrapper.constructor is {constructor!r}, which gives the '
+            'layers of model.backbone learning rates of their own and does '
+            "not know the student's; accepted: no constructor, and "
+            'paramwise_cfg for single layers.')
 
 
 def _check_checkpointing(cfg: Config) -> None:
@@ -120,9 +132,10 @@ def check_annotations(cfg: Config) -> None:
     file = dataset.get('ann_file')
     if not file:
         return
-    path = Path(dataset.get('data_root') or '', file)
-    if '://' in str(path):
-        return
+    root = dataset.get('data_root') or ''
+    if '://' in root or '://' in file or dataset.get('backend_args'):
+        return  # not on this machine's disk
+    path = Path(root, file)
     key = 'train_dataloader.dataset.ann_file'
     if not path.is_file():
         raise ValueError(

@@ -33,8 +33,7 @@ def load_config(path: str | Path,
     if root:
         # Weights that students begin from are torch's to look for.
         os.environ.setdefault('TORCH_HOME', os.path.abspath(root))
-        for value in cfg.values():
-            _move(value, root)
+        _move(cfg._cfg_dict, root)
     if options:
         cfg.merge_from_dict(dict(options))
     return cfg

@@ -166,3 +166,34 @@ def test_what_is_a_map():
     for other in (None, 'maps', tokens, (tokens, (2, 2)), [maps, tokens],
                   torch.zeros(2, 3), (), {'maps': maps}):
         assert as_maps(other) == ()
+
+
+def test_an_activation_that_layers_share_ends_no_stage():
+
+    class Shared(Several):
+
+        def __init__(self):
+            super().__init__()
+            self.relu = nn.ReLU()
+
+        def forward(self, images):
+            maps = self.relu(self.stem(images))
+            for layer in self.layers:
+                maps = self.relu(layer(maps))
+            return (self.tail(maps), )
+
+    stages = Stages(Shared(), 'student', look_inside=True)
+    assert stages.inside == ('layers.0', 'layers.2', 'layers.3', 'tail')
+
+
+def test_a_model_of_another_image_size_is_refused():
+
+    class Fixed(Several):
+
+        def forward(self, images):
+            assert images.shape[-1] == 224, 'only 224'
+            return super().forward(images)
+
+    with pytest.raises(ValueError, match='teacher .Fixed. cannot be run on an '
+                       'image of 256 × 256 px .only 224.; accepted'):
+        Stages(Fixed(), 'teacher', look_inside=True)

@@ -11,6 +11,7 @@ from mmengine.structures import PixelData
 from torch import nn
 
 from mmrlkd.distillers.adapters import adapt
+from mmrlkd.distillers.evidence import BatchEvidence
 from mmrlkd.distillers.pyramid import choose_levels
 from mmrlkd.registry import MODELS
 
@@ -380,8 +381,120 @@ def test_wrong_levels_of_the_teacher(pair, levels, theirs, message):
         pair(levels=levels, teacher_levels=theirs)
 
 
-def test_all_levels_of_a_student_alone(build_distiller):
+def test_a_student_alone_has_no_levels_but_could(build_distiller):
     model = build_distiller(
         levels=None, teacher=None, selector=dict(type='mmrlkd.NoneSelector'))
-    assert names(model.levels) == ['P2', 'P3', 'P4', 'P5']
-    assert names(choose_levels(model._adapter, None)) == names(model.levels)
+    assert model.levels == ()
+    assert names(choose_levels(model._adapter, None)) == [
+        'P2', 'P3', 'P4', 'P5']
+
+
+# -- transformers ----------------------------------------------------------------
+
+
+def swin(width):
+    return ConfigDict(
+        type='ImageClassifier', _scope_='mmpretrain',
+        data_preprocessor=classifier(4).data_preprocessor,
+        backbone=dict(
+            type='SwinTransformer', img_size=64, window_size=2,
+            drop_path_rate=0.0, arch=dict(
+                embed_dims=width, depths=[1, 1, 1, 1],
+                num_heads=[1, 1, 2, 2])),
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', num_classes=CLASSES,
+                  in_channels=8 * width,
+                  loss=dict(type='CrossEntropyLoss')))
+
+
+@pytest.mark.parametrize('frozen', [False, True])
+def test_gradients_at_maps_that_tokens_show(frozen):
+    """The alignment of Swin's stages is that of its tokens."""
+    init_default_scope('mmpretrain')
+    model = MODELS.build(dict(
+        type='mmrlkd.PyramidDistiller', student=swin(8),
+        teacher=dict(config=swin(16), checkpoint=None),
+        selector=dict(POLICY, reward=dict(type='mmrlkd.AlignmentReward'))))
+    assert names(model.levels) == ['C2', 'C3', 'C4', 'C5']
+    model.student.backbone.requires_grad_(not frozen)
+    images = torch.randn(BATCH, 3, SIZE, SIZE)
+    with model._tap.recording(leaves=True):
+        losses = model.student.loss(images, classification_batch())
+    maps = model._tap.take()
+    assert [m.shape[1:] for m in maps.levels] == [
+        (8, 16, 16), (16, 8, 8), (32, 4, 4), (64, 2, 2)]
+    part = model.distillation
+    found = BatchEvidence(
+        part.compare(maps.levels, model.teacher.look(images), False),
+        maps, model.levels, model._adapter, part.scale,
+        losses['loss']).alignment()
+    assert found.shape == (BATCH, 4) and (found != 0).all()
+
+
+def test_plain_distillation_of_networks_without_stages():
+    init_default_scope('mmpretrain')
+    vit = ConfigDict(
+        type='ImageClassifier', _scope_='mmpretrain',
+        data_preprocessor=classifier(4).data_preprocessor,
+        backbone=dict(type='VisionTransformer', img_size=256, patch_size=64,
+                      arch=dict(embed_dims=8, num_layers=1, num_heads=1,
+                                feedforward_channels=8)),
+        head=dict(type='VisionTransformerClsHead', num_classes=CLASSES,
+                  in_channels=8, loss=dict(type='CrossEntropyLoss')))
+    config = dict(
+        type='mmrlkd.PyramidDistiller', student=classifier(4),
+        teacher=dict(config=vit, checkpoint=None), logit_loss=KL)
+    model = MODELS.build(dict(
+        config, selector=dict(type='mmrlkd.NoneSelector')))
+    losses = model.train().loss(
+        torch.randn(BATCH, 3, 256, 256), classification_batch())
+    assert losses['loss_logits'] > 0
+    with pytest.raises(ValueError, match='teacher has a backbone .Vision'):
+        MODELS.build(dict(config, selector=dict(type='mmrlkd.UniformSelector')))
+
+
+# -- what libraries do to a model ------------------------------------------------
+
+
+def test_boxes_are_refused_where_there_are_none():
+    init_default_scope('mmpretrain')
+    with pytest.raises(ValueError, match='boxes of the objects, which '
+                       'classification does not have'):
+        MODELS.build(dict(
+            type='mmrlkd.PyramidDistiller', student=classifier(4),
+            teacher=dict(config=classifier(8), checkpoint=None),
+            loss=dict(type='mmrlkd.FGDLoss'),
+            selector=dict(type='mmrlkd.UniformSelector')))
+
+
+def test_hooks_that_look_for_a_detector_find_the_student(build_distiller):
+    model = build_distiller()
+    assert model.detector is model.student
+    assert not any('detector' in key for key in model.state_dict())
+
+
+def test_keys_of_the_whole_model_load_too(build_distiller):
+    """mmdet's SyncNormHook loads what ``named_modules`` names."""
+    model = build_distiller()
+    own = {f'student.{key}': value + 1
+           for key, value in model.state_dict().items()
+           if key.endswith('running_mean')}
+    model.load_state_dict(own, strict=False)
+    assert all(torch.equal(model.state_dict()[key[8:]], value)
+               for key, value in own.items())
+
+
+def test_weights_of_an_older_version_load(tmp_path):
+    """Swin's final norm had another name."""
+    init_default_scope('mmpretrain')
+    state = MODELS.build(swin(16)).state_dict()
+    old = {key.replace('backbone.norm3.', 'backbone.norm.'): value
+           for key, value in state.items()}
+    assert old.keys() != state.keys()
+    torch.save({'state_dict': old}, tmp_path / 'old.pth')
+    model = MODELS.build(dict(
+        type='mmrlkd.PyramidDistiller', student=swin(8), selector=dict(
+            type='mmrlkd.UniformSelector'),
+        teacher=dict(config=swin(16), checkpoint=str(tmp_path / 'old.pth'))))
+    assert torch.equal(
+        model.teacher.model.backbone.norm3.weight, state['backbone.norm3.weight'])

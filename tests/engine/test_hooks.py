@@ -120,6 +120,9 @@ HELD_OUT = [dict(type='mmrlkd.HeldOutHook', dataloader={})]
      'activation_checkpointing is set, but mmrlkd.PolicySelector tries'),
     (dict(model=dict(student=dict(backbone=dict(with_cp=True))),
           custom_hooks=HELD_OUT), 'with_cp is set, but'),
+    (dict(optim_wrapper=dict(
+        constructor='LearningRateDecayOptimizerConstructor')),
+     "optim_wrapper.constructor is 'LearningRateDecay"),
 ])
 def test_a_config_is_checked_before_it_trains(run_config, change, sentence):
     cfg = run_config()
@@ -127,6 +130,17 @@ def test_a_config_is_checked_before_it_trains(run_config, change, sentence):
     cfg.merge_from_dict(change)
     with pytest.raises(ValueError, match=sentence):
         check_config(cfg)
+
+
+@pytest.mark.parametrize('dataset', [
+    dict(data_root='s3://bucket/coco/'),
+    dict(backend_args=dict(backend='petrel')),
+])
+def test_annotations_elsewhere_are_not_looked_for(run_config, dataset):
+    cfg = run_config()
+    cfg.train_dataloader.dataset.ann_file = 'annotations/gone.json'
+    cfg.merge_from_dict(dict(train_dataloader=dict(dataset=dataset)))
+    check_config(cfg)
 
 
 def test_checkpointing_of_the_student_is_accepted(run_config):

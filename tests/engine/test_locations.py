@@ -95,3 +95,11 @@ def test_torch_looks_below_the_root_unless_told_otherwise(
         monkeypatch.setenv('TORCH_HOME', mine)
     load_config('config.py')
     assert os.environ['TORCH_HOME'] == (mine or '/root')
+
+
+def test_weights_to_begin_with_lie_there_too(
+        here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('MMRLKD_ROOT', '../root')
+    Path('config.py').write_text("load_from = 'checkpoints/student.pth'")
+    assert load_config('config.py').load_from == os.path.join(
+        here.parent / 'root', 'checkpoints/student.pth')

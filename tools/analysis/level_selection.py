@@ -11,12 +11,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config
 from mmengine.device import get_device
 from rich.console import Console
 from rich.table import Table
 
 import mmrlkd  # noqa: F401
+from mmrlkd.engine.locations import load_config
 from mmrlkd.engine.trained import load_distiller
 from mmrlkd.evaluation.selections import SelectionReport, report_selections
 
@@ -43,7 +43,7 @@ def describe(report: SelectionReport) -> Table:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
-        cfg = Config.fromfile(args.config)
+        cfg = load_config(args.config)
         model = load_distiller(cfg, args.checkpoint, get_device())
         report = report_selections(model, cfg)
     except (ValueError, FileNotFoundError) as error:

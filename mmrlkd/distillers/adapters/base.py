@@ -20,6 +20,8 @@ class TaskAdapter(ABC):
     """
 
     task: str
+    #: Whether annotations name the objects' boxes.
+    has_boxes = False
 
     def __init__(self, model: nn.Module, owner: str) -> None:
         self.model = model

@@ -16,6 +16,7 @@ class DetectorAdapter(TaskAdapter):
     """Any mmdet detector with a backbone; its neck, if any, is the pyramid."""
 
     task = 'detection'
+    has_boxes = True
 
     @classmethod
     def handles(cls, model: nn.Module) -> bool:
