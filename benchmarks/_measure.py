@@ -1,10 +1,11 @@
 """Measuring variants of one step against the first of them, in one run.
 
 All variants run in turn, one step each a round, each round in another order.
-Every few rounds, a variant's seconds are divided by the floor's; the ratio is
-the median of these quotients, given with the 95 % interval of that median
-(bootstrap). Peak memory is measured apart, each variant in a process of its
-own: on the CPU (Linux) what is resident, on a GPU what is allocated.
+Every few rounds, a group, a variant's seconds are divided by the floor's; the
+ratio is the median of these quotients, given with the 95 % interval of that
+median (bootstrap). Variants that take many times the floor sit most groups
+out. Peak memory is measured apart, each variant in a process of its own: on
+the CPU (Linux) what is resident, on a GPU what is allocated.
 """
 
 import argparse
@@ -26,20 +27,24 @@ from rich.progress import track
 from rich.table import Table
 
 Step = Callable[[int], None]
+#: Slow variants run in one of so many groups.
+RARE = 5
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """The number that a benchmark is repeated for.
+    """What a benchmark is repeated for.
 
     Attributes:
         flag: of the command line, without dashes.
-        unit: behind the number, in a table's title.
+        unit: behind the value, in a table's title.
         values: unless the command line says otherwise.
+        accepted: all there are, where there are not any others.
     """
     flag: str
     unit: str
-    values: tuple[int, ...]
+    values: tuple[int, ...] | tuple[str, ...]
+    accepted: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,17 +57,19 @@ class Benchmark:
         variants: names, the floor first.
         sweep: what it is repeated for.
         make_step: a function that runs one step, given its number, of a
-            variant's name, a batch size, a number of the sweep and a device.
+            variant's name, a batch size, a value of the sweep and a device.
         group: rounds that make one quotient.
         rounds: steps of each variant, unless the command line says otherwise.
+        slow: variants that run in every ``RARE``-th group alone.
     """
     file: str
     title: str
     variants: tuple[str, ...]
     sweep: Sweep
-    make_step: Callable[[str, int, int, torch.device], Step]
+    make_step: Callable[[str, int, Any, torch.device], Step]
     group: int
     rounds: int
+    slow: tuple[str, ...] = ()
 
     @property
     def floor(self) -> str:
@@ -70,16 +77,19 @@ class Benchmark:
         return self.variants[0]
 
 
-def measure_times(benchmark: Benchmark, batch: int, value: int, rounds: int,
-                  device: torch.device) -> dict[str, np.ndarray]:
-    """Seconds of each step, by variant."""
+def measure_times(benchmark: Benchmark, batch: int, value: int | str,
+                  rounds: int, device: torch.device) -> dict[str, np.ndarray]:
+    """Seconds of each step, by variant; NaN where it did not run."""
     steps = {name: benchmark.make_step(name, batch, value, device)
              for name in benchmark.variants}
-    seconds = {name: np.zeros(rounds) for name in steps}
+    seconds = {name: np.full(rounds, np.nan) for name in steps}
     order = np.random.default_rng(0)
     for i in track(range(-benchmark.group, rounds), f'{value} {benchmark.sweep.unit}',
                    transient=True):
+        rare = i > 0 and i // benchmark.group % RARE > 0
         for name in order.permutation(list(steps)):
+            if rare and name in benchmark.slow:
+                continue
             begin = time.perf_counter()
             steps[name](i + benchmark.group)
             if device.type == 'cuda':
@@ -112,7 +122,7 @@ def _resident(key: str) -> int:
 
 
 def measure_memory(benchmark: Benchmark, batch: int,
-                   value: int) -> dict[str, float]:
+                   value: int | str) -> dict[str, float]:
     """MiB by variant, each in a process of its own."""
     result = {}
     for name in benchmark.variants:
@@ -129,6 +139,8 @@ def compare(seconds: np.ndarray, floor: np.ndarray,
     """Time of a variant against the floor's."""
     groups = seconds.reshape(-1, group).sum(axis=1)
     quotients = groups / floor.reshape(-1, group).sum(axis=1)
+    ran = np.isfinite(groups)
+    groups, quotients = groups[ran], quotients[ran]
     drawn = np.random.default_rng(0).choice(
         quotients, size=(10_000, len(quotients)))
     return dict(
@@ -163,7 +175,8 @@ def run(benchmark: Benchmark, description: str) -> None:
         help=f'steps of each variant, a multiple of {benchmark.group}')
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument(
-        f'--{benchmark.sweep.flag}', type=int, nargs='+', dest='values',
+        f'--{benchmark.sweep.flag}', type=type(benchmark.sweep.values[0]),
+        nargs='+', dest='values', choices=benchmark.sweep.accepted,
         default=list(benchmark.sweep.values))
     parser.add_argument('--memory-of', choices=benchmark.variants,
                         help=argparse.SUPPRESS)
@@ -194,7 +207,7 @@ def run(benchmark: Benchmark, description: str) -> None:
                 memory_ratio=memory[name] / memory[floor])
             for name in benchmark.variants
         }
-        show(f'{benchmark.title}, {value} {benchmark.sweep.unit}', rows,
+        show(f'{benchmark.title}, {value} {benchmark.sweep.unit}'.strip(), rows,
              floor)
         result[benchmark.sweep.flag][value] = rows
         if args.json:
