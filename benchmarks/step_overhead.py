@@ -118,7 +118,7 @@ def make_step(name: str, batch: int, size: int,
         model.student.train_step(data, optimizer)
 
     def distil(i: int) -> None:
-        model.schedule(phase, i, 0.0)
+        model.schedule.set(phase, i, 0.0)
         model.train_step(data, optimizer)
 
     return floor if name == FLOOR else distil

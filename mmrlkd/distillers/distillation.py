@@ -1,13 +1,17 @@
 """Everything that stands between a student's pyramid and a teacher's."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
-from mmrlkd.structures import Boxes, LevelSpace
+from mmrlkd.decision import DecisionProcess
+from mmrlkd.registry import SELECTORS
+from mmrlkd.selectors import Selector
+from mmrlkd.structures import Boxes, LevelSpace, Selection
 
 from .adapters import TaskAdapter
 from .costs import count_flops, price_levels
@@ -15,7 +19,7 @@ from .hidden import Hidden
 from .lazy import LazyPyramid
 from .level_losses import LevelLosses, Work
 from .links import build_links
-from .pyramid import Level, probe
+from .pyramid import Level, StudentMaps, probe
 from .teacher import Teacher
 
 #: Momentum of the running mean of each level's loss.
@@ -45,10 +49,17 @@ class Distillation(nn.Module):
                  costs: str | Mapping[str, float],
                  budget: float | None) -> None:
         super().__init__()
+        self._student = student
         self._teacher = Hidden(teacher)
         self.levels = tuple(levels)
         self.links = build_links(
             levels, teacher.levels, loss, connector, recipe)
+        self._needs_boxes = any(
+            link.loss.needs_boxes for links in self.links for link in links)
+        if self._needs_boxes and not student.has_boxes:
+            raise ValueError(
+                'loss is one that needs the boxes of the objects, which '
+                f'{student.task} does not have; accepted: another loss.')
         self.flops = count_flops(teacher, self.levels, self.links)
         priced = price_levels(costs, teacher.levels, self.flops)
         stages = [level for level in probe(student).values()
@@ -59,6 +70,7 @@ class Distillation(nn.Module):
             budget=sum(priced) if budget is None else budget,
             level_channels=tuple(level.channels for level in levels),
             global_channels=stages[-1].channels)
+        self._everything = Hidden(_all_levels(self.space))
         for name, values in (('level_costs', priced),
                              ('running_mean', [0.0] * len(priced))):
             self.register_buffer(
@@ -85,11 +97,18 @@ class Distillation(nn.Module):
         return sum(images * flops for done, each in kinds
                    for images, flops in zip(done, each, strict=True)) / 1e9
 
-    @property
-    def needs_boxes(self) -> bool:
-        """Whether a loss looks at the objects."""
-        return any(link.loss.needs_boxes
-                   for links in self.links for link in links)
+    def boxes(self, images: Tensor, samples: list) -> Boxes | None:
+        """Where the objects are, if a loss looks at them.
+
+        Args:
+            images: (B, 3, H, W), preprocessed.
+            samples: the annotations, one for each image.
+        """
+        if not self._needs_boxes:
+            return None
+        boxes = self._student.boxes(samples)
+        return None if boxes is None else Boxes.of(
+            boxes, tuple(images.shape[-2:]), images.device)
 
     def compare(self, maps: Sequence[Tensor], pyramid: LazyPyramid,
                 differentiable: bool, boxes: Boxes | None = None
@@ -104,6 +123,24 @@ class Distillation(nn.Module):
         """
         return LevelLosses(
             maps, pyramid, self.links, self.scale, differentiable, boxes)
+
+    @torch.no_grad()
+    def select(self, selector: Selector | None, maps: StudentMaps,
+               losses: LevelLosses) -> Selection:
+        """Which levels each image learns from.
+
+        Args:
+            selector: bound to :attr:`space`; None for all levels, equally.
+            maps: what the student showed of the batch.
+            losses: of the same batch.
+        """
+        if selector is None:
+            selector = self._everything.module
+        return selector.select(DecisionProcess(
+            self.space,
+            maps.stages[-1].mean(dim=(2, 3)).float(),
+            torch.cat([m.mean(dim=(2, 3)).float() for m in maps.levels], 1),
+            losses, selector.horizon))
 
     @torch.no_grad()
     def track(self, losses: LevelLosses) -> None:
@@ -126,3 +163,10 @@ class Distillation(nn.Module):
             self.running_mean.lerp(mean, SCALE_MOMENTUM), mean)
         self.running_mean.copy_(
             torch.where(sums[1] > 0, moved, self.running_mean))
+
+
+def _all_levels(space: LevelSpace) -> Selector:
+    """What distils while the selector is not asked: all levels, equally."""
+    uniform = SELECTORS.build(dict(type='mmrlkd.UniformSelector'))
+    uniform.bind(replace(space, budget=sum(space.costs)))
+    return uniform

@@ -10,10 +10,9 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from mmrlkd.decision import DecisionProcess
 from mmrlkd.registry import MODELS, SELECTORS
 from mmrlkd.selectors import Selector
-from mmrlkd.structures import Boxes, LevelSpace, Phase, Selection
+from mmrlkd.structures import Selection
 
 from .adapters import adapt
 from .balancing import Balancing, LevelTerms
@@ -23,7 +22,7 @@ from .guard import FiniteGuard
 from .held_out import HeldOut
 from .hidden import Hidden
 from .lazy import LazyPyramid
-from .level_losses import LevelLosses, Work
+from .level_losses import LevelLosses
 from .logits import LogitDistillation
 from .passes import StudentPasses
 from .pyramid import (
@@ -33,11 +32,11 @@ from .pyramid import (
     check_level_names,
     choose_levels,
 )
+from .report import describe
+from .schedule import Schedule
 from .step_effect import StepEffect
+from .student_keys import adopt_student_keys
 from .teacher import Teacher
-
-#: How the model trains while no hook sets a phase.
-ALWAYS = Phase('train', length=1)
 
 
 @MODELS.register_module()
@@ -114,17 +113,15 @@ class PyramidDistiller(BaseModel):
         self.data_preprocessor = self.student.data_preprocessor
         self.loss_weight = loss_weight
         self.logit_weight = logit_weight
-        self.phase = ALWAYS
-        self.iteration = 0
-        self.progress = 0.0
         self._adapter = adapt(self.student, 'student')
         self.held_out = HeldOut()
         self.guard = FiniteGuard(self.student, max_skipped_updates)
-        self._frozen: list[nn.Parameter] = []
         self._report: dict[str, Tensor] = {}
 
         chosen = SELECTORS.build(selector)
         self._selector = Hidden(chosen)
+        #: Set before each iteration, see :meth:`.schedule.Schedule.set`.
+        self.schedule = Schedule(self._adapter, self._selector)
         self.levels: tuple[Level, ...] = ()
         self._teacher: Hidden | None = None
         self._distillation: Distillation | None = None
@@ -149,16 +146,14 @@ class PyramidDistiller(BaseModel):
                 loss or dict(type='mmrlkd.MSELoss'),
                 connector or dict(type='mmrlkd.ConvConnector'),
                 recipe or {}, costs, budget)
-            self._check_boxes()
             chosen.bind(self.distillation.space)
-            self._everything = Hidden(_all_levels(self.distillation.space))
         self._tap = PyramidTap(self._adapter, self.levels)
         self._passes = StudentPasses(self._adapter, self._tap)
         self._balancing: Balancing | None = None
         self._terms: LevelTerms | None = None
         if balancer is not None:
             self.balance(balancer)
-        self.register_load_state_dict_pre_hook(_adopt_student_keys)
+        self.register_load_state_dict_pre_hook(adopt_student_keys)
 
     @property
     def teacher(self) -> Teacher | None:
@@ -191,13 +186,6 @@ class PyramidDistiller(BaseModel):
         """What weighs the levels' losses, if anything does."""
         return self._balancing
 
-    def _check_boxes(self) -> None:
-        if self.distillation.needs_boxes and not self._adapter.has_boxes:
-            raise ValueError(
-                'loss is one that needs the boxes of the objects, which '
-                f'{self._adapter.task} does not have; accepted: another '
-                'loss.')
-
     @property
     def detector(self) -> nn.Module:
         """The student, by the name under which mmdet's hooks look for what a
@@ -226,39 +214,6 @@ class PyramidDistiller(BaseModel):
                 'that brings one, once.')
         self._balancing = Balancing(balancer, self._adapter, self.levels)
 
-    # -- the schedule, set from outside -----------------------------------
-
-    def schedule(self, phase: Phase, iteration: int,
-                 progress: float) -> None:
-        """Say where training stands, before each iteration.
-
-        Args:
-            phase: the phase the iteration belongs to.
-            iteration: counted from the phase's start.
-            progress: share of the selector's learning that is over.
-        """
-        refreeze = phase.freeze_backbone != self.phase.freeze_backbone
-        self.phase = phase
-        self.iteration = iteration
-        self.progress = progress
-        self.selector.set_progress(progress)
-        self.selector.learning = self.learns
-        if refreeze:
-            self._freeze_backbone(phase.freeze_backbone)
-            self.train(self.training)
-
-    @property
-    def updates_student(self) -> bool:
-        """Whether this iteration updates the student."""
-        return (self.iteration + 1) % self.phase.student_every == 0
-
-    @property
-    def learns(self) -> bool:
-        """Whether the selector learns from this iteration."""
-        every = self.phase.learn_every
-        return (self.selector.learns and self.phase.choose and every > 0
-                and self.iteration % every == 0)
-
     @property
     def search_images(self) -> int:
         """Images that went through the student of a search so far, on all
@@ -267,22 +222,12 @@ class PyramidDistiller(BaseModel):
         on held-out images."""
         return self._passes.images
 
-    def _freeze_backbone(self, freeze: bool) -> None:
-        if freeze:
-            self._frozen = [p for p in self._adapter.backbone.parameters()
-                            if p.requires_grad]
-        for parameter in self._frozen:
-            parameter.requires_grad_(not freeze)
-            parameter.grad = None
-        if not freeze:
-            self._frozen = []
-
     def train(self, mode: bool = True) -> 'PyramidDistiller':
         """Train or evaluate; a frozen backbone keeps its statistics."""
         super().train(mode)
         self.selector.train(mode)
-        if mode and self.phase.freeze_backbone:
-            self._adapter.backbone.eval()
+        if mode:
+            self.schedule.hold_still()
         return self
 
     # -- one iteration -----------------------------------------------------
@@ -304,7 +249,8 @@ class PyramidDistiller(BaseModel):
         Returns:
             Scalars for the log.
         """
-        if not self.updates_student:
+        updates = self.schedule.updates_student
+        if not updates:
             runnable = self  # no backward: nothing to synchronise
         self._optimizer = optim_wrapper.optimizer
         self.guard.remember()
@@ -312,7 +258,7 @@ class PyramidDistiller(BaseModel):
             data = self.data_preprocessor(data, True)
             losses = runnable._run_forward(data, mode='loss')
         scalars: dict[str, Tensor] = {}
-        if self.updates_student:
+        if updates:
             if self._balancing is not None:
                 losses |= self._balanced(losses, optim_wrapper)
             total, scalars = self.parse_losses(losses)
@@ -320,12 +266,12 @@ class PyramidDistiller(BaseModel):
         else:
             self.guard.restore()
         scalars.update(self._report)
-        scalars['updates_student'] = torch.tensor(float(self.updates_student))
+        scalars['updates_student'] = torch.tensor(float(updates))
         scalars['skipped_updates'] = torch.tensor(float(self.guard.skipped))
         if self.selector.needs_held_out:
             self._passes.count(len(data['inputs']))
             scalars['search_images'] = torch.tensor(float(self.search_images))
-        if self.learns:
+        if self.schedule.learns:
             diagnostics = self.selector.learn()
             if diagnostics is not None:
                 scalars.update({
@@ -358,43 +304,46 @@ class PyramidDistiller(BaseModel):
             return task | self._logit_loss(
                 self._tap.take(), pyramid, data_samples)
         assert pyramid is not None
-        needs_graph = self.updates_student or (
-            self.learns and self.selector.needs_gradients)
-        with torch.set_grad_enabled(needs_graph), self._tap.recording(
-                leaves=self.learns and self.selector.needs_gradients):
+        part = self.distillation
+        updates, learns = self.schedule.updates_student, self.schedule.learns
+        needs_gradients = learns and self.selector.needs_gradients
+        needs_graph = updates or needs_gradients
+        with (torch.set_grad_enabled(needs_graph),
+              self._tap.recording(leaves=needs_gradients)):
             if needs_graph:
                 task = self._task_losses(inputs, data_samples)
             else:
                 task = {}  # the selector asks for the pyramid only
                 self._adapter.extract(inputs)
         maps = self._tap.take()
-        losses = self.distillation.compare(
-            maps.levels, pyramid, self.updates_student,
-            self._boxes(inputs, data_samples))
-        selection = self._select(maps, losses)
+        losses = part.compare(maps.levels, pyramid, updates,
+                              part.boxes(inputs, data_samples))
+        selection = part.select(self.schedule.chooser, maps, losses)
         losses.require(selection.levels)
         terms = losses.terms(selection.weights)
         per_level = torch.stack(terms)
-        if self._balancing is not None and self.updates_student:
+        if self._balancing is not None and updates:
             self._terms = LevelTerms(
                 [self.loss_weight * term for term in terms],
                 selection.weights.mean(dim=0), losses.required)
         # What is looked at beyond the selection is looked at to learn from
         # it; where nothing is learned, to select.
-        selected = losses.required_work if self.learns else losses.work
-        if self.learns:
+        selected = losses.required_work if learns else losses.work
+        if learns:
             losses.survey()  # or levels not selected would lose their unit
             self.selector.observe(BatchEvidence(
-                losses, maps, self.levels, self._adapter,
-                self.distillation.scale,
-                self.parse_losses(task)[0] if self.selector.needs_gradients
-                else None,
+                losses, maps, self.levels, self._adapter, part.scale,
+                self.parse_losses(task)[0] if needs_gradients else None,
                 self._step_effect(losses, inputs, data_samples, selection)
                 if self.selector.needs_held_out else None))
-        self.distillation.track(losses)
-        self._report = self._describe(selection, per_level, selected, losses)
+        part.track(losses)
+        self._report = describe(part, selection, per_level, selected, losses)
+        if learns:
+            self._report |= self.selector.report()
+            self._report['policy_progress'] = torch.tensor(
+                self.schedule.progress)
         distilled = {'loss_distill': self.loss_weight * per_level.sum()}
-        if self.updates_student:
+        if updates:
             distilled |= self._logit_loss(maps, pyramid, data_samples)
         return task | distilled
 
@@ -416,13 +365,6 @@ class PyramidDistiller(BaseModel):
         pyramid.begin()
         return pyramid
 
-    def _boxes(self, images: Tensor, samples: list) -> Boxes | None:
-        if not self.distillation.needs_boxes:
-            return None
-        boxes = self._adapter.boxes(samples)
-        return None if boxes is None else Boxes.of(
-            boxes, tuple(images.shape[-2:]), images.device)
-
     def _logit_loss(self, maps: StudentMaps, pyramid: LazyPyramid | None,
                     samples: list) -> dict[str, Tensor]:
         if self._logits is None or pyramid is None or maps.logits is None:
@@ -443,7 +385,7 @@ class PyramidDistiller(BaseModel):
                 if key != 'loss_distill'}
         balanced = self._balancing.combine(
             terms, self.parse_losses(task)[0], optim_wrapper,
-            look=not self.phase.freeze_backbone)
+            look=not self.schedule.phase.freeze_backbone)
         self._report.update(self._balancing.report)
         return balanced
 
@@ -460,19 +402,9 @@ class PyramidDistiller(BaseModel):
         with self._tap.recording():
             self._adapter.extract(inputs)
         maps = self._tap.take()
-        return self._select(maps, self.distillation.compare(
-            maps.levels, pyramid, False, self._boxes(inputs, data_samples)))
-
-    @torch.no_grad()
-    def _select(self, maps: StudentMaps, losses: LevelLosses) -> Selection:
-        selector = (self.selector if self.phase.choose else
-                    self._everything.module)
-        process = DecisionProcess(
-            self.distillation.space,
-            maps.stages[-1].mean(dim=(2, 3)).float(),
-            torch.cat([m.mean(dim=(2, 3)).float() for m in maps.levels], 1),
-            losses, selector.horizon)
-        return selector.select(process)
+        part = self.distillation
+        return part.select(self.schedule.chooser, maps, part.compare(
+            maps.levels, pyramid, False, part.boxes(inputs, data_samples)))
 
     def _step_effect(self, losses: LevelLosses, inputs: Tensor,
                      data_samples: list, selection: Selection) -> StepEffect:
@@ -480,28 +412,6 @@ class PyramidDistiller(BaseModel):
             self._passes, losses, inputs, data_samples,
             self.loss_weight * selection.weights, self.held_out.take(),
             self.data_preprocessor, self._optimizer)
-
-    @torch.no_grad()
-    def _describe(self, selection: Selection, per_level: Tensor,
-                  selected: Work, losses: LevelLosses) -> dict[str, Tensor]:
-        """Scalars for the log; costs are means over the batch's images."""
-        part = self.distillation
-        chosen = selection.levels.float().mean(dim=0).to(part.level_costs)
-        ran, in_all = part.gflops(selected), part.gflops(losses.work)
-        batch = len(selection.levels)
-        report = {
-            'levels_per_image': chosen.sum(),
-            'distill_cost': (chosen * part.level_costs).sum(),
-            'distill_gflops': torch.tensor(ran / batch),
-            'reward_gflops': torch.tensor((in_all - ran) / batch),
-        }
-        if self.learns:
-            report.update(self.selector.report())
-            report['policy_progress'] = torch.tensor(self.progress)
-        for i, level in enumerate(self.levels):
-            report[f'select/{level.name}'] = chosen[i]
-            report[f'distill/{level.name}'] = per_level[i].detach()
-        return report
 
     def val_step(self, data: Any) -> list:
         """The student's predictions."""
@@ -582,28 +492,3 @@ class PyramidDistiller(BaseModel):
                     ', but the run to be resumed had none; accepted: the '
                     'balancer that the run was started with.')
             self._balancing.load_state_dict(state['balancing'])
-
-
-def _all_levels(space: LevelSpace) -> Selector:
-    """What distils while the selector is not asked: all levels, equally."""
-    uniform = SELECTORS.build(dict(type='mmrlkd.UniformSelector'))
-    uniform.bind(LevelSpace(
-        space.names, space.costs, sum(space.costs), space.level_channels,
-        space.global_channels))
-    return uniform
-
-
-def _adopt_student_keys(module: nn.Module, state_dict: dict, prefix: str,
-                        *_: Any) -> None:
-    """Let the student's plain keys load into a distiller.
-
-    Torch looks for ``student.…``; what the state dict does not hold (the
-    connectors, which resume from the sidecar) stays as it is.
-    """
-    for key in [k for k in state_dict if k.startswith(prefix)
-                and not k.startswith(f'{prefix}student.')]:
-        state_dict[f'{prefix}student.{key[len(prefix):]}'] = state_dict.pop(
-            key)
-    for key, value in nn.Module.state_dict(module).items():
-        if not key.startswith('student.'):
-            state_dict.setdefault(prefix + key, value)

@@ -56,7 +56,7 @@ class HeldOutHook(Hook):
     def before_train_iter(self, runner, batch_idx: int,
                           data_batch=None) -> None:
         model = distiller_of(runner)
-        if model.learns and model.selector.needs_held_out:
+        if model.schedule.learns and model.selector.needs_held_out:
             with undisturbed_randomness():
                 model.held_out.give(next(self._batches))
 

@@ -126,7 +126,7 @@ class PhaseHook(Hook):
                 group['lr'] *= phase.lr_factor
         learned = sum(p.length for p in self.phases[:number] if _learns(p))
         learned = learned * self._unit + iteration * _learns(phase)
-        model.schedule(
+        model.schedule.set(
             phase, iteration, learned / max(self._learning * self._unit, 1))
 
 

@@ -93,8 +93,8 @@ def test_the_gradient_is_that_of_the_plain_weighted_sum(
     compare = plain.distillation.compare
     plain.distillation.compare = lambda *a, **k: kept.setdefault(
         'losses', compare(*a, **k))
-    select = plain._select
-    plain._select = lambda *a: kept.setdefault('selection', select(*a))
+    select = plain.distillation.select
+    plain.distillation.select = lambda *a: kept.setdefault('selection', select(*a))
     torch.manual_seed(5)
     losses = plain.loss(**data)
     terms = kept['losses'].weighted(kept['selection'].weights)
@@ -192,14 +192,14 @@ def test_how_many_images_select_a_level_is_the_selectors_decision(
     for share in 1.0, 0.25:
         model = build_distiller(balancer=dict(type=f'mmrlkd.{kind}'))
         model.train()
-        select = model._select
+        select = model.distillation.select
 
         def scaled(*arguments, share=share, select=select):
             selection = select(*arguments)
             factor = torch.tensor([share, 1, 1, 1])
             return Selection(selection.levels, selection.weights * factor)
 
-        model._select = scaled
+        model.distillation.select = scaled
         weigh = model.balancing.balancer.weigh
         model.balancing.balancer.weigh = (
             lambda *a, share=share, weigh=weigh: (
@@ -224,7 +224,7 @@ def test_iterations_without_an_update_and_frozen_backbones_are_not_looked_at(
 
     def step(phase, iteration):
         looked.clear()
-        model.schedule(phase, iteration, 0.0)
+        model.schedule.set(phase, iteration, 0.0)
         log = model.train_step(copy.deepcopy(detection_batch), optimizer)
         return len(looked), log
 

@@ -42,7 +42,7 @@ def train(model, wrapped, batch):
     wrapped.train()
     phases = [Phase('a', 1), Phase('b', 1, freeze_backbone=True), Phase('c', 1)]
     for phase in phases:
-        model.schedule(phase, 0, 0.0)
+        model.schedule.set(phase, 0, 0.0)
         log = wrapped.train_step(copy.deepcopy(batch), optimizer)
     return dict(weights_of(model), skipped=log['skipped_updates'])
 
@@ -98,7 +98,7 @@ def train_policy_half(rank, cfg, weights, batch):
                   Phase('policy', 4, student_every=2, freeze_backbone=True),
                   Phase('finetune', 4, learn_every=2)):
         for iteration in range(phase.length):
-            model.schedule(phase, iteration, 0.0)
+            model.schedule.set(phase, iteration, 0.0)
             log = wrapped.train_step(copy.deepcopy(mine), optimizer)
             chosen.append([log[f'select/P{i}'].item() for i in range(2, 6)])
             updates += 'policy/entropy' in log
@@ -114,7 +114,7 @@ def search(model, wrapped, batch, held_out):
         type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-3, momentum=0.9)))
     chosen, scales = [], []
     for iteration in range(3):
-        model.schedule(Phase('search', 3), iteration, iteration / 3)
+        model.schedule.set(Phase('search', 3), iteration, iteration / 3)
         model.held_out.give(copy.deepcopy(held_out))
         log = wrapped.train_step(copy.deepcopy(batch), optimizer)
         chosen.append([log[f'select/P{i}'].item() for i in range(2, 6)])

@@ -25,7 +25,7 @@ def test_every_phase_runs(run_config, train, reward, tmp_path, logged):
     assert [line['levels_per_image'] for line in log[:2]] == [4, 4]
     assert all(line['reward_gflops'] == 0 for line in log[:2])
     assert ['policy/approx_kl' in line for line in log] == [0] * 3 + [1] * 5
-    assert runner.model.progress == pytest.approx(5 / 6)
+    assert runner.model.schedule.progress == pytest.approx(5 / 6)
 
 
 @pytest.mark.parametrize('by_epoch', [False, True], ids=['iters', 'epochs'])

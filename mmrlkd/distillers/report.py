@@ -1,0 +1,37 @@
+"""What the log says about a batch's distillation."""
+
+import torch
+from torch import Tensor
+
+from mmrlkd.structures import Selection
+
+from .distillation import Distillation
+from .level_losses import LevelLosses, Work
+
+
+@torch.no_grad()
+def describe(part: Distillation, selection: Selection, per_level: Tensor,
+             selected: Work, losses: LevelLosses) -> dict[str, Tensor]:
+    """Scalars for the log; costs are means over the batch's images.
+
+    Args:
+        part: what distils.
+        selection: of the batch.
+        per_level: (L,), what each level adds to the loss.
+        selected: the work that the selection took; what was done beyond it
+            is booked as the rewards'.
+        losses: of the batch.
+    """
+    chosen = selection.levels.float().mean(dim=0).to(part.level_costs)
+    ran, in_all = part.gflops(selected), part.gflops(losses.work)
+    batch = len(selection.levels)
+    report = {
+        'levels_per_image': chosen.sum(),
+        'distill_cost': (chosen * part.level_costs).sum(),
+        'distill_gflops': torch.tensor(ran / batch),
+        'reward_gflops': torch.tensor((in_all - ran) / batch),
+    }
+    for i, name in enumerate(part.space.names):
+        report[f'select/{name}'] = chosen[i]
+        report[f'distill/{name}'] = per_level[i].detach()
+    return report
