@@ -1,5 +1,5 @@
 # Semantic FPN on a ResNet-18 of quarter width: the student of the segmentation
-# demo.
+# demo. Nine pixels in ten are background, which is why it weighs less.
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     type='EncoderDecoder',
@@ -36,6 +36,7 @@ model = dict(
         num_classes=6,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True)),
+        loss_decode=dict(
+            type='CrossEntropyLoss', class_weight=[0.15, 1., 1., 1., 1., 1.])),
     train_cfg=dict(),
     test_cfg=dict(mode='whole'))
