@@ -1,5 +1,5 @@
 # Semantic FPN on a ResNet-18 of quarter width: the student of the segmentation
-# demo. Nine pixels in ten are background, which is why it weighs less.
+# demo. Most pixels are background, which is why it weighs less.
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     type='EncoderDecoder',
