@@ -162,7 +162,8 @@ def main(argv: list[str] | None = None) -> None:
         search = ('' if 'search' not in cfg else
                   describe_search(SearchSettings.of(cfg), model))
     except CONFIG_ERRORS as error:
-        sys.exit(f"{args.config or ' and '.join(args.pair)}: {error}")
+        sys.exit(f"{args.config or ' and '.join(args.pair)}: "
+                 f'{str(error) or repr(error)}')
     console = Console(width=160 if not sys.stdout.isatty() else None)
     if model.logit_distillation is not None:
         console.print(describe_logits(model))

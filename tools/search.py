@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> None:
         width=None if sys.stdout.isatty() else 140, highlight=False)
     try:
         search(args, console)
-    except (*CONFIG_ERRORS, ModuleNotFoundError, FloatingPointError) as error:
+    except (*CONFIG_ERRORS, FloatingPointError) as error:
         if os.environ.get('MMRLKD_TRACEBACK'):
             raise
         sys.exit(f'{args.config}: {error}\n'

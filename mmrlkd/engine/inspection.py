@@ -12,8 +12,11 @@ from .phase_hook import make_phase
 from .student import is_distiller
 
 #: What building something from a config raises when the config is wrong:
-#: mmengine says so of an unknown type or argument with the last two.
-CONFIG_ERRORS = (ValueError, FileNotFoundError, KeyError, TypeError)
+#: mmengine says so of an unknown type or argument with KeyError and TypeError,
+#: the libraries of an unfit argument with AssertionError, and of a missing
+#: optional package with that or an ImportError.
+CONFIG_ERRORS = (ValueError, FileNotFoundError, KeyError, TypeError,
+                 AssertionError, ImportError)
 
 
 def check_config(cfg: Config) -> None:

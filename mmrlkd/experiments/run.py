@@ -44,7 +44,7 @@ class Run:
         """
         try:
             cfg = load_config(self.config, parse_options(self.options))
-        except (*CONFIG_ERRORS, ImportError, SyntaxError) as error:
+        except (*CONFIG_ERRORS, SyntaxError) as error:
             raise ExperimentFailed(
                 f'{self.config} cannot be read: {error}') from error
         if 'model' not in cfg:

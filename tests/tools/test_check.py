@@ -75,6 +75,9 @@ def test_a_pair_is_two_names(check):
     (('mmdet::retinanet/retinanet_r18_fpn_1x_coco.py',
       'mmpretrain::resnet/resnet18_8xb32_in1k.py'),
      'teacher is a model for classification; accepted: one for detection'),
+    (('mmseg::swin/swin-tiny-patch4-window7_upernet_1xb8-20k_levir-256x256.py',
+      'mmseg::upernet/upernet_r18_4xb4-80k_ade20k-512x512.py'),
+     '`mean` should have 1 or 3 values'),  # mmseg asserts it
 ])
 def test_a_pair_that_cannot_be(check, pair, sentence):
     with pytest.raises(SystemExit, match=sentence):
