@@ -30,8 +30,9 @@ def on_a_blank_image(owner: str, model: nn.Module) -> Iterator[None]:
         reason = str(error).strip().partition('\n')[0]
         raise ValueError(
             f'{owner} ({type(model).__name__}) cannot be run on an image of '
-            f'{PROBE_SIZE} × {PROBE_SIZE} px ({reason}); accepted: models '
-            'that take images of that size.') from error
+            f'{PROBE_SIZE} × {PROBE_SIZE} px, on the '
+            f'{next(model.parameters()).device} ({reason}); accepted: models '
+            'that can.') from error
 
 
 @contextmanager

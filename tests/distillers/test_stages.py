@@ -195,5 +195,5 @@ def test_a_model_of_another_image_size_is_refused():
             return super().forward(images)
 
     with pytest.raises(ValueError, match='teacher .Fixed. cannot be run on an '
-                       'image of 256 × 256 px .only 224.; accepted'):
+                       'image of 256 × 256 px, on the cpu .only 224.; accepted'):
         Stages(Fixed(), 'teacher', look_inside=True)
