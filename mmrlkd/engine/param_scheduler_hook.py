@@ -3,6 +3,7 @@
 from mmengine.hooks import ParamSchedulerHook
 from mmengine.model import is_model_wrapper
 
+from mmrlkd.distillers import PyramidDistiller
 from mmrlkd.registry import HOOKS
 
 
@@ -20,5 +21,6 @@ class UpdateParamSchedulerHook(ParamSchedulerHook):
     def after_train_iter(self, runner, *args, **kwargs) -> None:
         model = runner.model
         model = model.module if is_model_wrapper(model) else model
-        if getattr(model, 'updates_student', True):
+        if (not isinstance(model, PyramidDistiller)
+                or model.schedule.updates_student):
             super().after_train_iter(runner, *args, **kwargs)
