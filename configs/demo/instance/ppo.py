@@ -20,7 +20,7 @@ model = dict(
             type='mmrlkd.LSTMPolicy', hidden=64, global_dim=128,
             level_dim=64),
         reward=dict(type='mmrlkd.ResidualReward', efficiency=0.5)),
-    loss_weight=0.2)
+    loss_weight=1.0)
 # As in ../ppo.py: 160 + 40 + 400 = 600 updates of the student.
 custom_hooks = [
     dict(type='mmrlkd.SeedHook'),

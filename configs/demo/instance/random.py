@@ -2,4 +2,4 @@
 # at random is worth.
 _base_ = './uniform.py'
 model = dict(
-    selector=dict(_delete_=True, type='mmrlkd.RandomSelector', cost=4.56))
+    selector=dict(_delete_=True, type='mmrlkd.RandomSelector', cost=4.66))

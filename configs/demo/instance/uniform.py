@@ -14,5 +14,5 @@ model = dict(
         checkpoint='work_dirs/demo_instance/teacher/iter_900.pth'),
     levels=('P2', 'P3', 'P4', 'P5'),
     selector=_base_.selector,
-    loss_weight=0.2)
+    loss_weight=1.0)
 log_processor = dict(mean_pattern=_base_.mean_pattern)
