@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.autograd import grad
 
 import mmrlkd  # noqa: F401
-from mmrlkd.distillers.adapters import adapt
-from mmrlkd.distillers.balancing import Balancing, LevelTerms
-from mmrlkd.distillers.pyramid import choose_levels
+from mmrlkd.distillation.features.adapters import adapt
+from mmrlkd.distillation.features.levels import choose_levels
+from mmrlkd.distillation.weighting.balancing import Balancing, LevelTerms
 from mmrlkd.registry import LOSSES, MODELS
 
 LEVELS = ('P2', 'P3', 'P4', 'P5')

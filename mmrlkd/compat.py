@@ -89,7 +89,7 @@ def checkpoint_without_reentry() -> None:
     in ``autograd.grad`` and where DDP looks for unused parameters. Who names
     a variant gets it.
 
-    Needs torch, so ``import mmrlkd.distillers`` applies it.
+    Needs torch, so ``import mmrlkd.distillation`` applies it.
     """
     import torch.utils.checkpoint as torch_checkpoint
     from mmengine.runner import activation_checkpointing

@@ -40,7 +40,7 @@ class Apart(Registry):
 
 #: Distillers: models that hold a student and look at a teacher.
 MODELS = Registry(
-    'model', parent=MMENGINE_MODELS, locations=['mmrlkd.distillers'])
+    'model', parent=MMENGINE_MODELS, locations=['mmrlkd.distillation'])
 MODEL_WRAPPERS = Registry(
     'model_wrapper', parent=MMENGINE_MODEL_WRAPPERS,
     locations=['mmrlkd.engine'])
@@ -71,14 +71,14 @@ def _family(name: str, location: str) -> Family:
     return Family(name, scope='mmrlkd', locations=[location])
 
 
-ADAPTERS = _family('adapter', 'mmrlkd.distillers.adapters')
-CONNECTORS = _family('connector', 'mmrlkd.connectors')
-LOSSES = _family('loss', 'mmrlkd.losses')
-LOGIT_LOSSES = _family('logit loss', 'mmrlkd.logit_losses')
-BALANCERS = _family('balancer', 'mmrlkd.balancers')
-SELECTORS = _family('selector', 'mmrlkd.selectors')
+ADAPTERS = _family('adapter', 'mmrlkd.distillation.features.adapters')
+CONNECTORS = _family('connector', 'mmrlkd.distillation.connectors')
+LOSSES = _family('loss', 'mmrlkd.distillation.losses')
+LOGIT_LOSSES = _family('logit loss', 'mmrlkd.distillation.logit_losses')
+BALANCERS = _family('balancer', 'mmrlkd.distillation.weighting.balancers')
+SELECTORS = _family('selector', 'mmrlkd.distillation.selection.selectors')
 POLICIES = _family('policy', 'mmrlkd.policies')
-REWARDS = _family('reward', 'mmrlkd.rewards')
+REWARDS = _family('reward', 'mmrlkd.distillation.selection.rewards')
 LEARNERS = _family('learner', 'mmrlkd.learners')
 STRATEGIES = _family('strategy', 'mmrlkd.search.strategies')
 EXECUTORS = _family('executor', 'mmrlkd.search.executors')

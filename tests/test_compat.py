@@ -54,7 +54,7 @@ def test_checkpoints_without_a_variant_keep_gradients():
     )
     from torch.utils.checkpoint import checkpoint
 
-    import mmrlkd.distillers  # noqa: F401
+    import mmrlkd.distillation  # noqa: F401
 
     class Sum(torch.nn.Module):
         def forward(self, pair):

@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmrlkd.distillers import PyramidDistiller
+from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.engine.phase_hook import make_phase
 from mmrlkd.registry import MODELS, STRATEGIES
 from mmrlkd.search import LevelRecipe, Recipe

@@ -18,10 +18,10 @@ from mmengine.config import utils as config_utils
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.utils import get_installed_path
 
-from mmrlkd.distillers.logits import LogitDistillation
-from mmrlkd.engine.inspection import check_plugs, settings_of
+from mmrlkd.config.inspection import check_plugs, settings_of
+from mmrlkd.config.student import student_config
+from mmrlkd.distillation.logits import LogitDistillation
 from mmrlkd.engine.phase_hook import make_phase
-from mmrlkd.engine.student import student_config
 from mmrlkd.registry import HOOKS, SELECTORS, STRATEGIES
 from mmrlkd.search import LevelRecipe, Recipe
 from mmrlkd.search.evaluator import apply_recipe

@@ -19,17 +19,17 @@ from rich.console import Console
 from rich.table import Table
 
 import mmrlkd  # noqa: F401
-from mmrlkd.distillers import PyramidDistiller
-from mmrlkd.distillers.probing import PROBE_SIZE
-from mmrlkd.engine import GradNormHook
-from mmrlkd.engine.inspection import (
+from mmrlkd.config.inspection import (
     CONFIG_ERRORS,
     check_annotations,
     check_plugs,
 )
-from mmrlkd.engine.locations import load_config
-from mmrlkd.engine.pair import pair_model
-from mmrlkd.engine.student import is_distiller, model_config
+from mmrlkd.config.locations import load_config
+from mmrlkd.config.pair import pair_model
+from mmrlkd.config.student import is_distiller, model_config
+from mmrlkd.distillation import PyramidDistiller
+from mmrlkd.distillation.features.probing import PROBE_SIZE
+from mmrlkd.engine import GradNormHook
 from mmrlkd.registry import MODELS, STRATEGIES
 from mmrlkd.search.settings import SearchSettings
 

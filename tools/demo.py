@@ -30,10 +30,10 @@ from rich.console import Console
 from rich.table import Table
 
 import mmrlkd
+from mmrlkd.config.student import is_distiller
 from mmrlkd.datasets.scenes import SceneConfig
 from mmrlkd.datasets.writer import write_dataset
 from mmrlkd.engine.atomic import write_atomically
-from mmrlkd.engine.student import is_distiller
 from mmrlkd.engine.trained import count_parameters, load_distiller
 from mmrlkd.evaluation.results import Results, read_run
 from mmrlkd.evaluation.selections import (

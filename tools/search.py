@@ -31,9 +31,9 @@ from rich.progress import (
 )
 
 import mmrlkd  # noqa: F401
-from mmrlkd.engine.inspection import CONFIG_ERRORS, check_config
-from mmrlkd.engine.locations import load_config
-from mmrlkd.engine.student import is_distiller
+from mmrlkd.config.inspection import CONFIG_ERRORS, check_config
+from mmrlkd.config.locations import load_config
+from mmrlkd.config.student import is_distiller
 from mmrlkd.registry import MODELS
 from mmrlkd.search import History, Trial, run_search
 from mmrlkd.search.evaluator import ShortTraining

@@ -16,10 +16,10 @@ from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 
 import mmrlkd  # noqa: F401
-from mmrlkd.engine.inspection import CONFIG_ERRORS
-from mmrlkd.engine.locations import load_config
+from mmrlkd.config.inspection import CONFIG_ERRORS
+from mmrlkd.config.locations import load_config
+from mmrlkd.config.student import student_config
 from mmrlkd.engine.processes import join_processes
-from mmrlkd.engine.student import student_config
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

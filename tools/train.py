@@ -17,8 +17,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 import mmrlkd  # noqa: F401
-from mmrlkd.engine.inspection import CONFIG_ERRORS, check_config
-from mmrlkd.engine.locations import load_config
+from mmrlkd.config.inspection import CONFIG_ERRORS, check_config
+from mmrlkd.config.locations import load_config
 from mmrlkd.engine.processes import join_processes
 
 

@@ -18,7 +18,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from mmengine.runner import find_latest_checkpoint
 
-from mmrlkd.distillers import PyramidDistiller
+from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.registry import HOOKS
 
 from . import atomic

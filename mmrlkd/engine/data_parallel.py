@@ -18,7 +18,7 @@ class DistillDataParallel(MMDistributedDataParallel):
     part in some iterations, so unused parameters are looked for.
 
     Args:
-        module: the :class:`~mmrlkd.distillers.PyramidDistiller`.
+        module: the :class:`~mmrlkd.distillation.PyramidDistiller`.
         device_ids: GPU of this process; ignored for a module on the CPU.
     """
 

@@ -2,8 +2,8 @@
 
 from mmengine.hooks import Hook
 
-from mmrlkd.balancers import GradNorm
-from mmrlkd.distillers import PyramidDistiller
+from mmrlkd.distillation import PyramidDistiller
+from mmrlkd.distillation.weighting.balancers import GradNorm
 from mmrlkd.registry import HOOKS
 
 from .phase_hook import distiller_of
@@ -15,13 +15,13 @@ class GradNormHook(Hook):
     config that inherits its model.
 
     It hands the balancer to the
-    :class:`~mmrlkd.distillers.PyramidDistiller` before the run, which weighs,
+    :class:`~mmrlkd.distillation.PyramidDistiller` before the run, which weighs,
     logs, saves and resumes as if its own config had named it.
 
     Args:
-        alpha: see :class:`~mmrlkd.balancers.GradNorm`.
+        alpha: see :class:`~mmrlkd.distillation.weighting.balancers.GradNorm`.
         lr: likewise.
-        layer: see :class:`~mmrlkd.distillers.balancing.Balancing`.
+        layer: see :class:`~mmrlkd.distillation.weighting.balancing.Balancing`.
         include_task: likewise.
         report_every: likewise.
     """

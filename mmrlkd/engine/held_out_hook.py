@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 
-from mmrlkd.distillers.passes import undisturbed_randomness
+from mmrlkd.distillation.passes import undisturbed_randomness
 from mmrlkd.registry import HOOKS
 
 from .phase_hook import distiller_of
@@ -16,7 +16,7 @@ from .seeding import HELD_OUT, SeededIterator
 
 @HOOKS.register_module()
 class HeldOutHook(Hook):
-    """Gives a :class:`~mmrlkd.distillers.PyramidDistiller` a held-out batch
+    """Gives a :class:`~mmrlkd.distillation.PyramidDistiller` a held-out batch
     before each iteration from which its selector learns.
 
     The n-th batch is loaded with the n-th seed of a stream of its own, and

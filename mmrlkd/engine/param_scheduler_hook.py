@@ -3,7 +3,7 @@
 from mmengine.hooks import ParamSchedulerHook
 from mmengine.model import is_model_wrapper
 
-from mmrlkd.distillers import PyramidDistiller
+from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.registry import HOOKS
 
 

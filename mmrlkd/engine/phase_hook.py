@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 
-from mmrlkd.distillers import PyramidDistiller
+from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.registry import HOOKS
 from mmrlkd.structures import Phase
 
@@ -56,7 +56,7 @@ def make_phase(name: str, length: int, **overrides) -> Phase:
 
 @HOOKS.register_module()
 class PhaseHook(Hook):
-    """Takes a :class:`~mmrlkd.distillers.PyramidDistiller` through phases.
+    """Takes a :class:`~mmrlkd.distillation.PyramidDistiller` through phases.
 
     Stateless: the phase and the position in it follow from the run's epoch
     or iteration, so resuming continues in the right one. A phase's

@@ -6,8 +6,8 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from .inspection import settings_of
-from .student import student_config
+from mmrlkd.config.inspection import settings_of
+from mmrlkd.config.student import student_config
 
 #: How configs name layers that average their statistics over the processes.
 _SYNC_BN = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')

@@ -6,11 +6,11 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmrlkd.distillers import PyramidDistiller
+from mmrlkd.config.student import is_distiller, model_config
+from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.registry import MODELS
 
 from .checkpoint_hook import sidecar_path
-from .student import is_distiller, model_config
 
 #: Ends of the names of buffers, which no optimizer changes.
 _BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')

@@ -13,8 +13,8 @@ from mmdet.datasets.api_wrappers import COCO
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmrlkd.distillers import PyramidDistiller
-from mmrlkd.distillers.probing import PROBE_SIZE
+from mmrlkd.distillation import PyramidDistiller
+from mmrlkd.distillation.features.probing import PROBE_SIZE
 
 from .difficulty_metric import image_strata
 from .results import Example

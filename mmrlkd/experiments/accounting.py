@@ -9,8 +9,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmrlkd.config.student import is_distiller
 from mmrlkd.engine.phase_hook import make_phase
-from mmrlkd.engine.student import is_distiller
 from mmrlkd.search.found import HISTORY, INCUMBENT
 
 from .searching import read_candidates

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmrlkd.config.student import is_distiller
 from mmrlkd.engine.atomic import write_atomically
-from mmrlkd.engine.student import is_distiller
 
 from .failure import ExperimentFailed
 from .run import Run

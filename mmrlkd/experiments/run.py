@@ -9,8 +9,8 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from mmrlkd.engine.inspection import CONFIG_ERRORS
-from mmrlkd.engine.locations import load_config
+from mmrlkd.config.inspection import CONFIG_ERRORS
+from mmrlkd.config.locations import load_config
 from mmrlkd.evaluation.results import Record, newest_record, read_log
 
 from .failure import ExperimentFailed

@@ -7,9 +7,9 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch.utils.data import ConcatDataset
 
+from mmrlkd.config.student import student_config
 from mmrlkd.engine.held_out_hook import check_disjoint
 from mmrlkd.engine.phase_hook import make_phase
-from mmrlkd.engine.student import student_config
 from mmrlkd.registry import DATASETS
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmrlkd.config.inspection import check_config
+from mmrlkd.config.student import student_config
 from mmrlkd.engine import PolicyHealthHook
 from mmrlkd.engine.atomic import write_atomically
-from mmrlkd.engine.inspection import check_config
 from mmrlkd.engine.phase_hook import make_phase
 from mmrlkd.engine.seeding import SeededIterator
-from mmrlkd.engine.student import student_config
 
 
 def warnings_of(hook, iterations):

@@ -6,9 +6,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmrlkd.config.student import student_config
 from mmrlkd.engine import processes
 from mmrlkd.engine.processes import join_processes
-from mmrlkd.engine.student import student_config
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 
+from mmrlkd.config.student import student_config
 from mmrlkd.engine import GradNormHook
-from mmrlkd.engine.student import student_config
 from mmrlkd.registry import BALANCERS, HOOKS
 
 BALANCERS.import_from_location()

@@ -17,7 +17,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 
-from mmrlkd.engine.pair import pair_model
+from mmrlkd.config.pair import pair_model
 from mmrlkd.registry import MODELS
 
 DOCUMENT = Path(__file__).parents[2] / 'docs/pairs.md'

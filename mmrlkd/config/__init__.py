@@ -1,0 +1,1 @@
+"""Configs: found, checked and composed."""

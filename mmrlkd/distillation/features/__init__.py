@@ -1,0 +1,1 @@
+"""Pyramid levels of a network: found, tapped, probed."""

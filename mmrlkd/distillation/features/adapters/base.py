@@ -1,0 +1,121 @@
+"""The interface between the distiller and a task library's models."""
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmrlkd.distillation.features.stages import Stages
+from mmrlkd.distillation.teacher.necks import EagerNeck, LazyNeck
+from mmrlkd.registry import ADAPTERS
+
+
+class TaskAdapter(ABC):
+    """Where a library's model keeps its pyramid and its logits.
+
+    Args:
+        model: a model that :meth:`handles` accepts.
+        owner: ``'student'`` or ``'teacher'``, for messages.
+    """
+
+    task: str
+    #: Whether annotations name the objects' boxes.
+    has_boxes = False
+
+    def __init__(self, model: nn.Module, owner: str) -> None:
+        self.model = model
+        self.owner = owner
+
+    @classmethod
+    @abstractmethod
+    def handles(cls, model: nn.Module) -> bool:
+        """Whether this adapter knows ``model``; must not import its library
+        when the model cannot come from it."""
+
+    @property
+    def backbone(self) -> nn.Module:
+        """Image (n, 3, H, W) -> whatever the model's next part takes."""
+        return self.model.backbone
+
+    @property
+    @abstractmethod
+    def neck(self) -> nn.Module | None:
+        """The backbone's output -> tuple of pyramid maps, finest first; None
+        where there is no such thing."""
+
+    @cached_property
+    def stages(self) -> Stages:
+        """The backbone's stage maps."""
+        return Stages(self.backbone, self.owner, self.neck is None)
+
+    @property
+    def parts(self) -> list[nn.Module]:
+        """What the pyramid runs through: the backbone and the neck, if any."""
+        return [part for part in (self.backbone, self.neck)
+                if part is not None]
+
+    def layers(self) -> list[str]:
+        """Paths, in the model, of the layers whose weight is a matrix or a
+        kernel: those of the neck, then those of the backbone, last first."""
+        paths = {module: path for path, module in self.model.named_modules()}
+        return [
+            paths[module] for part in reversed(self.parts)
+            for module in reversed(list(part.modules()))
+            if getattr(getattr(module, 'weight', None), 'ndim', 0) > 1
+        ]
+
+    def extract(self, images: Tensor) -> None:
+        """Run what the pyramid of ``images`` (B, 3, H, W) needs, no heads."""
+        output = self.backbone(images)
+        if self.neck is not None:
+            self.neck(output)
+
+    def lazy_neck(self, output: Any) -> LazyNeck:
+        """The neck on the backbone's ``output``, as lazy as it can be."""
+        assert self.neck is not None
+        return EagerNeck(self.neck, output)
+
+    # -- what only some tasks have ------------------------------------------
+
+    @property
+    def logit_layer(self) -> nn.Module | None:
+        """The layer whose output, while the model's loss is computed, is its
+        logits (B, K) or (B, K, h, w); None where the task has none."""
+        return None
+
+    def run_head(self, features: Any) -> None:
+        """Run the head, :attr:`logit_layer` in it, on what the neck put out,
+        or the backbone where :attr:`neck` is None."""
+        raise NotImplementedError
+
+    def targets(self, samples: list) -> Tensor | None:
+        """The classes (B,) or (B, H, W) that annotations give to logits, -1
+        where there is none; None if the annotations name no classes."""
+        return None
+
+    def boxes(self, samples: list) -> list[Tensor] | None:
+        """(k_i, 4) x1 y1 x2 y2 of each image's objects, in pixels; None where
+        the annotations know no boxes."""
+        return None
+
+
+def adapt(model: nn.Module, key: str) -> TaskAdapter:
+    """Find the adapter of ``model``.
+
+    Args:
+        model: a built model.
+        key: the config key it came from, for the message.
+
+    Raises:
+        ValueError: no adapter handles the model.
+    """
+    ADAPTERS.import_from_location()
+    adapters = ADAPTERS.module_dict.values()
+    for adapter in adapters:
+        if adapter.handles(model):
+            return adapter(model, key)
+    known = ', '.join(adapter.task for adapter in adapters)
+    raise ValueError(
+        f'{key} is a {type(model).__name__}, which has no pyramid known here; '
+        f'accepted are models for: {known}.')

@@ -1,0 +1,117 @@
+"""Learning from the teacher's logits."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmrlkd.distillation.features.adapters import TaskAdapter
+from mmrlkd.distillation.features.probing import (
+    blank_image,
+    evaluating,
+    on_a_blank_image,
+)
+from mmrlkd.distillation.logit_losses import LogitLoss
+from mmrlkd.registry import LOGIT_LOSSES
+
+
+def read_logits(adapter: TaskAdapter, features: Any) -> Tensor:
+    """Run a model's head and read its logits.
+
+    Args:
+        adapter: of the model.
+        features: see :meth:`.adapters.TaskAdapter.run_head`.
+    """
+    seen: list[Any] = []
+    layer = adapter.logit_layer
+    assert layer is not None
+    handle = layer.register_forward_hook(
+        lambda module, inputs, output: seen.append(output))
+    try:
+        adapter.run_head(features)
+    finally:
+        handle.remove()
+    return seen[-1]
+
+
+class LogitDistillation:
+    """The term that pulls the student's logits towards the teacher's.
+
+    It does not depend on the image: every image in every update gets it.
+
+    Args:
+        student: its adapter.
+        teacher: its adapter.
+        loss: config of the :class:`~mmrlkd.distillation.logit_losses.LogitLoss`.
+
+    Attributes:
+        gflops: counted, of what the teacher's head (and its neck) runs for
+            one probe image.
+
+    Raises:
+        ValueError: one of the models has no logits, or they differ in their
+            classes.
+    """
+
+    def __init__(self, student: TaskAdapter, teacher: TaskAdapter,
+                 loss: dict) -> None:
+        self.loss: LogitLoss = LOGIT_LOSSES.build(loss)
+        self._student = student
+        mine, _ = _probe(student, loss)
+        theirs, self.gflops = _probe(teacher, loss)
+        if mine != theirs:
+            raise ValueError(
+                f"logit_loss is a {loss['type']}, but the student has "
+                f'{mine} classes and the teacher {theirs}; accepted: models '
+                'of the same classes.')
+
+    def __call__(self, student: Tensor, teacher: Tensor,
+                 samples: list) -> Tensor:
+        """The loss of a batch, 0-dim.
+
+        Args:
+            student: (B, K) or (B, K, h, w), with its graph.
+            teacher: likewise; a map may be of another size.
+            samples: the annotations.
+
+        Raises:
+            ValueError: the loss asks for classes that the annotations lack.
+        """
+        targets = None
+        if self.loss.needs_targets:
+            targets = self._student.targets(samples)
+            if targets is None:
+                raise ValueError(
+                    f'logit_loss is a {type(self.loss).__name__}, which needs '
+                    'the class of each image or pixel, but the annotations '
+                    'give none; accepted: KLLoss or DISTLoss.')
+        return self.loss(student, teacher, targets)
+
+
+def _probe(adapter: TaskAdapter, loss: dict) -> tuple[int, float]:
+    """Number of classes, and GFLOPs of what only the logits need."""
+    if adapter.logit_layer is None:
+        raise ValueError(
+            f"logit_loss is a {loss['type']}, but the {adapter.owner} "
+            f'({type(adapter.model).__name__}, {adapter.task}) has no logits '
+            'for each image or pixel; accepted: None, or classifiers and '
+            'segmentors.')
+    with (torch.no_grad(), evaluating(adapter.model),
+          on_a_blank_image(adapter.owner, adapter.model)):
+        features = adapter.backbone(blank_image(adapter.backbone))
+        with FlopCounterMode(display=False) as counter:
+            if adapter.neck is not None:
+                features = adapter.neck(features)
+            logits = read_logits(adapter, features)
+    if not isinstance(logits, Tensor):
+        raise ValueError(
+            f"logit_loss is a {loss['type']}, but the head of the "
+            f'{adapter.owner} puts out a {type(logits).__name__}; accepted: '
+            'heads that put out one tensor of logits.')
+    if logits.shape[1] < 2:
+        raise ValueError(
+            f"logit_loss is a {loss['type']}, but the {adapter.owner} has one "
+            'logit; accepted: 2 or more classes, of which a softmax makes '
+            'probabilities.')
+    return logits.shape[1], counter.get_total_flops() / 1e9

@@ -1,0 +1,114 @@
+"""Which level of the student learns from which of the teacher, and how."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmrlkd.distillation.connectors import Connector
+from mmrlkd.distillation.features.levels import Level
+from mmrlkd.distillation.losses import LevelLoss
+from mmrlkd.registry import CONNECTORS, LOSSES
+from mmrlkd.structures import Boxes
+
+#: What a recipe may say of a level.
+KEYS = ('teachers', 'loss', 'connector')
+#: The connector of a loss that compares maps of any width.
+IDENTITY = dict(type='mmrlkd.IdentityConnector')
+
+
+class Link(nn.Module):
+    """One level of the student learning from one of the teacher.
+
+    Args:
+        teacher: number of the teacher's level.
+        connector: takes the student's map into the teacher's space.
+        loss: compares them there.
+    """
+
+    def __init__(self, teacher: int, connector: Connector,
+                 loss: LevelLoss) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.connector = connector
+        self.loss = loss
+
+    def forward(self, student: Tensor, teacher: Tensor,
+                boxes: Boxes | None = None) -> Tensor:
+        """(n,) losses of maps (n, C, h, w) and (n, C', H, W).
+
+        Args:
+            student: its maps.
+            teacher: its maps of the same n images.
+            boxes: of their objects, for a loss that needs them.
+        """
+        return self.loss(
+            self.connector(student, teacher.shape[-2:]), teacher, boxes)
+
+
+class LevelLinks(nn.ModuleList):
+    """All links of one level of the student; its loss is their mean."""
+
+    def describe(self, part: str) -> str:
+        """The classes of each link's connector or loss, named once."""
+        return ', '.join(dict.fromkeys(
+            type(getattr(link, part)).__name__ for link in self))
+
+
+def build_links(student: Sequence[Level], teacher: Sequence[Level],
+                loss: dict, connector: dict,
+                recipe: Mapping[str, Mapping[str, Any]]) -> nn.ModuleList:
+    """A :class:`LevelLinks` for each level.
+
+    Args:
+        student: its levels, finest first.
+        teacher: its levels, of the same names.
+        loss: config of the loss where the recipe names none.
+        connector: config of the connector where the recipe names none; not
+            used for a loss that compares maps of any width.
+        recipe: for some levels, by name: ``teachers``, names of the teacher's
+            levels (by default the one of the same name), ``loss`` and
+            ``connector``.
+
+    Raises:
+        ValueError: the recipe names what there is not.
+    """
+    names = [level.name for level in student]
+    _check(recipe, names)
+    links = nn.ModuleList()
+    for mine in student:
+        own = recipe.get(mine.name, {})
+        level = LevelLinks()
+        for name in own.get('teachers') or (mine.name, ):
+            number = names.index(name)
+            width = teacher[number].channels
+            compare = LOSSES.build(own.get('loss') or loss)
+            connect = CONNECTORS.build(dict(
+                own.get('connector') or
+                (connector if compare.compares_channels else IDENTITY),
+                student_channels=mine.channels, teacher_channels=width))
+            compare.bind(width)
+            level.append(Link(number, connect, compare))
+        links.append(level)
+    return links
+
+
+def _check(recipe: Mapping[str, Mapping[str, Any]],
+           names: Sequence[str]) -> None:
+    for level, own in recipe.items():
+        teachers = own.get('teachers') or (level, )
+        for key, name in (('a level', level),
+                          *(('teachers', name) for name in teachers)):
+            if name not in names:
+                raise ValueError(
+                    f'recipe[{level!r}]: {name!r} as {key}; accepted: '
+                    f'{", ".join(names)}, as in levels.')
+        if len(set(teachers)) != len(teachers):
+            raise ValueError(
+                f'recipe[{level!r}]: teachers={list(teachers)} names a level '
+                'twice; accepted: different names.')
+        unknown = set(own) - set(KEYS)
+        if unknown:
+            raise ValueError(
+                f'recipe[{level!r}] has {sorted(unknown)}; accepted: '
+                f'{", ".join(KEYS)}.')

@@ -1,0 +1,76 @@
+"""Greedily, the levels whose loss is worth their cost."""
+
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from mmrlkd.decision import DecisionProcess, within_budget
+from mmrlkd.registry import SELECTORS
+from mmrlkd.structures import LevelSpace, Selection
+
+from .base import Selector
+
+
+@SELECTORS.register_module()
+class GreedySelector(Selector):
+    """LAD: adds the level with the best loss per cost until it stops paying.
+
+    A level offers ``(ℓ_i / Σℓ) / (cost_i / Σcost)``: its share of the image's
+    distance to the teacher for its share of the full pyramid's cost. Levels
+    are added by falling offer while it is at least ``efficiency`` and the
+    budget allows; one that is too dear is passed over. The best affordable
+    offer is always taken; of equal offers the cheapest comes first.
+
+    The drafts call this LAD ("Zhang et al., 2023: greedy layer selection")
+    and say no more. Decided here: losses count in units of each level's
+    running mean, or the level with the largest numbers would always win; and
+    λ is the rewards' λ, so that a level is added exactly if
+    :class:`ResidualReward` would pay for it. Nothing is
+    learned, but every choice asks for the losses of all levels: greed saves
+    the gradients of what it leaves out, not the teacher's work.
+
+    Args:
+        efficiency: λ ≥ 0, the smallest offer that is taken; 0 takes all
+            levels that the budget allows.
+    """
+
+    adaptive = True
+    _costs: Tensor
+    _by_cost: Tensor
+
+    def __init__(self, efficiency: float = 0.5) -> None:
+        super().__init__()
+        if not (efficiency >= 0 and isfinite(efficiency)):
+            raise ValueError(
+                f'GreedySelector: efficiency={efficiency} must be 0 (all '
+                'levels) or greater.')
+        self.efficiency = efficiency
+
+    def bind(self, space: LevelSpace) -> None:
+        super().bind(space)
+        self.register_buffer(
+            '_costs', torch.tensor(space.costs, dtype=torch.float64),
+            persistent=False)
+        self.register_buffer(
+            '_by_cost', self._costs.argsort(stable=True), persistent=False)
+
+    @torch.no_grad()
+    def select(self, process: DecisionProcess) -> Selection:
+        losses = process.survey().double().nan_to_num(0., 0., 0.)
+        total = losses.sum(-1, keepdim=True).clamp(
+            min=torch.finfo(losses.dtype).tiny)
+        offers = (losses / total) / (self._costs / self._costs.sum())
+        order = self._by_cost[offers[:, self._by_cost].argsort(
+            dim=-1, descending=True, stable=True)]
+        levels = torch.zeros_like(order, dtype=torch.bool)
+        spent = self._costs.new_zeros(len(order), 1)
+        for candidate in order.split(1, dim=-1):  # (B, 1), best first
+            cost = self._costs[candidate]
+            pays = offers.gather(-1, candidate) >= self.efficiency
+            takes = within_budget(spent + cost, self.space) & (
+                pays | (spent == 0))
+            spent = spent + cost * takes
+            levels.scatter_(-1, candidate, takes)
+        weights = levels / levels.sum(-1, keepdim=True)
+        return Selection(levels, weights)

@@ -1,0 +1,87 @@
+"""A teacher's pyramid, computed only where it is asked for."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmrlkd.distillation.features.adapters import TaskAdapter
+from mmrlkd.distillation.features.levels import Level
+from mmrlkd.distillation.logits import read_logits
+
+from .necks import LazyNeck, take
+
+
+class LazyPyramid:
+    """The teacher's levels for one batch; none is computed until asked.
+
+    Args:
+        adapter: of the teacher, frozen and in eval mode.
+        levels: its levels, finest first.
+        images: (B, 3, H, W), preprocessed.
+    """
+
+    def __init__(self, adapter: TaskAdapter, levels: Sequence[Level],
+                 images: Tensor) -> None:
+        self._adapter = adapter
+        self._levels = levels
+        self._images = images
+        self._whole: dict[int, Tensor] = {}
+        #: How many images each level was computed for.
+        self.computed = [0] * len(levels)
+
+    @torch.no_grad()
+    def level(self, i: int, index: Tensor | None = None) -> Tensor:
+        """(n, C, h, w): level ``i`` for the samples ``index``, or for all.
+
+        A level once computed for all samples is kept for the batch.
+        """
+        if i in self._whole:
+            return take(self._whole[i], index)
+        level = self._levels[i]
+        self.computed[i] += len(self._images if index is None else index)
+        if level.module == 'backbone':
+            return take(self.stages[level.index], index)
+        maps = self.neck.output(level.index, index)
+        if index is None:
+            self._whole[i] = maps
+        return maps
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Run the backbone now, instead of when the first level is asked."""
+        _ = self.stages
+
+    @property
+    def stages(self) -> tuple[Tensor, ...]:
+        """The backbone's stage maps of the batch."""
+        return self._backbone[1]
+
+    @cached_property
+    def _backbone(self) -> tuple[Any, tuple[Tensor, ...]]:
+        if not self._levels:  # only the logits are wanted
+            return self._adapter.backbone(self._images), ()
+        return self._adapter.stages.run(self._images)
+
+    @cached_property
+    def neck(self) -> LazyNeck:
+        """The neck on the backbone's output."""
+        return self._adapter.lazy_neck(self._backbone[0])
+
+    @torch.no_grad()
+    def logits(self) -> Tensor:
+        """(B, K) or (B, K, h, w): what the head says; runs all of the neck."""
+        return read_logits(
+            self._adapter, self._backbone[0] if self._adapter.neck is None
+            else self.neck.all())
+
+    @torch.no_grad()
+    def prepare(self) -> None:
+        """Compute what every level shares, so that it can be counted apart."""
+        for level in self._levels:
+            if level.module == 'backbone':
+                _ = self.stages
+            else:
+                self.neck.prepare(level.index)

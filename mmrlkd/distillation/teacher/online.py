@@ -1,0 +1,253 @@
+"""The teacher: built from its own config, loaded, frozen, never trained."""
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import DefaultScope
+from mmengine.runner.checkpoint import _load_checkpoint
+from torch import Tensor, nn
+
+from mmrlkd.distillation.features.adapters import TaskAdapter, adapt
+from mmrlkd.distillation.features.levels import (
+    Level,
+    check_level_names,
+    choose_levels,
+    probe,
+)
+from mmrlkd.registry import MODELS
+
+from .lazy import LazyPyramid
+
+
+def read_model_config(config: str | dict,
+                      owner: str = 'teacher') -> ConfigDict:
+    """The ``model`` of a config file, ready to be built without downloads.
+
+    Args:
+        config: path of a config, ``'library::path'``, or the dict itself.
+        owner: whose it is, for messages.
+
+    Raises:
+        ValueError: the file does not exist or has no ``model``.
+    """
+    current = DefaultScope.get_current_instance()
+    scope = 'mmdet' if current is None else current.scope_name
+    if isinstance(config, str):
+        library = config.partition('::')[0] if '::' in config else ''
+        if library not in ('', 'mmrlkd'):
+            scope = library
+        try:
+            loaded = (
+                Config.fromstring(f'_base_ = [{config!r}]', '.py')
+                if '::' in config else Config.fromfile(config))
+        except (FileNotFoundError, ImportError, ModuleNotFoundError) as error:
+            raise ValueError(
+                f'{owner}.config={config!r} cannot be read ({error}); accepted: '
+                "the path of a config, or 'mmdet::…' for one that a library "
+                'ships.') from error
+        if 'model' not in loaded:
+            raise ValueError(
+                f'{owner}.config={config!r} defines no model; accepted: the '
+                f'config that the {owner} was trained with.')
+        model = loaded.model
+        scope = loaded.get('default_scope', scope)
+        if 'data_preprocessor' in loaded:
+            model.setdefault('data_preprocessor', loaded.data_preprocessor)
+    else:
+        model = ConfigDict(config)
+    model = _buildable(model)
+    model.setdefault('_scope_', scope)
+    return model
+
+
+def _buildable(node):
+    """Drop what would download or load weights while building, and the scope
+    that mmengine writes into what it inherits from this package's configs."""
+    if isinstance(node, dict):
+        kept = {
+            key: _buildable(value)
+            for key, value in node.items()
+            if key != 'pretrained' and (key, value) != ('_scope_', 'mmrlkd')
+            and not (key == 'init_cfg' and isinstance(value, dict)
+                     and value.get('type') == 'Pretrained')
+        }
+        return type(node)(kept)
+    if isinstance(node, list | tuple):
+        return type(node)(_buildable(value) for value in node)
+    return node
+
+
+def load_matching(model: nn.Module, checkpoint: str) -> float:
+    """Load a checkpoint whose weights must match the model's.
+
+    Returns:
+        Share of the model's parameters and buffers that matched: 1.
+
+    Raises:
+        ValueError: the file is missing or a weight is missing or of another
+            shape; the message lists some.
+    """
+    if '://' not in checkpoint and not os.path.isfile(checkpoint):
+        raise ValueError(
+            f'teacher.checkpoint={checkpoint!r} is not a file; accepted: the '
+            'checkpoint that goes with teacher.config.')
+    try:
+        loaded = _load_checkpoint(checkpoint, map_location='cpu')
+    except Exception as error:
+        raise ValueError(
+            f'teacher.checkpoint={checkpoint!r} cannot be read ({error}); '
+            'accepted: a checkpoint saved by torch.save.') from error
+    weights = loaded.get('state_dict', loaded)
+    weights = {key.removeprefix('module.'): value
+               for key, value in weights.items()}
+    expected = {key: value.shape for key, value in model.state_dict().items()
+                if not key.endswith('num_batches_tracked')}
+    # Modules take back what older versions of them saved: they judge.
+    wrong = []
+    try:
+        missing = model.load_state_dict(weights, strict=False).missing_keys
+    except RuntimeError as error:
+        missing = [key for key in expected if key not in weights]
+        wrong = [
+            f'{key} ({tuple(weights[key].shape)} instead of {tuple(shape)})'
+            for key, shape in expected.items()
+            if key in weights and weights[key].shape != shape
+        ] or [str(error)]
+    wrong = [f'{key} (missing)' for key in missing
+             if key in expected] + wrong
+    if wrong:
+        raise ValueError(
+            f'teacher.checkpoint={checkpoint!r} does not fit teacher.config: '
+            f'{len(wrong)} of {len(expected)} weights do not match, among them '
+            f"{', '.join(wrong[:5])}; accepted: a checkpoint of that config.")
+    return 1.0
+
+
+class Teacher(nn.Module):
+    """A frozen model whose pyramid is read lazily.
+
+    Args:
+        config: see :func:`read_model_config`.
+        checkpoint: its weights. None builds it with random weights, which is
+            good for looking at shapes; training refuses such a teacher.
+        levels: names of its levels, one for each of the student's; None for
+            those that go with them, see :meth:`align`.
+
+    Attributes:
+        wanted: ``levels``.
+        levels: those that the student learns from, see :meth:`align`.
+    """
+
+    def __init__(self, config: str | dict, checkpoint: str | None,
+                 levels: Sequence[str] | None = None) -> None:
+        super().__init__()
+        self.config = read_model_config(config)
+        self.checkpoint = checkpoint
+        self.model = MODELS.build(self.config)
+        self.adapter = adapt(self.model, 'teacher')
+        self.wanted = (None if levels is None else
+                       check_level_names(levels, 'teacher.levels'))
+        self.levels: tuple[Level, ...] = ()
+        self.matched = (0.0 if checkpoint is None else
+                        load_matching(self.model, checkpoint))
+        self.requires_grad_(False)
+        self.train(False)
+
+    @cached_property
+    def available(self) -> dict[str, Level]:
+        """All its levels by name."""
+        return probe(self.adapter)
+
+    def train(self, mode: bool = True) -> 'Teacher':
+        """A teacher is always in eval mode, dropout and drop-path too."""
+        return super().train(False)
+
+    def align(self, student: Sequence[Level], names: Sequence[str] | None
+              ) -> tuple[Level, ...]:
+        """Choose the levels that a student's levels learn from.
+
+        A partner is the level of the same name, or, for a teacher without a
+        neck, the stage of the same number.
+
+        Args:
+            student: its levels, finest first.
+            names: ``levels`` of the config: those that must have a partner;
+                None drops the levels that have none.
+
+        Returns:
+            The student's levels that have a partner.
+
+        Raises:
+            ValueError: a level without partner, or ``teacher.levels`` that
+                do not go with ``levels``.
+        """
+        if self.wanted is not None:
+            if names is None or len(self.wanted) != len(names):
+                raise ValueError(
+                    f'teacher.levels={list(self.wanted)} beside levels='
+                    f"{list(names) if names else None}; accepted: one of the "
+                    "teacher's levels for each name in levels, which must be "
+                    'given, too.')
+            self.levels = choose_levels(
+                self.adapter, self.wanted, 'teacher.levels')
+            return tuple(student)
+        kind = '' if self.adapter.neck is not None else 'C'
+        partners = [
+            self.available.get(level.name)
+            or self.available.get(kind + level.name[1:]) for level in student]
+        missing = [level.name for level, partner in zip(
+            student, partners, strict=True) if partner is None]
+        self.levels = tuple(filter(None, partners))
+        if missing and (names is not None or not self.levels):
+            raise ValueError(
+                f"levels names {', '.join(missing)}, for which the teacher "
+                f'({type(self.model).__name__}) has no partner; accepted: '
+                f"{', '.join(self.available)}, or, in teacher.levels, one of "
+                'these for each of levels.')
+        return tuple(level for level in student if level.name not in missing)
+
+    def check_fits(self, student: TaskAdapter) -> None:
+        """Refuse to teach a student of another task, or one that is shown
+        its images otherwise.
+
+        Raises:
+            ValueError: it is.
+        """
+        if self.adapter.task != student.task:
+            raise ValueError(
+                f'teacher is a model for {self.adapter.task}; accepted: '
+                f"one for {student.task}, the student's task.")
+        for key in ('mean', 'std', '_channel_conversion', 'to_rgb'):
+            mine, other = (
+                _plain(getattr(getattr(model, 'data_preprocessor', None), key,
+                               None)) for model in (student.model, self.model))
+            if mine != other:
+                raise ValueError(
+                    f'teacher.config: data_preprocessor.{key.strip("_")} is '
+                    f"{other}, the student's is {mine}; accepted: a teacher "
+                    'trained on the same normalisation.')
+
+    def require_weights(self) -> None:
+        """Refuse to teach with random weights.
+
+        Raises:
+            ValueError: no checkpoint was given.
+        """
+        if self.checkpoint is None:
+            raise ValueError(
+                'teacher.checkpoint is None; accepted for training: the path '
+                "of the teacher's checkpoint.")
+
+    @torch.no_grad()
+    def look(self, images: Tensor) -> LazyPyramid:
+        """The pyramid of ``images`` (B, 3, H, W); computes nothing yet."""
+        return LazyPyramid(self.adapter, self.levels, images)
+
+
+def _plain(value: Any) -> Any:
+    return (value.float().flatten().tolist()
+            if isinstance(value, Tensor) else value)

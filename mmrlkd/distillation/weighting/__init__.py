@@ -1,0 +1,1 @@
+"""How the levels of an image are weighed against each other."""

@@ -1,0 +1,79 @@
+"""The best loss per cost, until it stops paying."""
+
+import pytest
+import torch
+
+from mmrlkd.distillation.selection.rewards import ResidualReward
+
+
+class Surveyed:
+    """Losses (B, L) without gradient; to ask for others would be dear."""
+
+    def __init__(self, losses):
+        self.losses = losses
+
+    def survey(self):
+        return self.losses
+
+
+def chosen(build, start, space, losses, **kwargs):
+    losses = torch.tensor(losses)
+    selector = build('GreedySelector', space, **kwargs)
+    found = selector.select(start(
+        selector, torch.zeros(len(losses), 5), Surveyed(losses)))
+    return found.levels.long().tolist()
+
+
+def test_offers_by_hand(build, start, make_space):
+    # Costs 4, 2, 1, .5 of 7.5: cost shares 8/15, 4/15, 2/15, 1/15.
+    losses = [
+        [8., 4., 2., 1.],   # all offers are 1
+        [15., 0., 0., 0.],  # P2 offers 15/8, the others nothing
+        [0., 0., 0., 15.],  # P5 offers 15
+        [6., 1., 2., 6.],   # offers .75, .25, 1, 6
+    ]
+    space = make_space()
+    assert chosen(build, start, space, losses) == [
+        [1, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 1], [1, 0, 1, 1]]
+    assert chosen(build, start, space, losses, efficiency=0.) == [
+        [1, 1, 1, 1]] * 4
+    # Nothing pays: the best offer is taken all the same.
+    assert chosen(build, start, space, losses[1:], efficiency=100.) == [
+        [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1]]
+
+
+def test_what_is_too_dear_is_passed_over(build, start, make_space):
+    space = make_space(budget=2.5)
+    losses = [[100., 6., 2., 6.], [100., 0., 0., 0.]]
+    assert chosen(build, start, space, losses, efficiency=0.) == [
+        [0, 1, 0, 1], [0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize('efficiency', [0.3, 0.5, 1.])
+def test_it_is_the_optimum_of_the_residual_reward(
+        build, start, make_space, make_evidence, efficiency):
+    """Losses and costs add up, so greed is not short-sighted."""
+    space = make_space()
+    losses = torch.rand(50, 4)
+    found = torch.tensor(chosen(
+        build, start, space, losses.tolist(), efficiency=efficiency)).bool()
+    index = torch.arange(1, 16)
+    subsets = (index[:, None] >> torch.arange(4) & 1).bool()
+    everything = torch.cat([found[None], subsets[:, None].expand(-1, 50, 4)])
+    path = torch.stack([torch.zeros_like(everything), everything])
+    rewards = ResidualReward(efficiency=efficiency)(
+        path, torch.tensor(space.costs), make_evidence(losses))[0]
+    torch.testing.assert_close(rewards[0], rewards[1:].max(dim=0).values)
+
+
+def test_losses_that_are_no_numbers_count_nothing(
+        build, start, make_space):
+    nan = float('nan')
+    assert chosen(build, start, make_space(), [
+        [nan, nan, nan, nan], [nan, 1., 1., 1.]]) == [
+            [0, 0, 0, 1], [0, 1, 1, 1]]
+
+
+def test_a_negative_efficiency_is_refused(build, make_space):
+    with pytest.raises(ValueError, match='efficiency=-1 must be 0'):
+        build('GreedySelector', make_space(), efficiency=-1)

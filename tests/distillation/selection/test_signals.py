@@ -1,0 +1,79 @@
+"""Rewards' evidence against what it is by definition."""
+
+import pytest
+import torch
+
+from mmrlkd.distillation.selection.signals import BatchEvidence
+
+
+@pytest.fixture
+def setting(build_distiller, detection_batch):
+    distiller = build_distiller()
+    part = distiller.distillation
+    part.running_mean.copy_(torch.tensor([2.0, 0.5, 1.0, 3.0]))
+    distiller.eval()  # so that the student's forward can be repeated
+    data = distiller.data_preprocessor(detection_batch, True)
+    with distiller._tap.recording():
+        task = distiller.student(**data, mode='loss')
+    maps = distiller._tap.take()
+    losses = part.compare(
+        maps.levels, part.teacher.look(data['inputs']), differentiable=True)
+    loss = distiller.parse_losses(task)[0]
+    evidence = BatchEvidence(losses, maps, distiller.levels,
+                             distiller._adapter, part.scale, loss)
+    return distiller, maps, losses, loss, evidence
+
+
+def test_discrepancy_is_every_level_in_its_unit(setting):
+    distiller, maps, losses, _, evidence = setting
+    expected = torch.stack([losses.compare(i, m).detach()
+                            for i, m in enumerate(maps.levels)], dim=1)
+    torch.testing.assert_close(
+        evidence.discrepancy(), expected / distiller.distillation.scale)
+
+
+def test_alignment_is_a_directional_derivative(setting):
+    """⟨∂task/∂F, ∂distil/∂F⟩ is how fast the task loss moves along the
+    distillation gradient of one image and level."""
+    distiller, maps, losses, task, evidence = setting
+    got = evidence.alignment()
+    scale = distiller.distillation.scale
+    task_gradients = torch.autograd.grad(task, maps.levels, retain_graph=True)
+    for i, (maps_i, g) in enumerate(zip(maps.levels, task_gradients)):
+        for sample in range(len(maps_i)):
+            leaf = maps_i.detach()[sample:sample + 1].requires_grad_()
+            value = losses.compare(i, leaf, torch.tensor([sample])) / scale[i]
+            (d,) = torch.autograd.grad(value.sum(), leaf)
+            torch.testing.assert_close(
+                got[sample, i], (d[0] * g[sample]).sum(), rtol=1e-4, atol=1e-8)
+
+
+def test_no_step_changes_nothing(setting):
+    *_, evidence = setting
+    none = torch.zeros(4, 4, dtype=torch.bool)
+    torch.testing.assert_close(evidence.after_step(none, 0.1), torch.ones(4))
+
+
+def test_a_small_step_follows_the_gradient(setting):
+    """To first order, all levels: L(after) = L − step·L."""
+    *_, evidence = setting
+    everything = torch.ones(4, 4, dtype=torch.bool)
+    left = evidence.after_step(everything, 1e-3)
+    torch.testing.assert_close(left, torch.full((4, ), 1 - 1e-3),
+                               rtol=0, atol=2e-4)
+
+
+def test_a_step_on_one_image_leaves_the_others(setting):
+    *_, evidence = setting
+    levels = torch.zeros(4, 4, dtype=torch.bool)
+    levels[1] = True
+    left = evidence.after_step(levels, 0.05)
+    assert left[1] < 1
+    torch.testing.assert_close(left[[0, 2, 3]], torch.ones(3))
+
+
+def test_evidence_leaves_no_gradient_behind(setting):
+    distiller, *_, evidence = setting
+    evidence.alignment()
+    evidence.after_step(torch.ones(4, 4, dtype=torch.bool), 0.1)
+    assert all(p.grad is None for p in distiller.parameters())
