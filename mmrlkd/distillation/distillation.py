@@ -8,9 +8,9 @@ import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
-from mmrlkd.distillation.selection.environment import DecisionProcess
 from mmrlkd.distillation.features.adapters import TaskAdapter
 from mmrlkd.distillation.features.levels import Level, StudentMaps, probe
+from mmrlkd.distillation.selection.environment import DecisionProcess
 from mmrlkd.distillation.selection.selectors import Selector
 from mmrlkd.distillation.teacher.lazy import LazyPyramid
 from mmrlkd.distillation.teacher.online import Teacher

@@ -1,6 +1,7 @@
 """The interface of algorithms: what to minimise, given episodes."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -60,7 +61,7 @@ class Algorithm(ABC):
     group_size: int = 1
     #: Holds the stats of :meth:`loss`, those of :meth:`summary`, and the
     #: trainer's ``dropped_episodes`` and ``skipped_steps``.
-    diagnostics: ClassVar[type[Diagnostics]]
+    diagnostics: ClassVar[Callable[..., Diagnostics]]
 
     @abstractmethod
     def prepare(self, policy: Policy, rollout: Rollout,

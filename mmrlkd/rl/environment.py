@@ -1,15 +1,15 @@
 """The interface of environments: episodes of a whole batch, step by step."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
-from tensordict import TensorClass, TensorDictBase
 from torch import Tensor
 
-#: What a policy sees of a batch of episodes: a tensor tree of batch size (B,)
-#: or, over whole episodes, (T, B). The entry ``action_mask`` says which
-#: actions are allowed, in the form that the policy's distribution takes.
-Observation = TensorDictBase | TensorClass
+#: What a policy sees of a batch of episodes: any tensor tree (a TensorDict or a
+#: TensorClass) of batch size (B,) or, over whole episodes, (T, B). The entry
+#: ``action_mask`` says which actions are allowed, in the form that the policy's
+#: distribution takes.
+Observation: TypeAlias = Any
 
 
 class Outcome(NamedTuple):

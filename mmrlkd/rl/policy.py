@@ -94,13 +94,15 @@ def _evaluate(policy: Policy, observations: Observation
               ) -> tuple[Distribution, Tensor | None]:
     steps, batch = observations.shape
     memory = policy.initial(batch, _device(observations))
-    distributions, values = [], []
+    distributions: list[Distribution] = []
+    values: list[Tensor] = []
     for t in range(steps):
         distribution, value, memory = policy(observations[t], memory)
         distributions.append(distribution)
-        values.append(value)
+        if value is not None:
+            values.append(value)
     return distributions[0].stacked(distributions), (
-        None if values[0] is None else torch.stack(values))
+        torch.stack(values) if values else None)
 
 
 def _device(observations: Observation) -> torch.device:

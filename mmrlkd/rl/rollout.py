@@ -65,7 +65,7 @@ def play(environment: Environment, policy: Policy,
             log_prob=choice.log_prob(action), value=value, reward=reward,
             entropy=choice.entropy(), batch_size=[environment.batch_size]))
         observation = following
-    return torch.stack(steps)
+    return torch.stack(steps)  # type: ignore[arg-type, return-value]
 
 
 class RolloutStorage:
@@ -93,7 +93,7 @@ class RolloutStorage:
     def gather(self, device: torch.device) -> Rollout:
         """All episodes side by side along B, on ``device``."""
         # Rollouts that a checkpoint brought back may lie on the CPU.
-        return torch.cat(
+        return torch.cat(  # type: ignore[return-value]
             [rollout.to(device) for rollout in self._rollouts], 1)
 
     def clear(self) -> None:

@@ -6,9 +6,9 @@ from functools import partial
 import pytest
 import torch
 
-from mmrlkd.decision import SubsetDistribution
 from mmrlkd.registry import LEARNERS, POLICIES
-from mmrlkd.structures import LevelSpace, Rollout, State, map_tensors
+from mmrlkd.rl import Rollout
+from mmrlkd.structures import LevelSpace, State
 
 SPACE = LevelSpace(('P2', 'P3', 'P4', 'P5'), (4., 2., 1., .5), 7.5,
                    (2, 2, 2, 2), 8)
@@ -63,17 +63,22 @@ def build_reinforce(build_learner):
 
 @pytest.fixture
 def make_states():
-    """States (T, B, …) that show ``features`` (T, B, 8) and nothing else."""
+    """States (T, B) that show ``features`` (T, B, 8) and nothing else; by
+    default, every subset but the empty one is allowed."""
 
-    def make(features):
+    def make(features, allowed=None):
         steps, batch, _ = features.shape
+        if allowed is None:
+            allowed = (torch.arange(16) > 0).expand(steps, batch, 16)
         return State(
             global_feature=features,
             level_features=torch.zeros(steps, batch, 8),
             loss=torch.zeros(steps, batch),
+            level_losses=torch.zeros(steps, batch, 4),
             selected=torch.zeros(steps, batch, 4, dtype=torch.bool),
             budget_left=torch.ones(steps, batch),
-            step=torch.arange(steps)[:, None].expand(steps, batch))
+            step=torch.arange(steps)[:, None].expand(steps, batch),
+            action_mask=allowed, batch_size=[steps, batch])
 
     return make
 
@@ -84,12 +89,13 @@ def act(make_states):
 
     @torch.no_grad()
     def play(policy, features, feasible, reward):
-        states = make_states(features)
-        logits, values = policy.evaluate(states)
-        choice = SubsetDistribution(logits, feasible)
+        states = make_states(features, feasible)
+        choice, values = policy.evaluate(states)
         actions = choice.sample()
-        return Rollout(states, actions, feasible, choice.log_prob(actions),
-                       values, reward(actions))
+        return Rollout(
+            observation=states, action=actions,
+            log_prob=choice.log_prob(actions), value=values,
+            reward=reward(actions), batch_size=states.batch_size)
 
     return play
 
@@ -117,7 +123,7 @@ def twin():
 def pick():
 
     def pick(rollout, episodes):
-        return map_tensors(lambda field: field[:, episodes], rollout)
+        return rollout[:, episodes]
 
     return pick
 

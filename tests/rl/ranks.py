@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from mmrlkd import learners
+from mmrlkd import rl
 
 if __name__ == '__main__':
     rank, folder = int(sys.argv[1]), Path(sys.argv[2])
@@ -23,7 +23,7 @@ if __name__ == '__main__':
     results = []
     for name, settings in tasks:
         policy = copy.deepcopy(original)
-        learner = getattr(learners, name)(**settings)
+        learner = getattr(rl, name)(**settings)
         learner.bind(policy)
         diagnostics = learner.update(rollout)
         results.append((policy.state_dict(), vars(diagnostics),

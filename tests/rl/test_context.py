@@ -10,7 +10,7 @@ scores 0.49.
 import pytest
 import torch
 
-from mmrlkd.decision import SubsetDistribution, subset_table
+from mmrlkd.rl import subset_table
 
 SUBSETS = subset_table(4, torch.device('cpu')).float()
 PRICES = torch.tensor([0.65, 0.3, 0.2, 0.15])
@@ -57,9 +57,8 @@ def learned(build_policy, build_learner, make_states, act):
             learner.set_progress(update / updates)
             learner.update(rollout)
         with torch.no_grad():
-            logits, _ = policy.evaluate(make_states(show(torch.arange(16))))
-        chosen = SubsetDistribution(
-            logits, NOT_EMPTY.expand(1, 16, 16)).mode()[0]
+            choice, _ = policy.evaluate(make_states(show(torch.arange(16))))
+        chosen = choice.mode()[0]
         if visible:
             return score(WORTH[torch.arange(16), chosen].mean())
         # What is shown says nothing: every need may come with it.

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Categorical, kl_divergence
 
-from mmrlkd.decision import SubsetDistribution, subset_costs, subset_table
+from mmrlkd.distillation.selection.environment import subset_costs
+from mmrlkd.rl import SubsetDistribution, subset_table
 
 CPU = torch.device('cpu')
 

@@ -8,12 +8,11 @@ from dataclasses import fields
 import pytest
 import torch
 
-from mmrlkd import learners  # noqa: F401  (registers the members)
-from mmrlkd.decision import SubsetDistribution
+from mmrlkd import rl  # noqa: F401  (registers the members)
 from mmrlkd.registry import LEARNERS
 
 ALL = sorted(name for name, member in LEARNERS.module_dict.items()
-             if member.__module__.startswith('mmrlkd.learners'))
+             if member.__module__.startswith('mmrlkd.rl.algorithms'))
 
 
 @pytest.fixture(params=ALL)
@@ -68,7 +67,7 @@ def test_rewards_of_any_size_leave_the_policy_finite(
     policy = build_policy()
     learner = build(policy)
     rollout = make_rollout(policy)
-    rollout.rewards.mul_(size)
+    rollout.reward.mul_(size)
     for _ in range(2):
         learner.update(rollout)
     assert weights(policy).isfinite().all()
@@ -80,7 +79,7 @@ def test_rewards_of_any_size_leave_the_policy_finite(
 # -- broken episodes -----------------------------------------------------------
 
 
-@pytest.mark.parametrize('field', ['rewards', 'values', 'loss'])
+@pytest.mark.parametrize('field', ['reward', 'value', 'loss'])
 @pytest.mark.parametrize('number', [math.nan, math.inf])
 def test_broken_episodes_have_no_say(
         build, build_policy, make_rollout, twin, field, number):
@@ -88,13 +87,13 @@ def test_broken_episodes_have_no_say(
     policy = build_policy()
     other = twin(policy)
     rollout = make_rollout(policy)
-    holder = rollout.states if field == 'loss' else rollout
+    holder = rollout.observation if field == 'loss' else rollout
     getattr(holder, field)[1, 4] = number
     getattr(holder, field)[3, 7] = number
     torch.manual_seed(0)
     found = build(policy).update(rollout)
-    rollout.rewards[0, [4, 7]] = 1e3
-    rollout.states.global_feature[0, [4, 7]] = 1e3
+    rollout.reward[0, [4, 7]] = 1e3
+    rollout.observation.global_feature[0, [4, 7]] = 1e3
     torch.manual_seed(0)
     expected = build(other).update(rollout)
     assert weights(policy).isfinite().all()
@@ -111,7 +110,7 @@ def test_nothing_but_broken_episodes_leaves_all_as_it_was(
     before = weights(policy)
     state = copy.deepcopy(learner.state_dict())
     rollout = make_rollout(policy, episodes=8)
-    rollout.rewards[:] = math.nan
+    rollout.reward[:] = math.nan
     found = learner.update(rollout)
     assert weights(policy).equal(before)
     assert found.dropped_episodes == 8
@@ -208,5 +207,5 @@ def test_improves_a_bandit(
         learner.update(act(policy, features, feasible,
                            lambda actions: (actions == 6).float()))
     with torch.no_grad():
-        logits, _ = policy.evaluate(make_states(features[:, :1]))
-    assert SubsetDistribution(logits, feasible[:, :1]).probs[0, 0, 6] > 0.5
+        choice, _ = policy.evaluate(make_states(features[:, :1]))
+    assert choice.probs[0, 0, 6] > 0.5

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmrlkd.learners import generalized_advantages
+from mmrlkd.rl import generalized_advantages
 
 
 def brute_force(rewards, values, gamma, lam):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmrlkd.learners import group_advantages
+from mmrlkd.rl import group_advantages
 
 
 def advantages(groups, broken=(), eps=1e-4, scale_by_std=True):

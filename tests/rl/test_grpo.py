@@ -7,8 +7,7 @@ import math
 import pytest
 import torch
 
-from mmrlkd.decision import SubsetDistribution
-from mmrlkd.structures import Rollout
+from mmrlkd.rl import Rollout
 
 #: One gradient step on everything; the diagnostics are of that step.
 ONCE = dict(epochs=1, minibatches=1)
@@ -27,9 +26,9 @@ def gradients(policy):
 
 def dense(policy, rollout):
     """(T, B, 2^L) probabilities by a second way: softmax over the feasible."""
-    logits, _ = policy.evaluate(rollout.states)
+    logits = policy.evaluate(rollout.observation)[0].logits
     bits = (torch.arange(16)[:, None] >> torch.arange(4)) & 1
-    weight = (logits @ bits.T.float()).exp() * rollout.feasible
+    weight = (logits @ bits.T.float()).exp() * rollout.observation.action_mask
     return weight / weight.sum(-1, keepdim=True)
 
 
@@ -65,14 +64,14 @@ def test_first_step_neither_clips_nor_diverges(
 
 def reference(policy, rollout, low=0.2, high=0.3):
     """Loss terms by definition, one group at a time."""
-    advantages = torch.zeros_like(rollout.rewards)
-    for first in range(0, rollout.rewards.shape[1], 4):
-        total = rollout.rewards[:, first:first + 4].sum(0)
+    advantages = torch.zeros_like(rollout.reward)
+    for first in range(0, rollout.reward.shape[1], 4):
+        total = rollout.reward[:, first:first + 4].sum(0)
         advantages[:, first:first + 4] = (total - total.mean()) / (
             total.std() + 1e-4)
     probs = dense(policy, rollout)
-    taken = probs.gather(-1, rollout.actions[..., None])[..., 0]
-    ratio = taken / rollout.log_probs.exp()
+    taken = probs.gather(-1, rollout.action[..., None])[..., 0]
+    ratio = taken / rollout.log_prob.exp()
     worst = torch.where(
         advantages > 0, ratio.clamp(max=1 + high) * advantages,
         ratio.clamp(min=1 - low) * advantages)
@@ -175,12 +174,12 @@ def bandit(build_policy, make_states):
         for parameter in policy.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
     image = torch.randn(1, 1, 8)
-    logits, _ = policy.evaluate(make_states(image))
-    choice = SubsetDistribution(logits[0, 0], FEASIBLE)
-    (choice.probs @ PAYS).backward()
+    choice, _ = policy.evaluate(make_states(image, FEASIBLE[None, None]))
+    probs = choice.probs[0, 0]
+    (probs @ PAYS).backward()
     exact = gradients(policy)
-    assert choice.probs[FEASIBLE].min() > 0.05
-    return policy, image, choice.probs.detach(), exact
+    assert probs[FEASIBLE].min() > 0.05
+    return policy, image, probs.detach(), exact
 
 
 @pytest.fixture
@@ -190,13 +189,13 @@ def play(make_states):
 
     @torch.no_grad()
     def play(policy, image, actions):
-        states = make_states(image.expand(1, len(actions), 8))
-        feasible = FEASIBLE.expand(1, len(actions), 16)
-        logits, values = policy.evaluate(states)
-        log_probs = SubsetDistribution(logits, feasible).log_prob(
-            actions[None])
-        return Rollout(states, actions[None], feasible, log_probs, values,
-                       PAYS[actions][None])
+        states = make_states(image.expand(1, len(actions), 8),
+                             FEASIBLE.expand(1, len(actions), 16))
+        choice, values = policy.evaluate(states)
+        return Rollout(
+            observation=states, action=actions[None],
+            log_prob=choice.log_prob(actions[None]), value=values,
+            reward=PAYS[actions][None], batch_size=states.batch_size)
 
     return play
 
@@ -251,7 +250,7 @@ def test_scaled_points_the_same_way(bandit, play, build_grpo, twin):
 # -- broken episodes and gradients ---------------------------------------------
 
 
-@pytest.mark.parametrize('field', ['rewards', 'loss'])
+@pytest.mark.parametrize('field', ['reward', 'loss'])
 def test_a_broken_episode_leaves_its_group_smaller(
         build_policy, build_grpo, make_rollout, twin, pick, field):
     """Groups of three with one broken are groups of two."""
@@ -259,7 +258,7 @@ def test_a_broken_episode_leaves_its_group_smaller(
     other = twin(policy)
     rollout = make_rollout(policy, episodes=9)
     clean = pick(rollout, torch.tensor([1, 2, 3, 5, 6, 7]))
-    holder = rollout.states if field == 'loss' else rollout
+    holder = rollout.observation if field == 'loss' else rollout
     getattr(holder, field)[2, [0, 4, 8]] = math.nan
     settings = dict(epochs=3, minibatches=1)
     found = build_grpo(policy, group_size=3, **settings).update(rollout)
@@ -277,8 +276,8 @@ def test_groups_that_taught_nothing_are_counted(
         build_policy, build_grpo, make_rollout):
     policy = build_policy()
     rollout = make_rollout(policy, episodes=20)
-    rollout.rewards[:, 4:8] = 0.1  # all the same
-    rollout.rewards[0, 8:11] = math.nan  # one is left
+    rollout.reward[:, 4:8] = 0.1  # all the same
+    rollout.reward[0, 8:11] = math.nan  # one is left
     found = build_grpo(policy).update(rollout)
     assert found.zero_variance_groups == pytest.approx(2 / 5)
     assert found.dropped_episodes == 3
@@ -288,7 +287,7 @@ def test_a_non_finite_gradient_is_skipped(
         build_policy, build_grpo, make_rollout):
     policy = build_policy()
     rollout = make_rollout(policy)
-    rollout.rewards.mul_(1e30)  # finite itself, its square is not
+    rollout.reward.mul_(1e30)  # finite itself, its square is not
     before = weights(policy)
     found = build_grpo(policy, scale_by_std=False, minibatches=2).update(
         rollout)

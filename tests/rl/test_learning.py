@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmrlkd.decision import SubsetDistribution, subset_table
+from mmrlkd.rl import subset_table
 
 SEEDS = [0, 1, 2]
 NOT_EMPTY = torch.arange(16) > 0
@@ -35,8 +35,8 @@ def test_contextual_bandit(build_policy, build_ppo, make_states, act, seed):
     context = torch.randn(1, 4000, 8)
     worth = (context @ gains @ table.T)[0, :, 1:]
     with torch.no_grad():
-        logits, _ = policy.evaluate(make_states(context))
-    chosen = SubsetDistribution(logits, NOT_EMPTY.expand(1, 4000, 16)).mode()
+        choice, _ = policy.evaluate(make_states(context))
+    chosen = choice.mode()
     reached = worth.gather(-1, chosen[0, :, None] - 1).mean()
     blind, best = worth.mean(), worth.amax(-1).mean()
     assert (reached - blind) / (best - blind) >= 0.97
@@ -78,6 +78,7 @@ def test_recall_of_a_cue(
 
     cue = torch.arange(100) < 50
     with torch.no_grad():
-        logits, _ = policy.evaluate(make_states(show(cue)))
-    answers = SubsetDistribution(logits, feasible.expand(4, 100, 16)).mode()
+        choice, _ = policy.evaluate(
+            make_states(show(cue), feasible.expand(4, 100, 16)))
+    answers = choice.mode()
     assert right(answers, cue)[3].mean() == share

@@ -1,13 +1,11 @@
 """PPO's update against its definition, torchrl, and what it promises."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 
-from mmrlkd.decision import SubsetDistribution
-from mmrlkd.learners import generalized_advantages
+from mmrlkd.rl import generalized_advantages
 
 #: One gradient step on everything; the diagnostics are of that step.
 ONCE = dict(epochs=1, minibatches=1)
@@ -36,9 +34,8 @@ def off_policy(build_policy, make_rollout):
 def test_ratio_is_exactly_1_at_first(build_policy, make_rollout, name):
     policy = build_policy(name)
     rollout = make_rollout(policy)
-    logits, _ = policy.evaluate(rollout.states)
-    choice = SubsetDistribution(logits, rollout.feasible)
-    ratio = (choice.log_prob(rollout.actions) - rollout.log_probs).exp()
+    choice, _ = policy.evaluate(rollout.observation)
+    ratio = (choice.log_prob(rollout.action) - rollout.log_prob).exp()
     assert (ratio == 1).all()
 
 
@@ -57,15 +54,16 @@ def test_first_step_neither_clips_nor_diverges(
 def reference(policy, rollout, clip=0.2, gamma=0.99, lam=0.95):
     """Loss terms by a second way: dense softmax over the feasible subsets."""
     advantages = generalized_advantages(
-        rollout.rewards, rollout.values, gamma, lam)
-    returns = advantages + rollout.values
+        rollout.reward, rollout.value, gamma, lam)
+    returns = advantages + rollout.value
     advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-    logits, values = policy.evaluate(rollout.states)
+    choice, values = policy.evaluate(rollout.observation)
+    logits = choice.logits
     bits = (torch.arange(16)[:, None] >> torch.arange(4)) & 1
-    weight = (logits @ bits.T.float()).exp() * rollout.feasible
+    weight = (logits @ bits.T.float()).exp() * rollout.observation.action_mask
     probs = weight / weight.sum(-1, keepdim=True)
-    taken = probs.gather(-1, rollout.actions[..., None])[..., 0]
-    ratio = taken / rollout.log_probs.exp()
+    taken = probs.gather(-1, rollout.action[..., None])[..., 0]
+    ratio = taken / rollout.log_prob.exp()
     worst = torch.where(
         advantages > 0, ratio.clamp(max=1 + clip) * advantages,
         ratio.clamp(min=1 - clip) * advantages)
@@ -76,7 +74,7 @@ def reference(policy, rollout, clip=0.2, gamma=0.99, lam=0.95):
         entropy=entropy.mean(),
         clip_fraction=((ratio - 1).abs() > clip).float().mean(),
         approx_kl=(ratio - 1 - ratio.log()).mean(),
-        explained_variance=1 - (returns - rollout.values).var() / returns.var())
+        explained_variance=1 - (returns - rollout.value).var() / returns.var())
 
 
 def test_loss_terms_equal_their_definition(off_policy, build_ppo):
@@ -111,10 +109,11 @@ def test_loss_and_gradient_equal_torchrl(off_policy, build_ppo, twin):
 
     policy, rollout = off_policy
     other = twin(policy)
-    scores, values = other.evaluate(rollout.states)
+    choice, values = other.evaluate(rollout.observation)
+    scores = choice.logits
     bits = (torch.arange(16)[:, None] >> torch.arange(4)) & 1
     scores = (scores @ bits.T.float()).masked_fill(
-        ~rollout.feasible, -torch.inf)
+        ~rollout.observation.action_mask, -torch.inf)
     # torchrl's networks hand on what our policy computed.
     actor = ProbabilisticTensorDictSequential(
         TensorDictModule(torch.nn.Identity(), ['scores'], ['logits']),
@@ -129,13 +128,13 @@ def test_loss_and_gradient_equal_torchrl(off_policy, build_ppo, twin):
         critic_coeff=0.5, loss_critic_type='l2', normalize_advantage=False,
         entropy_bonus=True, samples_mc_entropy=1, clip_value=None)
     advantages = generalized_advantages(
-        rollout.rewards, rollout.values, 0.99, 0.95)
+        rollout.reward, rollout.value, 0.99, 0.95)
     normalised = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
     losses = oracle(TensorDict(dict(
-        scores=scores, estimates=values[..., None], action=rollout.actions,
-        action_log_prob=rollout.log_probs, advantage=normalised[..., None],
-        value_target=(advantages + rollout.values)[..., None],
-    ), batch_size=rollout.actions.shape))
+        scores=scores, estimates=values[..., None], action=rollout.action,
+        action_log_prob=rollout.log_prob, advantage=normalised[..., None],
+        value_target=(advantages + rollout.value)[..., None],
+    ), batch_size=rollout.action.shape))
 
     found = build_ppo(policy, max_grad_norm=1e9, **ONCE).update(rollout)
     for name, value in (('loss_objective', found.policy_loss),
@@ -161,7 +160,7 @@ def test_one_element_is_not_normalised(build_policy, build_ppo, make_rollout):
     policy = build_policy(horizon=1)
     rollout = make_rollout(policy, episodes=1, horizon=1)
     found = build_ppo(policy, **ONCE).update(rollout)
-    advantage = rollout.rewards - rollout.values
+    advantage = rollout.reward - rollout.value
     torch.testing.assert_close(found.policy_loss, -advantage.squeeze())
 
 
@@ -190,7 +189,7 @@ def test_few_episodes_make_fewer_minibatches(
 # -- broken episodes and gradients --------------------------------------------
 
 
-@pytest.mark.parametrize('field', ['rewards', 'values', 'loss'])
+@pytest.mark.parametrize('field', ['reward', 'value', 'loss'])
 @pytest.mark.parametrize('number', [math.nan, math.inf])
 def test_broken_episodes_change_nothing(
         build_policy, build_ppo, make_rollout, twin, pick, field, number):
@@ -199,7 +198,7 @@ def test_broken_episodes_change_nothing(
     other = twin(policy)
     rollout = make_rollout(policy, episodes=9)
     clean = pick(rollout, torch.tensor([0, 1, 2, 3, 5, 6, 8]))
-    holder = rollout.states if field == 'loss' else rollout
+    holder = rollout.observation if field == 'loss' else rollout
     getattr(holder, field)[1, 4] = number
     getattr(holder, field)[3, 7] = number
 
@@ -220,7 +219,7 @@ def test_a_non_finite_gradient_is_skipped(build_policy, build_ppo, make_rollout)
     policy = build_policy()
     rollout = make_rollout(policy)
     # Finite itself, its square is not.
-    rollout = replace(rollout, rewards=torch.full_like(rollout.rewards, 1e30))
+    rollout = rollout.rewarded(torch.full_like(rollout.reward, 1e30))
     before = weights(policy)
     found = build_ppo(policy, minibatches=2).update(rollout)
     assert found.skipped_steps == 8

@@ -30,7 +30,7 @@ def test_two_ranks_equal_one(
     policies = [build_policy(), build_policy()]  # of different weights:
     original = policies[0]  # rank 0's are taken
     rollout = make_rollout(original, episodes=12)
-    rollout.rewards[2, 3] = torch.nan
+    rollout.reward[2, 3] = torch.nan
     for rank, episodes in enumerate((torch.arange(9), torch.arange(9, 12))):
         torch.save((policies[rank], pick(rollout, episodes), WHOLE + SPLIT),
                    tmp_path / f'{rank}.in')

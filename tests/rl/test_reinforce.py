@@ -2,12 +2,12 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from mmrlkd.decision import SubsetDistribution
-from mmrlkd.structures import Rollout
+from mmrlkd.rl import Rollout
 
 
 def gradients(policy):
@@ -103,9 +103,9 @@ def test_entropy_bonus_is_of_the_distribution(
     policy = build_policy()
     other = twin(policy)
     rollout = make_rollout(policy)
-    rollout.rewards.zero_()
-    logits, _ = other.evaluate(rollout.states)
-    entropy = SubsetDistribution(logits, rollout.feasible).entropy().mean()
+    rollout.reward.zero_()
+    choice, _ = other.evaluate(rollout.observation)
+    entropy = choice.entropy().mean()
     (-0.3 * entropy).backward()
     found = build_reinforce(
         policy, entropy_coef=0.3, max_grad_norm=1e9).update(rollout)
@@ -130,10 +130,8 @@ def test_expects_the_exact_gradient(
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
-    states = make_states(torch.randn(2, 1, 8))
-    feasible = FEASIBLE.expand(2, 1, 16)
-    logits, values = policy.evaluate(states)
-    choice = SubsetDistribution(logits, feasible)
+    states = make_states(torch.randn(2, 1, 8), FEASIBLE.expand(2, 1, 16))
+    choice, values = policy.evaluate(states)
     first, second = choice.probs[:, 0]
     (first @ (FIRST[0] + SECOND @ second)).backward()
     exact = gradients(policy)
@@ -143,14 +141,16 @@ def test_expects_the_exact_gradient(
         actions = torch.tensor(episode)[:, None]
         rewards = torch.stack([FIRST[0, actions[0]], SECOND[*actions]])
         rollout = Rollout(
-            states, actions, feasible, choice.log_prob(actions).detach(),
-            values.detach(), rewards)
+            observation=states, action=actions,
+            log_prob=choice.log_prob(actions).detach(),
+            value=values.detach(), reward=rewards, batch_size=[2, 1])
         other = twin(policy)
         learner = build_reinforce(
             other, gamma=1., entropy_coef=0., max_grad_norm=1e9)
-        learner.baseline = torch.full((2, ), baseline)
+        learner.algorithm = replace(
+            learner.algorithm, baseline=torch.full((2, ), baseline))
         learner.update(rollout)
-        expected -= rollout.log_probs.exp().prod() * gradients(other)
+        expected -= rollout.log_prob.exp().prod() * gradients(other)
     torch.testing.assert_close(expected, exact / 2, rtol=1e-4, atol=1e-5)
 
 

@@ -2,22 +2,25 @@
 
 import io
 import math
-from dataclasses import fields, replace
 
 import pytest
 import torch
 
-from mmrlkd.learners import RolloutStorage, set_aside_broken, take
+from mmrlkd.rl import RolloutStorage, set_aside_broken
 from mmrlkd.structures import State
 
 CPU = torch.device('cpu')
 
 
+def restored(fields):
+    return State(**fields, batch_size=fields['step'].shape)
+
+
 def tensors(rollout):
     """All tensors of a rollout by name."""
-    named = {f.name: getattr(rollout, f.name) for f in fields(rollout)}
-    states = named.pop('states')
-    return named | {f.name: getattr(states, f.name) for f in fields(State)}
+    flat = dict(rollout.to_dict())
+    flat |= flat.pop('observation')
+    return {name: tensor for name, tensor in flat.items() if tensor is not None}
 
 
 def assert_same(one, two):
@@ -42,11 +45,11 @@ def storage(rollouts):
 def test_episodes_lie_side_by_side(storage, rollouts):
     assert len(storage) == 3
     joined = storage.gather(CPU)
-    assert joined.rewards.shape == (4, 9)
-    assert joined.feasible.shape == (4, 9, 16)
-    assert_same(take(joined, torch.arange(3)), rollouts[0])
-    assert_same(take(joined, torch.tensor([3])), rollouts[1])
-    assert_same(take(joined, torch.arange(4, 9)), rollouts[2])
+    assert joined.reward.shape == (4, 9)
+    assert joined.observation.action_mask.shape == (4, 9, 16)
+    assert_same(joined[:, torch.arange(3)], rollouts[0])
+    assert_same(joined[:, torch.tensor([3])], rollouts[1])
+    assert_same(joined[:, torch.arange(4, 9)], rollouts[2])
 
 
 def test_clear(storage):
@@ -56,10 +59,10 @@ def test_clear(storage):
 
 def test_holds_no_graph(build_policy, make_rollout):
     rollout = make_rollout(build_policy())
-    values = rollout.values.clone().requires_grad_() * 2
+    values = rollout.value.clone().requires_grad_() * 2
     storage = RolloutStorage()
-    storage.add(replace(rollout, values=values))
-    assert not storage.gather(CPU).values.requires_grad
+    storage.add(rollout.replace(value=values))
+    assert not storage.gather(CPU).value.requires_grad
 
 
 def test_survives_a_file_of_plain_tensors(storage):
@@ -67,13 +70,13 @@ def test_survives_a_file_of_plain_tensors(storage):
     torch.save(storage.state_dict(), file)
     file.seek(0)
     other = RolloutStorage()
-    other.load_state_dict(torch.load(file, weights_only=True))
+    other.load_state_dict(torch.load(file, weights_only=True), restored)
     assert len(other) == 3
     assert_same(other.gather(CPU), storage.gather(CPU))
 
 
 def test_loading_replaces(storage):
-    storage.load_state_dict(RolloutStorage().state_dict())
+    storage.load_state_dict(RolloutStorage().state_dict(), restored)
     assert len(storage) == 0
 
 
@@ -85,8 +88,8 @@ def test_finite_episodes_are_left_alone(rollouts):
 
 @pytest.mark.parametrize('number', [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize('field', [
-    'rewards', 'values', 'log_probs', 'global_feature', 'level_features',
-    'loss', 'budget_left'])
+    'reward', 'value', 'log_prob', 'global_feature', 'level_features',
+    'loss', 'level_losses', 'budget_left'])
 def test_a_broken_episode_weighs_nothing_and_is_all_finite(
         rollouts, field, number):
     rollout = rollouts[2]
@@ -96,4 +99,4 @@ def test_a_broken_episode_weighs_nothing_and_is_all_finite(
     for name, tensor in tensors(kept).items():
         assert tensor.isfinite().all(), name
     others = torch.tensor([0, 1, 2, 4])
-    assert_same(take(kept, others), take(rollout, others))
+    assert_same(kept[:, others], rollout[:, others])

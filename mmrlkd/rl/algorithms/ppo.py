@@ -64,6 +64,7 @@ class PPOLoss(Algorithm):
 
     def prepare(self, policy: Policy, rollout: Rollout,
                 weight: Tensor) -> Batch:
+        assert rollout.reward is not None, 'rewards are known by now'
         if rollout.value is None:
             raise ValueError(
                 'PPO learns a critic, but the policy gives no value; accepted: '
@@ -118,6 +119,7 @@ class PPOLoss(Algorithm):
 
     def summary(self, rollout: Rollout, batch: Batch) -> dict[str, Tensor]:
         *_, spread = _moments(batch.target, batch.weight)
+        assert rollout.value is not None, 'prepared with values'
         *_, unexplained = _moments(batch.target - rollout.value, batch.weight)
         return dict(explained_variance=torch.where(
             spread > 0, 1 - unexplained / spread, 0.))

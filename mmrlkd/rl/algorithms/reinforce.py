@@ -67,6 +67,7 @@ class REINFORCELoss(Algorithm):
 
     def prepare(self, policy: Policy, rollout: Rollout,
                 weight: Tensor) -> Batch:
+        assert rollout.reward is not None, 'rewards are known by now'
         # Without values and with λ = 1 these are the discounted returns.
         returns = generalized_advantages(
             rollout.reward, torch.zeros_like(rollout.reward), self.gamma, 1.)

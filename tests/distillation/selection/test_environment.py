@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mmrlkd.decision import DecisionProcess, check_space
+from mmrlkd.distillation.selection.environment import DecisionProcess, check_space
 from mmrlkd.structures import LevelSpace
 
 PYRAMID = LevelSpace(
@@ -79,7 +79,7 @@ def test_every_sequence_follows_the_rules_and_can_be_completed(space, horizon):
                 open_bits = -(-len(space) * (earlier + 1) // horizon)
                 mask = ~((1 << len(space) - open_bits) - 1)
                 process.step(torch.tensor([held & mask]))
-            feasible = process.feasible()[0].tolist()
+            feasible = process.state.action_mask[0].tolist()
             assert feasible == naive_feasible(space, held, step, horizon)
             assert any(feasible)
             following |= {s for s, allowed in enumerate(feasible) if allowed}
@@ -92,13 +92,13 @@ def test_every_sequence_follows_the_rules_and_can_be_completed(space, horizon):
 @pytest.mark.parametrize(('budget', 'count'), [(1, 2), (2, 4), (3, 6), (7.5, 15)])
 def test_number_of_feasible_subsets(budget, count):
     process = start(replace(PYRAMID, budget=budget), horizon=1)
-    assert process.feasible().sum() == count
+    assert process.state.action_mask.sum() == count
 
 
 def test_images_of_a_batch_are_independent():
     process = start(PYRAMID, batch=2)
     process.step(torch.tensor([0b1000, 0b0000]))
-    feasible = process.feasible()
+    feasible = process.state.action_mask
     assert feasible[0].nonzero().squeeze(-1).tolist() == [0b1000, 0b1100]
     assert feasible[1].nonzero().squeeze(-1).tolist() == [
         0b0000, 0b0100, 0b1000, 0b1100]
@@ -114,15 +114,16 @@ def test_states_along_an_episode():
     assert state.budget_left.tolist() == [1, 1]
     assert state.step.tolist() == [0, 0]
 
-    state = process.step(torch.tensor([0b1000, 0b0000]))
+    state, reward = process.step(torch.tensor([0b1000, 0b0000]))
     assert state is process.state
+    assert reward is None
     assert state.loss.tolist() == [4, 0]
     assert state.budget_left.tolist() == pytest.approx([1 - .5 / 7.5, 1])
 
-    state = process.step(torch.tensor([0b1100, 0b1000]))
+    state, reward = process.step(torch.tensor([0b1100, 0b1000]))
     assert state.loss.tolist() == [3.5, 14]
     process.step(torch.tensor([0b1100, 0b1000]))
-    state = process.step(torch.tensor([0b1111, 0b1000]))
+    state, reward = process.step(torch.tensor([0b1111, 0b1000]))
     assert state.loss.tolist() == [2.5, 14]
     assert state.selected.tolist() == [[True] * 4, [False] * 3 + [True]]
     assert state.budget_left.tolist() == pytest.approx([0, 1 - .5 / 7.5])
@@ -134,7 +135,7 @@ def test_losses_are_asked_once_a_step_for_the_selected_levels_alone():
     process = start(PYRAMID, batch=2, losses=losses)
     assert not losses.asked
     for actions in ([0, 8], [4, 12], [4, 12], [5, 12]):
-        state = process.step(torch.tensor(actions))
+        state, reward = process.step(torch.tensor(actions))
         assert losses.asked[-1].equal(state.selected)
     assert len(losses.asked) == 4
 
@@ -145,18 +146,18 @@ def test_a_loss_source_that_returns_more_changes_nothing():
             return torch.where(levels, 2., torch.nan)
 
     process = start(PYRAMID, horizon=1, losses=Garrulous())
-    assert process.step(torch.tensor([0b1010])).loss.tolist() == [2]
+    assert process.step(torch.tensor([0b1010])).observation.loss.tolist() == [2]
 
 
 def test_rounding_does_not_cost_a_level():
     process = start(space_of((.1, .2), .3), horizon=1)
-    assert process.feasible()[0].tolist() == [False, True, True, True]
+    assert process.state.action_mask[0].tolist() == [False, True, True, True]
 
 
 def test_large_costs_such_as_flops():
     process = start(
         space_of((4e10 + 1e3, 2e10, 1e10, 5e9), 7.5e10), horizon=1)
-    assert process.feasible().sum() == 14
+    assert process.state.action_mask.sum() == 14
 
 
 @pytest.mark.parametrize(('space', 'sentence'), [
@@ -187,15 +188,16 @@ def test_repeated_plays_several_episodes_of_each_image():
     process = single.repeated(3)
     assert process.batch_size == 6
     assert process.horizon == single.horizon
-    for mine, other in zip(vars(process.state).values(),
-                           vars(single.state).values(), strict=True):
+    for mine, other in zip(process.state.values(), single.state.values(),
+                           strict=True):
         assert mine.equal(other.repeat_interleave(3, 0))
-    assert process.feasible().equal(single.feasible().repeat_interleave(3, 0))
+    assert process.state.action_mask.equal(
+        single.state.action_mask.repeat_interleave(3, 0))
 
     # Episodes of an image part, and each sees the losses of its own levels.
-    state = process.step(torch.tensor([0, 8, 0, 8, 8, 0]))
+    state, reward = process.step(torch.tensor([0, 8, 0, 8, 8, 0]))
     assert state.loss.tolist() == [0, 4, 0, 14, 14, 0]
-    state = process.step(torch.tensor([4, 12, 8, 8, 12, 0]))
+    state, reward = process.step(torch.tensor([4, 12, 8, 8, 12, 0]))
     assert state.loss.tolist() == [3, 3.5, 4, 14, 13.5, 0]
     assert losses.asked == ['survey']
     # The process of single episodes has not moved.

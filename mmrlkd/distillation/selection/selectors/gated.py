@@ -9,8 +9,8 @@ from mmengine import dist
 from torch import Tensor
 
 from mmrlkd.distillation.selection.environment import DecisionProcess
-from mmrlkd.rl import Descent, Diagnostics, subset_table
 from mmrlkd.registry import POLICIES, REWARDS, SELECTORS
+from mmrlkd.rl import Descent, Diagnostics, subset_table
 from mmrlkd.structures import Choice, Evidence, LevelSpace, Selection, State
 
 from .base import Selector

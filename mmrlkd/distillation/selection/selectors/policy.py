@@ -107,6 +107,7 @@ class PolicySelector(Selector):
         reward = self.reward(path, self._costs, evidence).detach()
         reward = reward.transpose(1, 2).flatten(1)
         self.storage.add(episode.rewarded(reward))
+        assert episode.entropy is not None, 'just played'
         return {'reward': reward.sum(0).mean(),
                 'policy_entropy': episode.entropy.mean()}
 

@@ -1,16 +1,13 @@
 """Policies: the same step acts and learns."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
 
-from mmrlkd.decision import DecisionProcess
-from mmrlkd.learners import merge
-from mmrlkd.policies import LSTMPolicy, StateEncoder
+from mmrlkd.distillation.selection.environment import DecisionProcess
+from mmrlkd.distillation.selection.policies import LSTMPolicy, StateEncoder
 from mmrlkd.registry import POLICIES
-from mmrlkd.structures import LevelSpace, map_tensors
+from mmrlkd.structures import LevelSpace
 
 ALL = ['LSTMPolicy', 'MLPPolicy']
 CPU = torch.device('cpu')
@@ -40,6 +37,12 @@ class NoisyLosses:
         return torch.rand(levels.shape) * levels
 
 
+def scores(policy, states):
+    """(T, B, L) logits and (T, B) values of whole episodes."""
+    choice, values = policy.evaluate(states)
+    return choice.logits, values
+
+
 def episode(space, batch, horizon=4):
     """States (T, B, …) of random play."""
     process = DecisionProcess(
@@ -48,13 +51,14 @@ def episode(space, batch, horizon=4):
     states = []
     for _ in range(horizon):
         states.append(process.state)
-        process.step(torch.multinomial(process.feasible().float(), 1)[:, 0])
-    return merge(torch.stack, states)
+        process.step(torch.multinomial(
+            process.state.action_mask.float(), 1)[:, 0])
+    return torch.stack(states)
 
 
 def test_state_has_1542_numbers():
     policy = bound('LSTMPolicy', DEFAULT)
-    state = map_tensors(lambda field: field[1], episode(DEFAULT, 3))
+    state = episode(DEFAULT, 3)[1]
     vector = policy.encoder.vector(state)
     assert vector.shape == (3, 1542)
     assert policy.encoder.width == 1542
@@ -66,7 +70,7 @@ def test_state_has_1542_numbers():
 
 def test_other_widths_are_projected():
     encoder = StateEncoder(space_of(4), 4, 256, 512, 256)
-    state = map_tensors(lambda field: field[0], episode(space_of(4), 3))
+    state = episode(space_of(4), 3)[0]
     assert encoder.vector(state).shape == (3, 1542)
     assert [p.in_features for p in encoder.level_projections] == [7, 8, 9, 10]
     assert encoder.global_projection.in_features == 11
@@ -116,7 +120,7 @@ def test_shapes(name, batch, levels):
     space = space_of(levels)
     policy = small(name, space)
     states = episode(space, batch)
-    logits, values = policy.evaluate(states)
+    logits, values = scores(policy, states)
     assert logits.shape == (4, batch, levels)
     assert values.shape == (4, batch)
     # Nearly uniform at first: the head's last layer starts near zero.
@@ -131,10 +135,10 @@ def test_acting_and_evaluating_agree_to_the_last_bit(name):
     acted = []
     with torch.no_grad():
         for t in range(4):
-            state = map_tensors(lambda field, t=t: field[t], states)
-            logits, value, memory = policy(state, memory)
-            acted.append((logits, value))
-    logits, values = policy.evaluate(states)
+            state = states[t]
+            choice, value, memory = policy(state, memory)
+            acted.append((choice.logits, value))
+    logits, values = scores(policy, states)
     assert logits.equal(torch.stack([step[0] for step in acted]))
     assert values.equal(torch.stack([step[1] for step in acted]))
 
@@ -143,9 +147,9 @@ def test_acting_and_evaluating_agree_to_the_last_bit(name):
 def test_mixed_precision_of_the_student_stays_outside(name):
     space = space_of(4)
     policy, states = small(name, space), episode(space, 5)
-    expected = policy.evaluate(states)
+    expected = scores(policy, states)
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        found = policy.evaluate(states)
+        found = scores(policy, states)
     assert found[0].equal(expected[0])
     assert found[1].equal(expected[1])
 
@@ -154,9 +158,9 @@ def test_mixed_precision_of_the_student_stays_outside(name):
 def test_features_in_half_precision_are_accepted(name):
     space = space_of(4)
     states = episode(space, 5)
-    states = replace(states, level_features=states.level_features.half(),
-                     global_feature=states.global_feature.half())
-    assert small(name, space).evaluate(states)[0].dtype == torch.float32
+    states = states.replace(level_features=states.level_features.half(),
+                            global_feature=states.global_feature.half())
+    assert scores(small(name, space), states)[0].dtype == torch.float32
 
 
 @pytest.mark.parametrize('name', ALL)
@@ -164,9 +168,9 @@ def test_images_do_not_see_each_other(name):
     """The LSTM's time is the episode's, not the batch."""
     space = space_of(4)
     policy, states = small(name, space), episode(space, 5)
-    alone = map_tensors(lambda field: field[:, 3:4], states)
+    alone = states[:, 3:4]
     for batch, single in zip(
-            policy.evaluate(states), policy.evaluate(alone), strict=True):
+            scores(policy, states), scores(policy, alone), strict=True):
         torch.testing.assert_close(batch[:, 3:4], single)
 
 
@@ -174,8 +178,8 @@ def test_images_do_not_see_each_other(name):
 def test_train_and_eval_mode_agree(name):
     space = space_of(4)
     policy, states = small(name, space), episode(space, 5)
-    expected = policy.train().evaluate(states)[0]
-    assert policy.eval().evaluate(states)[0].equal(expected)
+    expected = scores(policy.train(), states)[0]
+    assert scores(policy.eval(), states)[0].equal(expected)
 
 
 @pytest.mark.parametrize(('name', 'remembers'), [
@@ -183,9 +187,9 @@ def test_train_and_eval_mode_agree(name):
 def test_who_remembers_the_first_step(name, remembers):
     space = space_of(4)
     policy, states = small(name, space), episode(space, 5)
-    before = policy.evaluate(states)[0]
+    before = scores(policy, states)[0]
     states.global_feature[0] += 1
-    after = policy.evaluate(states)[0]
+    after = scores(policy, states)[0]
     assert not after[0].equal(before[0])
     assert after[3].equal(before[3]) != remembers
 
@@ -195,10 +199,10 @@ def test_the_step_is_observed(name):
     space = space_of(4)
     policy, states = small(name, space), episode(space, 5)
     nn.init.normal_(policy.encoder.step.weight)
-    state = map_tensors(lambda field: field[0], states)
+    state = states[0]
     memory = policy.initial(5, CPU)
     first = policy(state, memory)[1]
-    last = policy(replace(state, step=state.step + 3), memory)[1]
+    last = policy(state.replace(step=state.step + 3), memory)[1]
     assert not first.equal(last)
 
 
@@ -206,7 +210,7 @@ def test_the_step_is_observed(name):
 def test_every_parameter_is_used(name):
     space = space_of(4)
     policy, states = small(name, space), episode(space, 5)
-    logits, values = policy.evaluate(states)
+    logits, values = scores(policy, states)
     (logits.square().sum() + values.sum()).backward()
     for key, parameter in policy.named_parameters():
         assert parameter.grad is not None, key
