@@ -87,6 +87,13 @@ class PPO(GradientLearner):
         advantages = generalized_advantages(
             rollout.rewards, rollout.values, self.gamma, self.gae_lambda)
         returns = advantages + rollout.values
+        spread, noise = _resolution(rollout, weight)
+        # Episodes that all earned the same say nothing of their actions: what
+        # is left in the advantages is the critic's error. One episode alone
+        # has nothing to be the same as.
+        episodes = weight.sum()
+        dist.all_reduce(episodes)
+        advantages = advantages.where((spread > noise) | (episodes == 1), 0.)
 
         logs, skipped = [], 0
         # Episodes are shuffled, steps never: memory runs along them.
@@ -95,10 +102,12 @@ class PPO(GradientLearner):
             batch = take(rollout, chosen)
             advantage = advantages[:, chosen]
             count, mean, variance = _moments(advantage, weight[chosen])
-            # Normalised per minibatch, but one element would become 0.
-            advantage = torch.where(
-                count > 1,
-                (advantage - mean) / (variance.sqrt() + 1e-8), advantage)
+            # Normalised per minibatch, but one element would become 0, and
+            # rounding errors would become as large as true differences.
+            deviation = variance.sqrt()
+            normalised = ((advantage - mean) / (deviation + 1e-8)).where(
+                deviation > noise, 0.)
+            advantage = torch.where(count > 1, normalised, advantage)
             # What a step counts in a mean over all ranks, once gradients
             # have been averaged over them.
             share = weight[chosen] * dist.get_world_size() / count.clamp(1)
@@ -131,7 +140,7 @@ class PPO(GradientLearner):
         policy_loss, value_loss, entropy, clip_fraction, approx_kl = log
         dropped = (1 - weight).sum()
         dist.all_reduce(dropped)
-        *_, spread = _moments(returns, weight)
+        *_, total = _moments(returns, weight)
         *_, unexplained = _moments(returns - rollout.values, weight)
         return PPODiagnostics(
             policy_loss=policy_loss,
@@ -140,9 +149,26 @@ class PPO(GradientLearner):
             clip_fraction=clip_fraction,
             approx_kl=approx_kl,
             explained_variance=torch.where(
-                spread > 0, 1 - unexplained / spread, 0.),
+                total > 0, 1 - unexplained / total, 0.),
             dropped_episodes=dropped,
             skipped_steps=torch.full_like(dropped, skipped))
+
+
+def _resolution(rollout: Rollout, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """How far the rewards of any step differ between the episodes of
+    ``weight`` (B,) 1, and by how much rounding alone can make advantages
+    differ; 0-dim both, over all ranks together."""
+    kept = weight > 0
+    rewards, values = (each.where(kept, 0.)
+                       for each in (rollout.rewards, rollout.values))
+    highest = rewards.masked_fill(~kept, -torch.inf).amax(1)
+    lowest = rewards.masked_fill(~kept, torch.inf).amin(1)
+    size = torch.maximum(rewards.abs().amax(), values.abs().amax())
+    extremes = torch.cat([highest, -lowest, size[None]])
+    dist.all_reduce(extremes, 'max')
+    steps = len(rewards)
+    noise = 8 * steps * torch.finfo(rewards.dtype).eps * extremes[-1]
+    return (extremes[:steps] + extremes[steps:-1]).amax(), noise
 
 
 def _moments(numbers: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:

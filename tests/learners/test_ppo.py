@@ -235,3 +235,47 @@ def test_a_non_finite_gradient_is_skipped(build_policy, build_ppo, make_rollout)
 def test_impossible_settings_are_errors(build_policy, build_ppo, key, value):
     with pytest.raises(ValueError, match=f'PPO: {key}={value} must be'):
         build_ppo(build_policy(), **{key: value})
+
+
+@pytest.mark.parametrize('rounding', [0., 1e-7])
+@pytest.mark.parametrize('critic', ['exact', 'off'])
+def test_equal_rewards_leave_the_policy_as_it_is(
+        build_policy, build_ppo, make_rollout, critic, rounding):
+    policy = build_policy()
+    rollout = make_rollout(policy, episodes=20)
+    rewards = torch.full_like(rollout.rewards, 0.3)
+    rewards += rounding * torch.rand_like(rewards).sub(.5)
+    values = rollout.values
+    if critic == 'exact':
+        values = generalized_advantages(
+            rewards, torch.zeros_like(rewards), 0.99, 1.)
+    rollout = replace(rollout, rewards=rewards, values=values)
+    before = weights(policy)
+    found = build_ppo(policy, value_coef=0., entropy_coef=0.).update(rollout)
+    assert found.policy_loss == 0
+    assert torch.equal(weights(policy), before)
+
+
+def test_advantages_of_rounding_alone_leave_the_policy_as_it_is(
+        build_policy, build_ppo, make_rollout):
+    """Rewards differ, and the critic foresaw each."""
+    policy = build_policy()
+    rollout = make_rollout(policy, episodes=20)
+    values = generalized_advantages(
+        rollout.rewards, torch.zeros_like(rollout.rewards), 0.99, 1.)
+    rollout = replace(rollout, values=values)
+    before = weights(policy)
+    build_ppo(policy, value_coef=0., entropy_coef=0.).update(rollout)
+    assert torch.equal(weights(policy), before)
+
+
+def test_small_true_differences_of_reward_are_learnt_from(
+        build_policy, build_ppo, make_rollout):
+    policy = build_policy()
+    rollout = make_rollout(policy, episodes=20)
+    rewards = 0.3 + 1e-4 * rollout.rewards
+    values = torch.zeros_like(rewards)
+    rollout = replace(rollout, rewards=rewards, values=values)
+    before = weights(policy)
+    build_ppo(policy, value_coef=0., entropy_coef=0.).update(rollout)
+    assert not torch.equal(weights(policy), before)
