@@ -28,6 +28,8 @@ class Batch(TensorClass):
             1 of all ranks, once gradients have been averaged over the ranks.
         target: (T, B), the return that the advantage was taken of.
         acting: logits of the policy that acted, if the loss compares with it.
+        noise: (T, B), what rounding alone can make advantages differ by, if
+            they are normalised.
     """
     observation: Any
     action: Any
@@ -37,6 +39,7 @@ class Batch(TensorClass):
     share: Tensor
     target: Tensor
     acting: Any = None
+    noise: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """What turns a loss into learning: optimizer, schedule, ranks, broken episodes."""
 
 from collections.abc import Iterator
-from math import isfinite
 from typing import Any
 
 import torch
 from mmengine import dist
 from torch import Tensor
+
+from mmrlkd.arguments import check_integer, check_number
 
 from .algorithm import Algorithm, Batch, Diagnostics
 from .descent import Descent
@@ -35,31 +36,20 @@ class Trainer:
     def __init__(self, algorithm: Algorithm, lr: float, max_grad_norm: float,
                  epochs: int = 1, minibatches: int | None = None,
                  target_kl: float | None = None) -> None:
-        self._check(
-            ('lr', lr, lr > 0, 'greater than 0'),
-            ('max_grad_norm', max_grad_norm, max_grad_norm > 0,
-             'greater than 0'),
-            ('epochs', epochs, epochs >= 1, '1 or greater'),
-            *([] if minibatches is None else [
-                ('minibatches', minibatches, minibatches >= 1,
-                 '1 or greater')]),
-            *([] if target_kl is None else [
-                ('target_kl', target_kl, target_kl > 0, 'greater than 0')]))
+        owner = type(self).__name__
+        check_number(owner, 'lr', lr, 0, open='low')
+        check_number(owner, 'max_grad_norm', max_grad_norm, 0, open='low')
+        check_integer(owner, 'epochs', epochs, 1)
+        if minibatches is not None:
+            check_integer(owner, 'minibatches', minibatches, 1)
+        if target_kl is not None:
+            check_number(owner, 'target_kl', target_kl, 0, open='low')
         self.algorithm = algorithm
         self.lr = lr
         self.max_grad_norm = max_grad_norm
         self.epochs = epochs
         self.minibatches = minibatches
         self.target_kl = target_kl
-
-    def _check(self, *settings: tuple[str, float, bool, str]) -> None:
-        """Raise a ValueError at the first of (key, value, whether it fits,
-        what is accepted) that does not fit."""
-        for key, value, fits, accepted in settings:
-            if not (fits and isfinite(value)):
-                raise ValueError(
-                    f'{type(self).__name__}: {key}={value} must be '
-                    f'{accepted}.')
 
     @property
     def group_size(self) -> int:

@@ -169,7 +169,7 @@ def test_resumes_bit_for_bit(build, build_policy, make_rollout):
 @pytest.mark.parametrize('value', [0, -1., math.inf, math.nan])
 def test_impossible_settings_are_errors(build, name, build_policy, key, value):
     with pytest.raises(
-            ValueError, match=f'{name}: {key}={value} must be greater than 0'):
+            ValueError, match=f'{name}: {key}={value}; accepted: a number > 0'):
         build(build_policy(), **{key: value})
 
 

@@ -309,5 +309,5 @@ def test_half_a_group_is_an_error(build_policy, build_grpo, make_rollout):
     ('group_size', 1), ('eps_low', 0), ('eps_high', -0.2), ('kl_coef', -1),
     ('eps', 0), ('epochs', 0), ('minibatches', 0)])
 def test_impossible_settings_are_errors(build_policy, build_grpo, key, value):
-    with pytest.raises(ValueError, match=f'GRPO: {key}={value} must be'):
+    with pytest.raises(ValueError, match=f'GRPO: {key}={value}; accepted'):
         build_grpo(build_policy(), **{key: value})

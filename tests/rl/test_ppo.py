@@ -232,5 +232,49 @@ def test_a_non_finite_gradient_is_skipped(build_policy, build_ppo, make_rollout)
     ('entropy_coef', -0.01), ('gamma', 1.01), ('gae_lambda', -0.1),
     ('epochs', 0), ('minibatches', 0)])
 def test_impossible_settings_are_errors(build_policy, build_ppo, key, value):
-    with pytest.raises(ValueError, match=f'PPO: {key}={value} must be'):
+    with pytest.raises(ValueError, match=f'PPO: {key}={value}; accepted'):
         build_ppo(build_policy(), **{key: value})
+
+
+@pytest.mark.parametrize('rounding', [0., 1e-7])
+@pytest.mark.parametrize('critic', ['exact', 'off'])
+def test_equal_rewards_leave_the_policy_as_it_is(
+        build_policy, build_ppo, make_rollout, critic, rounding):
+    policy = build_policy()
+    rollout = make_rollout(policy, episodes=20)
+    rewards = torch.full_like(rollout.reward, 0.3)
+    rewards += rounding * torch.rand_like(rewards).sub(.5)
+    values = rollout.value
+    if critic == 'exact':
+        values = generalized_advantages(
+            rewards, torch.zeros_like(rewards), 0.99, 1.)
+    rollout = rollout.replace(reward=rewards, value=values)
+    before = weights(policy)
+    found = build_ppo(policy, value_coef=0., entropy_coef=0.).update(rollout)
+    assert found.policy_loss == 0
+    assert torch.equal(weights(policy), before)
+
+
+def test_advantages_of_rounding_alone_leave_the_policy_as_it_is(
+        build_policy, build_ppo, make_rollout):
+    """Rewards differ, and the critic foresaw each."""
+    policy = build_policy()
+    rollout = make_rollout(policy, episodes=20)
+    values = generalized_advantages(
+        rollout.reward, torch.zeros_like(rollout.reward), 0.99, 1.)
+    rollout = rollout.replace(value=values)
+    before = weights(policy)
+    build_ppo(policy, value_coef=0., entropy_coef=0.).update(rollout)
+    assert torch.equal(weights(policy), before)
+
+
+def test_small_true_differences_of_reward_are_learnt_from(
+        build_policy, build_ppo, make_rollout):
+    policy = build_policy()
+    rollout = make_rollout(policy, episodes=20)
+    rewards = 0.3 + 1e-4 * rollout.reward
+    values = torch.zeros_like(rewards)
+    rollout = rollout.replace(reward=rewards, value=values)
+    before = weights(policy)
+    build_ppo(policy, value_coef=0., entropy_coef=0.).update(rollout)
+    assert not torch.equal(weights(policy), before)

@@ -159,5 +159,5 @@ def test_expects_the_exact_gradient(
     ('baseline_decay', -0.1)])
 def test_impossible_settings_are_errors(
         build_policy, build_reinforce, key, value):
-    with pytest.raises(ValueError, match=f'REINFORCE: {key}={value} must be'):
+    with pytest.raises(ValueError, match=f'REINFORCE: {key}={value}; accepted'):
         build_reinforce(build_policy(), **{key: value})

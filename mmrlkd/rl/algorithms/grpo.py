@@ -9,6 +9,7 @@ import torch
 from mmengine import dist
 from torch import Tensor
 
+from mmrlkd.arguments import check_bool, check_integer, check_number
 from mmrlkd.registry import LEARNERS
 from mmrlkd.rl.algorithm import Algorithm, Batch, Diagnostics, divergence
 from mmrlkd.rl.policy import Policy
@@ -146,12 +147,12 @@ class GRPO(Trainer):
                  kl_coef: float = 0.04, scale_by_std: bool = True,
                  eps: float = 1e-4, max_grad_norm: float = 0.5,
                  epochs: int = 4, minibatches: int = 4) -> None:
-        self._check(
-            ('group_size', group_size, group_size >= 2, '2 or greater'),
-            ('eps_low', eps_low, eps_low > 0, 'greater than 0'),
-            ('eps_high', eps_high, eps_high > 0, 'greater than 0'),
-            ('kl_coef', kl_coef, kl_coef >= 0, '0 or greater'),
-            ('eps', eps, eps > 0, 'greater than 0'))
+        check_integer('GRPO', 'group_size', group_size, 2)
+        check_number('GRPO', 'eps_low', eps_low, 0, open='low')
+        check_number('GRPO', 'eps_high', eps_high, 0, open='low')
+        check_number('GRPO', 'kl_coef', kl_coef, 0)
+        check_bool('GRPO', 'scale_by_std', scale_by_std)
+        check_number('GRPO', 'eps', eps, 0, open='low')
         super().__init__(
             GRPOLoss(group_size, eps_low, eps_high, kl_coef, scale_by_std,
                      eps),

@@ -12,6 +12,7 @@ import torch
 from mmengine import dist
 from torch import Tensor
 
+from mmrlkd.arguments import check_number
 from mmrlkd.registry import LEARNERS
 from mmrlkd.rl.algorithm import Algorithm, Batch, Diagnostics, divergence, equal_shares
 from mmrlkd.rl.policy import Policy
@@ -73,20 +74,29 @@ class PPOLoss(Algorithm):
         # the critic's target.
         advantage = generalized_advantages(
             rollout.reward, rollout.value, self.gamma, self.gae_lambda)
+        target = advantage + rollout.value
+        spread, noise = _resolution(rollout.reward, rollout.value, weight)
+        # Episodes that all earned the same say nothing of their actions: what
+        # is left in the advantages is the critic's error. One episode alone
+        # has nothing to be the same as.
+        episodes = weight.sum()
+        dist.all_reduce(episodes)
+        advantage = advantage.where((spread > noise) | (episodes == 1), 0.)
         weight = weight.expand_as(advantage)
         return Batch(
             observation=rollout.observation, action=rollout.action,
             log_prob=rollout.log_prob, advantage=advantage, weight=weight,
-            share=weight, target=advantage + rollout.value,
+            share=weight, target=target, noise=noise.expand_as(advantage),
             batch_size=rollout.batch_size)
 
     def minibatch(self, batch: Batch) -> tuple[Batch, Tensor]:
         count, mean, variance = _moments(batch.advantage, batch.weight)
-        # Detail 7: normalised per minibatch; but one element would become 0.
-        advantage = torch.where(
-            count > 1,
-            (batch.advantage - mean) / (variance.sqrt() + 1e-8),
-            batch.advantage)
+        # Detail 7: normalised per minibatch; but one element would become 0,
+        # and rounding errors would become as large as true differences.
+        deviation = variance.sqrt()
+        normalised = ((batch.advantage - mean) / (deviation + 1e-8)).where(
+            deviation > batch.noise, 0.)
+        advantage = torch.where(count > 1, normalised, batch.advantage)
         return batch.replace(
             advantage=advantage,
             share=equal_shares(batch.weight, count)), count
@@ -118,11 +128,11 @@ class PPOLoss(Algorithm):
         return loss, stats
 
     def summary(self, rollout: Rollout, batch: Batch) -> dict[str, Tensor]:
-        *_, spread = _moments(batch.target, batch.weight)
+        *_, total = _moments(batch.target, batch.weight)
         assert rollout.value is not None, 'prepared with values'
         *_, unexplained = _moments(batch.target - rollout.value, batch.weight)
         return dict(explained_variance=torch.where(
-            spread > 0, 1 - unexplained / spread, 0.))
+            total > 0, 1 - unexplained / total, 0.))
 
 
 @LEARNERS.register_module()
@@ -149,15 +159,31 @@ class PPO(Trainer):
                  max_grad_norm: float = 0.5, epochs: int = 4,
                  minibatches: int = 4,
                  target_kl: float | None = None) -> None:
-        self._check(
-            ('clip', clip, clip > 0, 'greater than 0'),
-            ('value_coef', value_coef, value_coef >= 0, '0 or greater'),
-            ('entropy_coef', entropy_coef, entropy_coef >= 0, '0 or greater'),
-            ('gamma', gamma, 0 <= gamma <= 1, 'in [0, 1]'),
-            ('gae_lambda', gae_lambda, 0 <= gae_lambda <= 1, 'in [0, 1]'))
+        check_number('PPO', 'clip', clip, 0, open='low')
+        check_number('PPO', 'value_coef', value_coef, 0)
+        check_number('PPO', 'entropy_coef', entropy_coef, 0)
+        check_number('PPO', 'gamma', gamma, 0, 1)
+        check_number('PPO', 'gae_lambda', gae_lambda, 0, 1)
         super().__init__(
             PPOLoss(clip, value_coef, entropy_coef, gamma, gae_lambda), lr,
             max_grad_norm, epochs, minibatches, target_kl)
+
+
+def _resolution(reward: Tensor, value: Tensor,
+                weight: Tensor) -> tuple[Tensor, Tensor]:
+    """How far the rewards (T, B) of any step differ between the episodes of
+    ``weight`` (B,) 1, and by how much rounding alone can make advantages
+    differ; 0-dim both, over all ranks together."""
+    kept = weight > 0
+    reward, value = reward.where(kept, 0.), value.where(kept, 0.)
+    highest = reward.masked_fill(~kept, -torch.inf).amax(1)
+    lowest = reward.masked_fill(~kept, torch.inf).amin(1)
+    size = torch.maximum(reward.abs().amax(), value.abs().amax())
+    extremes = torch.cat([highest, -lowest, size[None]])
+    dist.all_reduce(extremes, 'max')
+    steps = len(reward)
+    noise = 8 * steps * torch.finfo(reward.dtype).eps * extremes[-1]
+    return (extremes[:steps] + extremes[steps:-1]).amax(), noise
 
 
 def _moments(numbers: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,6 +11,7 @@ import torch
 from mmengine import dist
 from torch import Tensor
 
+from mmrlkd.arguments import check_number
 from mmrlkd.registry import LEARNERS
 from mmrlkd.rl.algorithm import Algorithm, Batch, Diagnostics
 from mmrlkd.rl.policy import Policy
@@ -115,11 +116,10 @@ class REINFORCE(Trainer):
     def __init__(self, lr: float = 1e-3, entropy_coef: float = 0.01,
                  gamma: float = 0.99, baseline_decay: float = 0.9,
                  max_grad_norm: float = 0.5) -> None:
-        self._check(
-            ('entropy_coef', entropy_coef, entropy_coef >= 0, '0 or greater'),
-            ('gamma', gamma, 0 <= gamma <= 1, 'in [0, 1]'),
-            ('baseline_decay', baseline_decay, 0 <= baseline_decay < 1,
-             'in [0, 1)'))
+        check_number('REINFORCE', 'entropy_coef', entropy_coef, 0)
+        check_number('REINFORCE', 'gamma', gamma, 0, 1)
+        check_number(
+            'REINFORCE', 'baseline_decay', baseline_decay, 0, 1, open='high')
         self.baseline_decay = baseline_decay
         self._updates = 0
         super().__init__(

@@ -5,8 +5,9 @@ from .encoder import StateEncoder
 from .heads import ActorCriticHeads
 from .lstm import EpisodeMemory, LSTMPolicy
 from .mlp import MLPPolicy
+from .token import InputAdapter, TokenNetwork, TokenPolicy
 
 __all__ = [
-    'ActorCriticHeads', 'EpisodeMemory', 'LSTMPolicy', 'LevelPolicy',
-    'MLPPolicy', 'StateEncoder'
+    'ActorCriticHeads', 'EpisodeMemory', 'InputAdapter', 'LSTMPolicy',
+    'LevelPolicy', 'MLPPolicy', 'StateEncoder', 'TokenNetwork', 'TokenPolicy'
 ]
