@@ -230,7 +230,7 @@ def test_a_non_finite_gradient_is_skipped(build_policy, build_ppo, make_rollout)
 @pytest.mark.parametrize(('key', 'value'), [
     ('lr', 0), ('clip', -0.2), ('max_grad_norm', 0), ('value_coef', -1),
     ('entropy_coef', -0.01), ('gamma', 1.01), ('gae_lambda', -0.1),
-    ('epochs', 0), ('minibatches', 0)])
+    ('epochs', 0), ('minibatches', 0), ('target_kl', 0)])
 def test_impossible_settings_are_errors(build_policy, build_ppo, key, value):
     with pytest.raises(ValueError, match=f'PPO: {key}={value}; accepted'):
         build_ppo(build_policy(), **{key: value})
@@ -278,3 +278,30 @@ def test_small_true_differences_of_reward_are_learnt_from(
     before = weights(policy)
     build_ppo(policy, value_coef=0., entropy_coef=0.).update(rollout)
     assert not torch.equal(weights(policy), before)
+
+
+def test_no_further_pass_once_the_policy_has_moved_far_enough(
+        build_policy, build_ppo, make_rollout, twin):
+    """The first pass moves it further than the target: one pass is made."""
+    policy = build_policy()
+    rollout = make_rollout(policy)
+    once, stopped, four = twin(policy), twin(policy), twin(policy)
+    settings = dict(lr=1e-2, minibatches=2)
+    for each, epochs, target in ((once, 1, None), (stopped, 4, 1e-6),
+                                 (four, 4, None)):
+        torch.manual_seed(0)
+        build_ppo(each, epochs=epochs, target_kl=target, **settings).update(
+            rollout)
+    assert weights(stopped).equal(weights(once))
+    assert not weights(stopped).equal(weights(four))
+
+
+def test_a_high_target_stops_nothing(
+        build_policy, build_ppo, make_rollout, twin):
+    policy = build_policy()
+    rollout = make_rollout(policy)
+    other = twin(policy)
+    for each, target in ((policy, None), (other, 1e6)):
+        torch.manual_seed(0)
+        build_ppo(each, target_kl=target).update(rollout)
+    assert weights(policy).equal(weights(other))

@@ -49,14 +49,15 @@ class StateEncoder(nn.Module):
 
     def vector(self, state: State) -> Tensor:
         """(B, width): global ‖ levels ‖ loss ‖ selected ‖ budget left."""
-        features = state.level_features.float().split(
+        dtype = self.step.weight.dtype  # maps may come in half precision
+        features = state.level_features.to(dtype).split(
             self.level_channels, dim=-1)
         return torch.cat([
-            self.global_projection(state.global_feature.float()),
+            self.global_projection(state.global_feature.to(dtype)),
             *(project(feature) for project, feature in zip(
                 self.level_projections, features, strict=True)),
             state.loss[:, None],
-            state.selected.float(),
+            state.selected.to(dtype),
             state.budget_left[:, None],
         ], dim=-1)
 

@@ -35,7 +35,8 @@ class EpisodeMemory(nn.ModuleList):
 
     def initial(self, batch: int, device: torch.device) -> Memory:
         """(hidden, cell) of each layer, both (B, hidden)."""
-        zeros = torch.zeros(batch, self.hidden, device=device)
+        zeros = torch.zeros(
+            batch, self.hidden, device=device, dtype=self[0].weight_hh.dtype)
         return ((zeros, zeros), ) * len(self)
 
     def recall(self, encoded: Tensor, memory: Memory) -> tuple[Tensor, Memory]:

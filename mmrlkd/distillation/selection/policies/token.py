@@ -32,10 +32,11 @@ class InputAdapter(nn.Module):
 
     def forward(self, state: State) -> tuple[Tensor, Tensor]:
         """(B, L, width) of the levels and (B, width) of the deepest map."""
-        maps = state.level_features.float().split(self.channels, dim=-1)
+        dtype = self.deepest.weight.dtype  # maps may come in half precision
+        maps = state.level_features.to(dtype).split(self.channels, dim=-1)
         return torch.stack([
             adapt(each) for adapt, each in zip(self.levels, maps, strict=True)
-        ], dim=-2), self.deepest(state.global_feature.float())
+        ], dim=-2), self.deepest(state.global_feature.to(dtype))
 
 
 class SetLayer(nn.Module):

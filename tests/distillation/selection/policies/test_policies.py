@@ -9,7 +9,7 @@ from mmrlkd.distillation.selection.policies import LSTMPolicy, StateEncoder
 from mmrlkd.registry import POLICIES
 from mmrlkd.structures import LevelSpace
 
-ALL = ['LSTMPolicy', 'MLPPolicy']
+ALL = ['LSTMPolicy', 'MLPPolicy', 'TokenPolicy']
 CPU = torch.device('cpu')
 DEFAULT = LevelSpace(('P2', 'P3', 'P4', 'P5'), (4., 2., 1., .5), 7.5,
                      (256, ) * 4, 512)
@@ -18,7 +18,8 @@ DEFAULT = LevelSpace(('P2', 'P3', 'P4', 'P5'), (4., 2., 1., .5), 7.5,
 def space_of(levels, channels=7, deepest=11):
     return LevelSpace(
         tuple(f'P{i}' for i in range(levels)), (1., ) * levels, float(levels),
-        tuple(channels + i for i in range(levels)), deepest)
+        tuple(channels + i for i in range(levels)), deepest,
+        tuple(4. * 2**i for i in range(levels)))
 
 
 def bound(name, space, horizon=4, **kwargs):
@@ -27,8 +28,15 @@ def bound(name, space, horizon=4, **kwargs):
     return policy
 
 
+#: Widths that keep the tests fast.
+SMALL = dict(
+    LSTMPolicy=dict(hidden=16, global_dim=8, level_dim=4),
+    MLPPolicy=dict(hidden=16, global_dim=8, level_dim=4),
+    TokenPolicy=dict(hidden=16, width=8, cells=2))
+
+
 def small(name, space, horizon=4):
-    return bound(name, space, horizon, hidden=16, global_dim=8, level_dim=4)
+    return bound(name, space, horizon, **SMALL[name])
 
 
 class NoisyLosses:
@@ -183,7 +191,7 @@ def test_train_and_eval_mode_agree(name):
 
 
 @pytest.mark.parametrize(('name', 'remembers'), [
-    ('LSTMPolicy', True), ('MLPPolicy', False)])
+    ('LSTMPolicy', True), ('MLPPolicy', False), ('TokenPolicy', True)])
 def test_who_remembers_the_first_step(name, remembers):
     space = space_of(4)
     policy, states = small(name, space), episode(space, 5)
@@ -198,7 +206,8 @@ def test_who_remembers_the_first_step(name, remembers):
 def test_the_step_is_observed(name):
     space = space_of(4)
     policy, states = small(name, space), episode(space, 5)
-    nn.init.normal_(policy.encoder.step.weight)
+    if name != 'TokenPolicy':  # its embedding starts at zero
+        nn.init.normal_(policy.encoder.step.weight)
     state = states[0]
     memory = policy.initial(5, CPU)
     first = policy(state, memory)[1]

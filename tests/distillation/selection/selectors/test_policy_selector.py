@@ -255,3 +255,38 @@ def test_acting_under_autocast_is_acting_without():
         mixed = SubsetDistribution(logits, feasible)
     assert mixed.probs.dtype == torch.float32
     assert torch.equal(mixed.probs, plain.probs)
+
+
+def test_rollouts_stored_by_earlier_versions_are_resumed(make, play):
+    """Until 0.3 the mask stood beside the states; the update is the same."""
+    selector = make()
+    play(selector)
+    now = selector.local_state()['rollouts'][0]
+    states = dict(now['observation'])
+    mask = states.pop('action_mask')
+    states.pop('level_losses')
+    earlier = dict(
+        states=states, actions=now['action'], feasible=mask,
+        log_probs=now['log_prob'], values=now['value'], rewards=now['reward'])
+    resumed = make()
+    resumed.load_sidecar_state(selector.sidecar_state())
+    resumed.load_local_state(dict(rollouts=[earlier]))
+    logs = []
+    for each in selector, resumed:
+        torch.manual_seed(3)
+        play(each)
+        logs.append(each.learn())
+    assert weights(resumed).equal(weights(selector))
+    for field in fields(logs[0]):
+        assert getattr(logs[0], field.name).equal(getattr(logs[1], field.name))
+
+
+def test_the_names_of_saved_weights_are_those_of_earlier_versions(make):
+    state = make().sidecar_state()
+    assert {key.rsplit('.', 1)[0] for key in state['policy']} == {
+        'encoder.layers.0', 'encoder.layers.2', 'encoder.layers.3',
+        'encoder.step', 'heads.action.0', 'heads.action.2', 'heads.value.0',
+        'heads.value.2', 'cells.0', 'cells.1'}
+    assert set(state['learner']) == {'optimizer'}
+    reinforce = make(learner=dict(type='mmrlkd.REINFORCE')).sidecar_state()
+    assert set(reinforce['learner']) == {'optimizer', 'baseline', 'updates'}
