@@ -9,6 +9,7 @@ from tensordict import TensorDict
 from torch import nn
 
 import mmrlkd.rl
+from mmrlkd.distillation.selection.environment import DecisionProcess
 from mmrlkd.rl import (
     GRPO,
     PPO,
@@ -16,9 +17,12 @@ from mmrlkd.rl import (
     FactoredCategorical,
     Outcome,
     PolicyModule,
+    PPOLoss,
     RolloutStorage,
     play,
+    set_aside_broken,
 )
+from mmrlkd.structures import LevelSpace
 
 ROOT = Path(mmrlkd.rl.__file__).parent
 
@@ -38,6 +42,47 @@ def test_it_imports_neither_levels_nor_detectors_nor_hooks():
                                for each in allowed), f'{path.name}: {name}'
                 if name == 'mmengine':  # nothing of it but collectives
                     assert [alias.name for alias in node.names] == ['dist']
+
+
+def test_the_example_of_the_architecture_page_runs(build_policy):
+    """An adapted policy, and gradients of its loss to the weights it began
+    with, which are not those of a policy that ignores the step."""
+    page = (ROOT.parents[1] / 'docs' / 'architecture.md').read_text()
+    section = page.split('## The RL core')[1].split('\n## ')[0]
+    code = section.split('```python')[1].split('```')[0]
+    scope = {}
+    exec(code, scope)
+    policy = build_policy()
+    space = LevelSpace(('P2', 'P3', 'P4', 'P5'), (4., 2., 1., .5), 7.5,
+                       (2, 2, 2, 2), 8)
+
+    class Rewarded(DecisionProcess):
+
+        def step(self, action):
+            observation, _ = super().step(action)
+            return Outcome(observation, (action == 8).float())
+
+    class Losses:
+        def require(self, levels):
+            return levels.float()
+
+    def environment():
+        return Rewarded(space, torch.randn(6, 8), torch.randn(6, 8), Losses(), 4)
+
+    weights = dict(policy.named_parameters())
+    after = scope['adapted'](policy, environment(), weights, 0.1)
+    episode = play(environment(), after)
+    batch, _ = PPOLoss().minibatch(
+        PPOLoss().prepare(after, *set_aside_broken(episode)))
+    loss, _ = PPOLoss().loss(after, batch)
+    through = torch.autograd.grad(
+        loss, list(weights.values()), retain_graph=True)
+    first_order = torch.autograd.grad(loss, list(after.parameters.values()))
+    for one, two in zip(through, first_order, strict=True):
+        assert one.isfinite().all()
+        assert one.shape == two.shape
+    assert any(not one.equal(two)
+               for one, two in zip(through, first_order, strict=True))
 
 
 class Knobs:

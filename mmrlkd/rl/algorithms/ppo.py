@@ -90,6 +90,7 @@ class PPOLoss(Algorithm):
             batch_size=rollout.batch_size)
 
     def minibatch(self, batch: Batch) -> tuple[Batch, Tensor]:
+        assert batch.noise is not None, 'prepared by this algorithm'
         count, mean, variance = _moments(batch.advantage, batch.weight)
         # Detail 7: normalised per minibatch; but one element would become 0,
         # and rounding errors would become as large as true differences.
