@@ -125,16 +125,21 @@ class DecisionProcess:
         self._level_features = level_features
         self._losses = losses
         self._tables = _tables(space, self.device)
-        self.state = self.reset()
+        self._begin()
 
     def reset(self) -> State:
         """Begin the episodes; nothing is held."""
+        if self._step:
+            self._begin()
+        return self.state
+
+    def _begin(self) -> None:
         self._step = 0
         self._held = torch.zeros(
             self.batch_size, dtype=torch.int64, device=self.device)
-        self.state = self._see(torch.zeros(
-            self.batch_size, len(self.space), device=self.device))
-        return self.state
+        nothing = self._tables.subsets[self._held]
+        self.state = self._see(nothing, torch.zeros(
+            nothing.shape, device=self.device))
 
     def repeated(self, copies: int) -> 'DecisionProcess':
         """A process that has not begun, with ``copies`` episodes an image.
@@ -165,12 +170,11 @@ class DecisionProcess:
         losses = self._losses.require(selected).float().where(selected, 0.)
         self._step += 1
         self._held = action
-        self.state = self._see(losses)
+        self.state = self._see(selected, losses)
         return Outcome(self.state, None)
 
-    def _see(self, losses: Tensor) -> State:
-        """The state; ``losses`` (B, L) are those of what is held."""
-        selected = self._tables.subsets[self._held]
+    def _see(self, selected: Tensor, losses: Tensor) -> State:
+        """The state, given what is held (B, L) bool and its losses (B, L)."""
         return State(
             global_feature=self._global_feature,
             level_features=self._level_features,

@@ -202,3 +202,13 @@ def test_repeated_plays_several_episodes_of_each_image():
     assert losses.asked == ['survey']
     # The process of single episodes has not moved.
     assert single.state.step.tolist() == [0, 0]
+
+
+def test_reset_begins_the_episodes_again():
+    process = start(PYRAMID, batch=2)
+    first = process.state
+    assert process.reset() is first  # nothing has happened yet
+    process.step(torch.tensor([0b1000, 0b0000]))
+    again = process.reset()
+    assert (again == first).all()
+    assert process.state is again
