@@ -15,9 +15,9 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
 from mmrlkd.engine import DistillDataParallel
-from mmrlkd.learners.rollout import take
 from mmrlkd.registry import MODELS, SELECTORS
-from mmrlkd.structures import LevelSpace, Phase, Rollout, State
+from mmrlkd.rl import Rollout
+from mmrlkd.structures import LevelSpace, Phase, State
 
 
 def build(cfg, weights):
@@ -74,14 +74,16 @@ def some_rollout() -> Rollout:
         return torch.randn(*shape, generator=generator)
 
     return Rollout(
-        states=State(
-            random(2, 8, 5), random(2, 8, 12), random(2, 8).abs(),
-            random(2, 8, 4) > 0, random(2, 8).sigmoid(),
-            torch.arange(2)[:, None].expand(2, 8)),
-        actions=torch.randint(1, 16, (2, 8), generator=generator),
-        feasible=torch.ones(2, 8, 16, dtype=torch.bool),
-        log_probs=torch.full((2, 8), -2.7), values=random(2, 8),
-        rewards=random(2, 8))
+        observation=State(
+            global_feature=random(2, 8, 5), level_features=random(2, 8, 12),
+            loss=random(2, 8).abs(), level_losses=torch.zeros(2, 8, 4),
+            selected=random(2, 8, 4) > 0, budget_left=random(2, 8).sigmoid(),
+            step=torch.arange(2)[:, None].expand(2, 8),
+            action_mask=torch.ones(2, 8, 16, dtype=torch.bool),
+            batch_size=[2, 8]),
+        action=torch.randint(1, 16, (2, 8), generator=generator),
+        log_prob=torch.full((2, 8), -2.7), value=random(2, 8),
+        reward=random(2, 8), batch_size=[2, 8])
 
 
 def train_policy_half(rank, cfg, weights, batch):
@@ -180,7 +182,7 @@ def train_half_with_a_nan(rank, cfg, weights, batch):
 
 def update_half(rank):
     mine = torch.arange(4 * rank, 4 * rank + 4)
-    return update_policy(take(some_rollout(), mine))
+    return update_policy(some_rollout()[:, mine])
 
 
 if __name__ == '__main__':

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmrlkd.registry import STRATEGIES
+from mmrlkd.rl import policy_gradient
 from mmrlkd.search.recipe import LevelRecipe, Recipe
 from mmrlkd.structures import LevelSpace
 
@@ -129,8 +130,9 @@ class ControllerSearch(Strategy):
              advantage: Tensor) -> Tensor:
         """What an update descends, for sequences of ``advantage`` (m,)."""
         log_prob, entropy = network.evaluate(tokens)
-        return -(log_prob * advantage.to(log_prob) +
-                 self.entropy_coef * entropy).mean()
+        share = torch.full_like(log_prob, 1 / len(log_prob))
+        return (policy_gradient(log_prob, advantage.to(log_prob), share) -
+                self.entropy_coef * (share * entropy).sum())
 
     def recipes(self, tokens: Tokens) -> list[Recipe]:
         """The recipe that each of the sequences writes down."""

@@ -8,7 +8,7 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 
-from mmrlkd.structures import Phase, Selection
+from mmrlkd.structures import Choice, Phase, Selection
 
 W = 'neck.lateral_convs.3.conv'
 RANDOM = dict(type='mmrlkd.RandomSelector', cost=3.0)
@@ -94,10 +94,10 @@ def test_the_gradient_is_that_of_the_plain_weighted_sum(
     plain.distillation.compare = lambda *a, **k: kept.setdefault(
         'losses', compare(*a, **k))
     select = plain.distillation.select
-    plain.distillation.select = lambda *a: kept.setdefault('selection', select(*a))
+    plain.distillation.select = lambda *a: kept.setdefault('choice', select(*a))
     torch.manual_seed(5)
     losses = plain.loss(**data)
-    terms = kept['losses'].weighted(kept['selection'].weights)
+    terms = kept['losses'].weighted(kept['choice'].selection.weights)
     losses['loss_distill'] = (weights * terms).sum()
     plain.parse_losses(losses)[0].backward()
     expected = gradients_of(plain)
@@ -195,9 +195,9 @@ def test_how_many_images_select_a_level_is_the_selectors_decision(
         select = model.distillation.select
 
         def scaled(*arguments, share=share, select=select):
-            selection = select(*arguments)
+            chosen = select(*arguments).selection
             factor = torch.tensor([share, 1, 1, 1])
-            return Selection(selection.levels, selection.weights * factor)
+            return Choice(Selection(chosen.levels, chosen.weights * factor))
 
         model.distillation.select = scaled
         weigh = model.balancing.balancer.weigh

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from mmrlkd.decision import subset_table
 from mmrlkd.registry import SELECTORS
+from mmrlkd.rl import subset_table
 from mmrlkd.structures import LevelSpace
 
 from .subset_search import SubsetSearch

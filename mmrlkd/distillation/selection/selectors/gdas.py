@@ -5,8 +5,8 @@ from mmengine import dist
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from mmrlkd.decision import SubsetDistribution
 from mmrlkd.registry import SELECTORS
+from mmrlkd.rl import SubsetDistribution
 from mmrlkd.structures import LevelSpace
 
 from .subset_search import SubsetSearch

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmrlkd.decision import DecisionProcess
+from mmrlkd.distillation.selection.environment import DecisionProcess
 from mmrlkd.registry import SELECTORS
 from mmrlkd.structures import LevelSpace
 

@@ -5,7 +5,7 @@ import torch
 
 
 def weights(selector, start):
-    return selector.select(start(selector, torch.randn(2, 5))).weights
+    return selector.select(start(selector, torch.randn(2, 5))).selection.weights
 
 
 @pytest.mark.parametrize(('name', 'expected'), [

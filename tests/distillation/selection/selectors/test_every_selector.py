@@ -61,7 +61,7 @@ def test_selections_are_sound(
         name, make, make_space, start, training, batch, levels):
     space = make_space(levels)
     selector = make(name, space).train(training)
-    found = selector.select(start(selector, torch.randn(batch, 5)))
+    found = selector.select(start(selector, torch.randn(batch, 5))).selection
     assert found.levels.dtype == torch.bool
     assert found.levels.shape == found.weights.shape == (batch, levels)
     assert (found.weights >= 0).all()
@@ -79,7 +79,7 @@ def test_selections_are_sound(
 def test_evaluation_is_deterministic(name, make, make_space, start):
     selector = make(name, make_space()).eval()
     features = torch.randn(7, 5)
-    one, two = (selector.select(start(selector, features)) for _ in range(2))
+    one, two = (selector.select(start(selector, features)).selection for _ in range(2))
     assert one.levels.equal(two.levels)
     assert one.weights.equal(two.weights)
 
@@ -92,15 +92,15 @@ def test_only_adaptive_selectors_look_at_the_image(
         losses = make_losses(torch.rand(50, 4))
         torch.manual_seed(seed)  # the same luck for both batches
         drawn.append(selector.select(
-            start(selector, features, losses)).weights)
+            start(selector, features, losses)).selection.weights)
     assert drawn[0].equal(drawn[1]) != selector.adaptive
 
 
 def test_the_learning_half_of_the_interface_is_there(
         name, make, make_space, start, make_evidence):
     selector = make(name, make_space()).train()
-    selector.select(start(selector, torch.randn(3, 5)))
-    selector.observe(make_evidence(torch.rand(3, 4)))
+    choice = selector.select(start(selector, torch.randn(3, 5)))
+    selector.observe(make_evidence(torch.rand(3, 4)), choice)
     # None: never, or not enough yet.
     assert selector.learn() is None or selector.learns
     selector.set_progress(0.5)
@@ -120,9 +120,9 @@ def test_state_survives_a_file_of_plain_tensors(name, make, make_space, start):
     for selector in one, two:
         selector.eval()
     torch.manual_seed(0)
-    expected = one.select(start(one, features))
+    expected = one.select(start(one, features)).selection
     torch.manual_seed(0)
-    found = two.select(start(two, features))
+    found = two.select(start(two, features)).selection
     assert found.levels.equal(expected.levels)
     assert found.weights.equal(expected.weights)
 

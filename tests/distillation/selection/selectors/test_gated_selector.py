@@ -25,9 +25,9 @@ def make(build, make_space):
 def learn(start, make_evidence):
 
     def learn(selector, features, losses):
-        selection = selector.select(start(selector, features))
-        selector.observe(make_evidence(losses))
-        return selection, selector.learn()
+        choice = selector.select(start(selector, features))
+        selector.observe(make_evidence(losses), choice)
+        return choice.selection, selector.learn()
 
     return learn
 
@@ -36,13 +36,13 @@ def test_all_levels_or_the_affordable_ones_with_most_weight(make, start):
     selector = make()
     process = start(selector, torch.randn(9, 5))
     weights = selector.weigh(process.state).exp()
-    found = selector.select(process)
+    found = selector.select(process).selection
     assert found.levels.all()
     assert_close(found.weights, weights)
 
     tight = make(budget=2.)  # without P2; P3 alone, or P4 and P5
     tight.load_sidecar_state(selector.sidecar_state())
-    found = tight.select(start(tight, process.state.global_feature))
+    found = tight.select(start(tight, process.state.global_feature)).selection
     for row, weight in zip(found.levels, weights.tolist(), strict=True):
         both = weight[2] + weight[3]
         assert row.tolist() == (

@@ -20,7 +20,7 @@ def chosen(build, start, space, losses, **kwargs):
     losses = torch.tensor(losses)
     selector = build('GreedySelector', space, **kwargs)
     found = selector.select(start(
-        selector, torch.zeros(len(losses), 5), Surveyed(losses)))
+        selector, torch.zeros(len(losses), 5), Surveyed(losses))).selection
     return found.levels.long().tolist()
 
 

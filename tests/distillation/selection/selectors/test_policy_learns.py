@@ -4,7 +4,7 @@ levels differ in worth."""
 import pytest
 import torch
 
-from mmrlkd.decision import subset_table
+from mmrlkd.rl import subset_table
 
 SUBSETS = subset_table(4, torch.device('cpu'))[1:]
 
@@ -52,13 +52,14 @@ def test_beats_every_fixed_subset(
         selector.set_progress(update / updates)
         for _ in range(batches):
             features, losses = show(64)
-            selector.select(start(selector, features, make_losses(losses)))
-            selector.observe(make_evidence(losses))
+            choice = selector.select(
+                start(selector, features, make_losses(losses)))
+            selector.observe(make_evidence(losses), choice)
             selector.learn()
 
     features, losses = show(4000)
     levels = selector.eval().select(
-        start(selector, features, make_losses(losses))).levels
+        start(selector, features, make_losses(losses))).selection.levels
     table = worth(SUBSETS[:, None], losses)  # (15, images)
     blind, best = table.mean(), table.amax(0).mean()
     fixed = (table.mean(1).max() - blind) / (best - blind)

@@ -8,7 +8,7 @@ from dataclasses import fields
 import pytest
 import torch
 
-from mmrlkd.learners import PPODiagnostics
+from mmrlkd.rl import PPODiagnostics
 
 POLICY = dict(type='mmrlkd.LSTMPolicy', hidden=16, global_dim=5, level_dim=3)
 
@@ -30,10 +30,10 @@ def play(start, make_evidence):
     def play(selector, batch=6, losses=None):
         levels = len(selector.space)
         losses = torch.rand(batch, levels) if losses is None else losses
-        selection = selector.select(
+        choice = selector.select(
             start(selector, torch.randn(len(losses), 5)))
-        selector.observe(make_evidence(losses))
-        return selection
+        selector.observe(make_evidence(losses), choice)
+        return choice.selection
 
     return play
 
@@ -60,36 +60,39 @@ def test_keeps_the_episode_it_played(
         make, start, make_losses, make_evidence, horizon):
     selector = make(horizon=horizon)
     losses = make_losses(torch.rand(6, 4))
-    selection = selector.select(
+    choice = selector.select(
         start(selector, torch.randn(6, 5), losses))
-    selector.observe(make_evidence(losses.losses))
+    assert choice.episode.reward is None
+    selector.observe(make_evidence(losses.losses), choice)
+    selection = choice.selection
     rollout = stored(selector)
-    assert rollout.actions.shape == (horizon, 6)
-    assert rollout.feasible.shape == (horizon, 6, 16)
-    assert rollout.feasible.gather(
-        -1, rollout.actions[..., None]).all()
+    assert rollout.action.shape == (horizon, 6)
+    assert rollout.observation.action_mask.shape == (horizon, 6, 16)
+    assert rollout.observation.action_mask.gather(
+        -1, rollout.action[..., None]).all()
     # Levels accumulate, and the last action is what was selected.
-    assert (rollout.actions[1:] & rollout.actions[:-1]).equal(
-        rollout.actions[:-1])
-    bits = rollout.actions[-1, :, None] >> torch.arange(4) & 1
+    assert (rollout.action[1:] & rollout.action[:-1]).equal(
+        rollout.action[:-1])
+    bits = rollout.action[-1, :, None] >> torch.arange(4) & 1
     assert selection.levels.equal(bits.bool())
-    assert rollout.states.step[:, 0].tolist() == list(range(horizon))
+    assert rollout.observation.step[:, 0].tolist() == list(range(horizon))
     # Losses were asked for once a step, for what was selected by then.
     assert len(losses.asked) == horizon
-    for asked, action in zip(losses.asked, rollout.actions, strict=True):
+    for asked, action in zip(losses.asked, rollout.action, strict=True):
         assert asked.equal((action[:, None] >> torch.arange(4) & 1).bool())
 
 
-def test_rewards_are_those_of_the_episode(make, play):
+def test_rewards_are_those_of_the_episode(make, start, make_evidence):
     selector = make(reward=dict(type='mmrlkd.ResidualReward', efficiency=0.))
     losses = torch.rand(6, 4)
-    levels = play(selector, losses=losses).levels
+    choice = selector.select(start(selector, torch.randn(6, 5)))
+    scalars = selector.observe(make_evidence(losses), choice)
+    levels = choice.selection.levels
     covered = losses.where(levels, 0.).sum(-1) / losses.sum(-1)
-    rewards = stored(selector).rewards
+    rewards = stored(selector).reward
     torch.testing.assert_close(rewards.sum(0), covered)
-    torch.testing.assert_close(
-        selector.last_episode.reward, covered.mean())
-    assert 0 < selector.last_episode.entropy < math.log(15)
+    torch.testing.assert_close(scalars['reward'], covered.mean())
+    assert 0 < scalars['policy_entropy'] < math.log(15)
 
 
 def test_budget_is_kept_in_training_and_evaluation(make, play):
@@ -117,10 +120,16 @@ def test_without_learning_it_keeps_nothing(make, play):
     assert selector.learn() is None
 
 
-def test_an_episode_is_observed_once(make, play, make_evidence):
+def test_a_choice_without_an_episode_is_not_observed(
+        make, start, make_evidence):
+    """Nothing is left behind by a choice that could be taken for another's."""
     selector = make()
-    play(selector)
-    selector.observe(make_evidence(torch.rand(6, 4)))
+    played = selector.select(start(selector, torch.randn(6, 5)))
+    chosen = selector.eval().select(start(selector, torch.randn(6, 5)))
+    assert played.episode is not None and chosen.episode is None
+    assert selector.observe(make_evidence(torch.rand(6, 4)), chosen) == {}
+    assert len(selector.storage) == 0
+    selector.observe(make_evidence(torch.rand(6, 4)), played)
     assert len(selector.storage) == 1
 
 
@@ -128,12 +137,12 @@ def test_gradients_of_the_student_stay_with_it(make, start, make_evidence):
     selector = make()
     features = torch.randn(6, 5, requires_grad=True)
     losses = torch.rand(6, 4, requires_grad=True)
-    selection = selector.select(start(selector, features * 2))
-    selector.observe(make_evidence(losses * 2))
-    assert not selection.weights.requires_grad
+    choice = selector.select(start(selector, features * 2))
+    selector.observe(make_evidence(losses * 2), choice)
+    assert not choice.selection.weights.requires_grad
     rollout = stored(selector)
-    assert not rollout.rewards.requires_grad
-    assert not rollout.states.global_feature.requires_grad
+    assert not rollout.reward.requires_grad
+    assert not rollout.observation.global_feature.requires_grad
 
 
 def test_learns_once_enough_was_played(make, play):
@@ -166,12 +175,12 @@ def test_a_broken_image_breaks_neither_selection_nor_policy(
     selector = make(rollout_batches=1)
     features = torch.randn(6, 5)
     features[2] = math.nan
-    selection = selector.select(start(selector, features))
-    assert selection.levels.any(-1).all()
-    assert selection.weights.isfinite().all()
+    choice = selector.select(start(selector, features))
+    assert choice.selection.levels.any(-1).all()
+    assert choice.selection.weights.isfinite().all()
     losses = torch.rand(6, 4)
     losses[4] = math.inf
-    selector.observe(make_evidence(losses))
+    selector.observe(make_evidence(losses), choice)
     found = selector.learn()
     assert found.dropped_episodes == 2
     assert weights(selector).isfinite().all()
@@ -238,7 +247,7 @@ def test_acting_under_autocast_is_acting_without():
     mixed precision and when learning without it."""
     import torch
 
-    from mmrlkd.decision import SubsetDistribution
+    from mmrlkd.rl import SubsetDistribution
     logits = torch.randn(64, 4)
     feasible = torch.ones(64, 16, dtype=torch.bool)
     plain = SubsetDistribution(logits, feasible)
@@ -246,3 +255,38 @@ def test_acting_under_autocast_is_acting_without():
         mixed = SubsetDistribution(logits, feasible)
     assert mixed.probs.dtype == torch.float32
     assert torch.equal(mixed.probs, plain.probs)
+
+
+def test_rollouts_stored_by_earlier_versions_are_resumed(make, play):
+    """Until 0.3 the mask stood beside the states; the update is the same."""
+    selector = make()
+    play(selector)
+    now = selector.local_state()['rollouts'][0]
+    states = dict(now['observation'])
+    mask = states.pop('action_mask')
+    states.pop('level_losses')
+    earlier = dict(
+        states=states, actions=now['action'], feasible=mask,
+        log_probs=now['log_prob'], values=now['value'], rewards=now['reward'])
+    resumed = make()
+    resumed.load_sidecar_state(selector.sidecar_state())
+    resumed.load_local_state(dict(rollouts=[earlier]))
+    logs = []
+    for each in selector, resumed:
+        torch.manual_seed(3)
+        play(each)
+        logs.append(each.learn())
+    assert weights(resumed).equal(weights(selector))
+    for field in fields(logs[0]):
+        assert getattr(logs[0], field.name).equal(getattr(logs[1], field.name))
+
+
+def test_the_names_of_saved_weights_are_those_of_earlier_versions(make):
+    state = make().sidecar_state()
+    assert {key.rsplit('.', 1)[0] for key in state['policy']} == {
+        'encoder.layers.0', 'encoder.layers.2', 'encoder.layers.3',
+        'encoder.step', 'heads.action.0', 'heads.action.2', 'heads.value.0',
+        'heads.value.2', 'cells.0', 'cells.1'}
+    assert set(state['learner']) == {'optimizer'}
+    reinforce = make(learner=dict(type='mmrlkd.REINFORCE')).sidecar_state()
+    assert set(reinforce['learner']) == {'optimizer', 'baseline', 'updates'}

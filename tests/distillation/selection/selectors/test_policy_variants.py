@@ -8,8 +8,7 @@ from dataclasses import fields
 import pytest
 import torch
 
-from mmrlkd.decision import SubsetDistribution, subset_table
-from mmrlkd.learners import generalized_advantages
+from mmrlkd.rl import generalized_advantages, subset_table
 
 POLICY = dict(type='mmrlkd.LSTMPolicy', hidden=16, global_dim=5, level_dim=3)
 GRPO = dict(type='mmrlkd.GRPO', group_size=3)
@@ -45,10 +44,10 @@ def play(start, make_evidence):
     def play(selector, batch=6, losses=None):
         levels = len(selector.space)
         losses = torch.rand(batch, levels) if losses is None else losses
-        selection = selector.select(
+        choice = selector.select(
             start(selector, torch.randn(len(losses), 5)))
-        selector.observe(make_evidence(losses))
-        return selection
+        selector.observe(make_evidence(losses), choice)
+        return choice.selection
 
     return play
 
@@ -110,7 +109,6 @@ class TestEveryVariant:
         assert weights(selector).isfinite().all()
         assert not weights(selector).equal(before)
         assert len(selector.storage) == 0
-        assert selector.report()['reward'].isfinite()
 
     def test_without_learning_one_episode_is_played_and_none_kept(
             self, make, start, watched, make_evidence, variant):
@@ -118,8 +116,9 @@ class TestEveryVariant:
         for training, learning in ((False, True), (True, False)):
             selector.train(training).learning = learning
             losses = watched(5)
-            selector.select(start(selector, torch.randn(5, 5), losses))
-            selector.observe(make_evidence(losses.losses))
+            choice = selector.select(
+                start(selector, torch.randn(5, 5), losses))
+            selector.observe(make_evidence(losses.losses), choice)
             assert len(selector.storage) == 0
             assert losses.surveys == 0
             assert [len(asked) for asked in losses.asked] == (
@@ -130,21 +129,20 @@ class TestEveryVariant:
         selector = make(variant)
         play(selector)
         rollout = stored(selector)
-        logits, values = selector.policy.evaluate(rollout.states)
-        again = SubsetDistribution(logits, rollout.feasible)
-        assert again.log_prob(rollout.actions).equal(rollout.log_probs)
-        assert values.equal(rollout.values)
+        again, values = selector.policy.evaluate(rollout.observation)
+        assert again.log_prob(rollout.action).equal(rollout.log_prob)
+        assert values.equal(rollout.value)
 
     def test_a_broken_image_breaks_neither_selection_nor_policy(
             self, make, start, make_evidence, variant):
         selector = make(variant, rollout_batches=1)
         features = torch.randn(6, 5)
         features[2] = math.nan
-        selection = selector.select(start(selector, features))
-        assert selection.levels.any(-1).all()
+        choice = selector.select(start(selector, features))
+        assert choice.selection.levels.any(-1).all()
         losses = torch.rand(6, 4)
         losses[4] = math.inf
-        selector.observe(make_evidence(losses))
+        selector.observe(make_evidence(losses), choice)
         found = selector.learn()
         assert found.dropped_episodes == 2 * selector.learner.group_size
         assert weights(selector).isfinite().all()
@@ -187,52 +185,55 @@ def test_a_group_is_of_one_image_and_the_first_is_distilled(
         make, start, watched, make_evidence, variant):
     selector = make(variant)
     losses, features = watched(40), torch.randn(40, 5)
-    selection = selector.select(start(selector, features, losses))
+    choice = selector.select(start(selector, features, losses))
+    selection = choice.selection
     # All levels were computed once, none with gradient.
     assert losses.surveys == 1
     assert losses.asked == []
 
-    selector.observe(make_evidence(losses.losses))
+    selector.observe(make_evidence(losses.losses), choice)
     rollout = stored(selector)
     steps = selector.horizon
-    assert rollout.actions.shape == rollout.rewards.shape == (steps, 120)
-    assert rollout.feasible.shape == (steps, 120, 16)
-    assert rollout.states.global_feature.equal(
+    assert rollout.action.shape == rollout.reward.shape == (steps, 120)
+    assert rollout.observation.action_mask.shape == (steps, 120, 16)
+    assert rollout.observation.global_feature.equal(
         features.repeat_interleave(3, 0).expand(steps, 120, 5))
-    last = chosen(rollout.actions[-1]).view(40, 3, 4)
+    last = chosen(rollout.action[-1]).view(40, 3, 4)
     assert selection.levels.equal(last[:, 0])
     assert not last[:, 0].equal(last[:, 1])  # they are played on their own
     # What the policy saw of the losses is what distilling would have shown.
-    held = chosen(rollout.actions[:-1])
+    held = chosen(rollout.action[:-1])
     seen = (held * losses.losses.repeat_interleave(3, 0)).sum(-1)
     torch.testing.assert_close(
-        rollout.states.loss[1:], seen / held.sum(-1).clamp(min=1))
+        rollout.observation.loss[1:], seen / held.sum(-1).clamp(min=1))
 
 
 @pytest.mark.parametrize('reward', [
     'AlignmentReward', 'LookaheadReward', 'PaperLiteralReward',
     'ResidualReward'])
 def test_every_episode_of_a_group_is_rewarded_for_itself(
-        make, play, make_evidence, reward):
+        make, start, make_evidence, reward):
     selector = make('GRPO', reward=dict(type=f'mmrlkd.{reward}'))
     losses = torch.rand(7, 4) + 0.1
-    play(selector, losses=losses)
+    scalars = selector.observe(
+        make_evidence(losses),
+        selector.select(start(selector, torch.randn(7, 5))))
     rollout = stored(selector)
-    nothing = torch.zeros_like(rollout.actions[:1])
-    path = chosen(torch.cat([nothing, rollout.actions]))
+    nothing = torch.zeros_like(rollout.action[:1])
+    path = chosen(torch.cat([nothing, rollout.action]))
     for g in range(3):
         torch.testing.assert_close(
-            rollout.rewards[:, g::3], selector.reward(
+            rollout.reward[:, g::3], selector.reward(
                 path[:, g::3], COSTS, make_evidence(losses)))
     torch.testing.assert_close(
-        selector.last_episode.reward, rollout.rewards.sum(0).mean())
+        scalars['reward'], rollout.reward.sum(0).mean())
 
 
 def test_images_of_several_batches_keep_their_groups(make, play):
     selector = make('GRPO', rollout_batches=2)
     for batch in (2, 5):
         play(selector, batch)
-    features = stored(selector).states.global_feature[0]
+    features = stored(selector).observation.global_feature[0]
     assert features.equal(features[::3].repeat_interleave(3, 0))
     assert len(features.unique(dim=0)) == 7
 
@@ -246,7 +247,7 @@ def test_greedy_samples_only_to_learn(make, start):
 
     def levels(selector, training, learning):
         selector.train(training).learning = learning
-        return selector.select(start(selector, features)).levels
+        return selector.select(start(selector, features)).selection.levels
 
     selector = make('greedy')
     likeliest = levels(selector, training=False, learning=True)
@@ -261,11 +262,11 @@ def test_without_lookahead_later_rewards_do_not_count(make, play):
     selector = make('greedy')
     play(selector)
     rollout = stored(selector)
-    learner = selector.learner
+    loss = selector.learner.algorithm
     torch.testing.assert_close(
-        generalized_advantages(rollout.rewards, rollout.values,
-                               learner.gamma, learner.gae_lambda),
-        rollout.rewards - rollout.values)
+        generalized_advantages(rollout.reward, rollout.value,
+                               loss.gamma, loss.gae_lambda),
+        rollout.reward - rollout.value)
 
 
 def test_without_efficiency_only_quality_counts(make, play):
@@ -273,5 +274,5 @@ def test_without_efficiency_only_quality_counts(make, play):
     losses = torch.rand(6, 4)
     levels = play(selector, losses=losses).levels
     torch.testing.assert_close(
-        stored(selector).rewards.sum(0),
+        stored(selector).reward.sum(0),
         losses.where(levels, 0.).sum(-1) / losses.sum(-1))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmrlkd.decision import subset_costs
+from mmrlkd.distillation.selection.environment import subset_costs
 
 
 @pytest.mark.parametrize(('cost', 'budget'), [
@@ -11,7 +11,7 @@ from mmrlkd.decision import subset_costs
 def test_mean_cost(build, make_space, start, cost, budget):
     space = make_space(budget=budget)
     selector = build('RandomSelector', space, cost=cost)
-    drawn = selector.select(start(selector, torch.randn(20_000, 5))).levels
+    drawn = selector.select(start(selector, torch.randn(20_000, 5))).selection.levels
     costs = (drawn * torch.tensor(space.costs)).sum(-1)
     assert costs.max() <= budget
     # Four standard errors.
@@ -21,7 +21,7 @@ def test_mean_cost(build, make_space, start, cost, budget):
 
 def test_every_affordable_subset_is_drawn(build, make_space, start):
     selector = build('RandomSelector', make_space(), cost=4.)
-    drawn = selector.select(start(selector, torch.randn(20_000, 5))).levels
+    drawn = selector.select(start(selector, torch.randn(20_000, 5))).selection.levels
     assert len(drawn.unique(dim=0)) == 15
 
 
@@ -30,7 +30,7 @@ def test_the_plain_mean_needs_no_tilt(build, make_space, start):
     space = make_space()
     mean = subset_costs(space.costs)[1:].mean().item()
     selector = build('RandomSelector', space, cost=mean)
-    drawn = selector.select(start(selector, torch.randn(30_000, 5))).levels
+    drawn = selector.select(start(selector, torch.randn(30_000, 5))).selection.levels
     _, counts = drawn.unique(dim=0, return_counts=True)
     torch.testing.assert_close(
         counts / 30_000, torch.full((15, ), 1 / 15), rtol=0, atol=0.01)
@@ -38,7 +38,7 @@ def test_the_plain_mean_needs_no_tilt(build, make_space, start):
 
 def test_one_level_leaves_one_choice(build, make_space, start):
     selector = build('RandomSelector', make_space(1), cost=2.)
-    assert selector.select(start(selector, torch.randn(9, 5))).levels.all()
+    assert selector.select(start(selector, torch.randn(9, 5))).selection.levels.all()
 
 
 @pytest.mark.parametrize(('cost', 'budget'), [

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from mmrlkd.decision import subset_table
+from mmrlkd.rl import subset_table
 
 NAMES = ['DARTSSelector', 'GDASSelector']
 TABLE = subset_table(4, torch.device('cpu'))
@@ -36,8 +36,8 @@ def play(start):
     def play(selector, steps, effects):
         for step in range(steps):
             selector.set_progress(step / steps)
-            selector.select(start(selector, torch.zeros(2, 5)))
-            selector.observe(effects(step))
+            choice = selector.select(start(selector, torch.zeros(2, 5)))
+            selector.observe(effects(step), choice)
             report = selector.learn()
         return report
 
@@ -49,7 +49,7 @@ def test_weights_are_the_mixtures(build, make_space, start):
     selector.alpha.data = torch.randn(16)
     probs = selector.alpha[1:].softmax(0)
     share = TABLE[1:] / TABLE[1:].sum(-1, keepdim=True)
-    found = selector.select(start(selector, torch.zeros(3, 5)))
+    found = selector.select(start(selector, torch.zeros(3, 5))).selection
     assert found.levels.all() and found.levels.device.type == 'cpu'
     torch.testing.assert_close(found.weights, (probs @ share).expand(3, 4))
 
@@ -60,12 +60,12 @@ def test_budgets_mask_subsets(build, make_space, start, name, budget, subsets):
     selector.alpha.data = torch.randn(16) + torch.arange(16)  # dear ones first
     assert (selector.distribution().probs > 0).sum() == subsets
     costs = torch.tensor(selector.space.costs)
-    held = selector.select(start(selector, torch.zeros(3, 5))).levels
+    held = selector.select(start(selector, torch.zeros(3, 5))).selection.levels
     if name == 'GDASSelector':
         assert ((held * costs).sum(-1) <= budget).all()
     else:  # the levels of any affordable subset
         assert held[0].tolist() == (costs <= budget).tolist()
-    found = selector.eval().select(start(selector, torch.zeros(3, 5))).levels
+    found = selector.eval().select(start(selector, torch.zeros(3, 5))).selection.levels
     assert ((found * costs).sum(-1) <= budget).all()
     assert selector.found() == tuple(
         level for level, on in zip(selector.space.names, found[0]) if on)
@@ -100,7 +100,7 @@ def test_gdas_is_one_hot_forward_and_soft_backward(
         build, make_space, start, tau):
     selector = build('GDASSelector', make_space(budget=3), tau=(tau, tau)).train()
     selector.alpha.data = torch.randn(16)
-    found = selector.select(start(selector, torch.zeros(3, 5)))
+    found = selector.select(start(selector, torch.zeros(3, 5))).selection
     mixture = selector.mixture()
     assert sorted(mixture.tolist()) == [0.0] * 15 + [1.0]
     assert found.levels[0].equal(TABLE[mixture.argmax()])
@@ -109,7 +109,7 @@ def test_gdas_is_one_hot_forward_and_soft_backward(
     values = torch.randn(16)
     (mixture @ values).backward()
     alpha = selector.alpha.detach().clone().requires_grad_()
-    feasible = selector.distribution().feasible
+    feasible = selector.distribution().mask
     relaxed = ((alpha + selector._noise) / tau)[feasible].softmax(0)
     (relaxed @ values[feasible]).backward()
     torch.testing.assert_close(selector.alpha.grad, alpha.grad)

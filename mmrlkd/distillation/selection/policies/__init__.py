@@ -1,0 +1,13 @@
+"""Networks that score the levels of each image."""
+
+from .base import LevelPolicy
+from .encoder import StateEncoder
+from .heads import ActorCriticHeads
+from .lstm import EpisodeMemory, LSTMPolicy
+from .mlp import MLPPolicy
+from .token import InputAdapter, TokenNetwork, TokenPolicy
+
+__all__ = [
+    'ActorCriticHeads', 'EpisodeMemory', 'InputAdapter', 'LSTMPolicy',
+    'LevelPolicy', 'MLPPolicy', 'StateEncoder', 'TokenNetwork', 'TokenPolicy'
+]

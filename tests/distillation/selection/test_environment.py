@@ -1,0 +1,214 @@
+"""The rules of an episode, against a second, slower way of writing them."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mmrlkd.distillation.selection.environment import DecisionProcess, check_space
+from mmrlkd.structures import LevelSpace
+
+PYRAMID = LevelSpace(
+    names=('P2', 'P3', 'P4', 'P5'), costs=(4., 2., 1., .5), budget=7.5,
+    level_channels=(3, 3, 3, 3), global_channels=5)
+
+
+def space_of(costs, budget):
+    names = tuple(f'P{i}' for i in range(len(costs)))
+    return LevelSpace(names, tuple(costs), budget, (3, ) * len(costs), 5)
+
+
+class RecordingLosses:
+    """Level i of image b has loss 10 b + i + 1; remembers what was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def require(self, levels):
+        self.asked.append(levels.clone())
+        image = torch.arange(len(levels))[:, None]
+        losses = 10. * image + torch.arange(levels.shape[1]) + 1
+        return losses * levels
+
+    def survey(self):
+        self.asked.append('survey')
+        return torch.tensor([[1., 2., 3., 4.], [11., 12., 13., 14.]])
+
+
+def start(space, batch=1, horizon=4, losses=None):
+    return DecisionProcess(
+        space, torch.randn(batch, 5), torch.randn(batch, 3 * len(space)),
+        losses or RecordingLosses(), horizon)
+
+
+def naive_feasible(space, held, step, horizon):
+    levels = len(space)
+    opened = math.ceil(levels * (step + 1) / horizon)
+    allowed = []
+    for subset in range(2**levels):
+        members = [i for i in range(levels) if subset >> i & 1]
+        before = [i for i in range(levels) if held >> i & 1]
+        allowed.append(
+            set(before) <= set(members)
+            and all(i >= levels - opened for i in members if i not in before)
+            and sum(space.costs[i] for i in members) <= space.budget + 1e-6
+            and (bool(members) or step < horizon - 1))
+    return allowed
+
+
+SPACES = [
+    space_of((1., ), 1.),
+    space_of((2., 1.), 1.),
+    *(replace(PYRAMID, budget=budget) for budget in (0.5, 1., 2., 3., 7.5)),
+    space_of((3., 2., 2., 1., 1., 1.), 4.),
+    space_of((.5, 1., 2., 4.), 1.),  # the cheapest level is the finest
+]
+
+
+@pytest.mark.parametrize('horizon', [1, 2, 3, 4, 7])
+@pytest.mark.parametrize('space', SPACES)
+def test_every_sequence_follows_the_rules_and_can_be_completed(space, horizon):
+    reached = {0}
+    for step in range(horizon):
+        following = set()
+        for held in reached:
+            process = start(space, horizon=horizon)
+            # Play a path that leads to ``held``: what is open by then.
+            for earlier in range(step):
+                open_bits = -(-len(space) * (earlier + 1) // horizon)
+                mask = ~((1 << len(space) - open_bits) - 1)
+                process.step(torch.tensor([held & mask]))
+            feasible = process.state.action_mask[0].tolist()
+            assert feasible == naive_feasible(space, held, step, horizon)
+            assert any(feasible)
+            following |= {s for s, allowed in enumerate(feasible) if allowed}
+        reached = following
+    # In the end, every affordable subset could be reached, and no other.
+    assert reached == {s for s, allowed in enumerate(
+        naive_feasible(space, 0, 0, 1)) if allowed}
+
+
+@pytest.mark.parametrize(('budget', 'count'), [(1, 2), (2, 4), (3, 6), (7.5, 15)])
+def test_number_of_feasible_subsets(budget, count):
+    process = start(replace(PYRAMID, budget=budget), horizon=1)
+    assert process.state.action_mask.sum() == count
+
+
+def test_images_of_a_batch_are_independent():
+    process = start(PYRAMID, batch=2)
+    process.step(torch.tensor([0b1000, 0b0000]))
+    feasible = process.state.action_mask
+    assert feasible[0].nonzero().squeeze(-1).tolist() == [0b1000, 0b1100]
+    assert feasible[1].nonzero().squeeze(-1).tolist() == [
+        0b0000, 0b0100, 0b1000, 0b1100]
+
+
+def test_states_along_an_episode():
+    process = start(PYRAMID, batch=2)
+    state = process.state
+    assert process.batch_size == 2
+    assert process.device == torch.device('cpu')
+    assert state.loss.tolist() == [0, 0]
+    assert not state.selected.any()
+    assert state.budget_left.tolist() == [1, 1]
+    assert state.step.tolist() == [0, 0]
+
+    state, reward = process.step(torch.tensor([0b1000, 0b0000]))
+    assert state is process.state
+    assert reward is None
+    assert state.loss.tolist() == [4, 0]
+    assert state.budget_left.tolist() == pytest.approx([1 - .5 / 7.5, 1])
+
+    state, reward = process.step(torch.tensor([0b1100, 0b1000]))
+    assert state.loss.tolist() == [3.5, 14]
+    process.step(torch.tensor([0b1100, 0b1000]))
+    state, reward = process.step(torch.tensor([0b1111, 0b1000]))
+    assert state.loss.tolist() == [2.5, 14]
+    assert state.selected.tolist() == [[True] * 4, [False] * 3 + [True]]
+    assert state.budget_left.tolist() == pytest.approx([0, 1 - .5 / 7.5])
+    assert state.step.tolist() == [4, 4]
+
+
+def test_losses_are_asked_once_a_step_for_the_selected_levels_alone():
+    losses = RecordingLosses()
+    process = start(PYRAMID, batch=2, losses=losses)
+    assert not losses.asked
+    for actions in ([0, 8], [4, 12], [4, 12], [5, 12]):
+        state, reward = process.step(torch.tensor(actions))
+        assert losses.asked[-1].equal(state.selected)
+    assert len(losses.asked) == 4
+
+
+def test_a_loss_source_that_returns_more_changes_nothing():
+    class Garrulous:
+        def require(self, levels):
+            return torch.where(levels, 2., torch.nan)
+
+    process = start(PYRAMID, horizon=1, losses=Garrulous())
+    assert process.step(torch.tensor([0b1010])).observation.loss.tolist() == [2]
+
+
+def test_rounding_does_not_cost_a_level():
+    process = start(space_of((.1, .2), .3), horizon=1)
+    assert process.state.action_mask[0].tolist() == [False, True, True, True]
+
+
+def test_large_costs_such_as_flops():
+    process = start(
+        space_of((4e10 + 1e3, 2e10, 1e10, 5e9), 7.5e10), horizon=1)
+    assert process.state.action_mask.sum() == 14
+
+
+@pytest.mark.parametrize(('space', 'sentence'), [
+    (space_of((), 1.), r'levels=\(\) names no level'),
+    (space_of((1., 0.), 1.), 'cost of level P1 is 0.0'),
+    (space_of((1., -2.), 1.), 'cost of level P1 is -2.0'),
+    (space_of((1., math.nan), 1.), 'cost of level P1 is nan'),
+    (space_of((2., 1.), 0.), 'budget=0.0 does not pay .* at least 1.0'),
+    (space_of((2., 1.), -1.), 'budget=-1.0 does not pay'),
+    (space_of((2., 1.), 0.9), 'budget=0.9 does not pay .* the cost of P1'),
+    (space_of((2., 1.), math.nan), 'budget=nan does not pay'),
+    (replace(PYRAMID, costs=(1., )), 'one cost for each of the levels'),
+    (replace(PYRAMID, names=('P2', 'P2', 'P3', 'P4')), 'names a level twice'),
+])
+def test_impossible_spaces_are_errors(space, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        check_space(space)
+
+
+@pytest.mark.parametrize('space', SPACES)
+def test_possible_spaces_pass(space):
+    check_space(space)
+
+
+def test_repeated_plays_several_episodes_of_each_image():
+    losses = RecordingLosses()
+    single = start(PYRAMID, batch=2, losses=losses)
+    process = single.repeated(3)
+    assert process.batch_size == 6
+    assert process.horizon == single.horizon
+    for mine, other in zip(process.state.values(), single.state.values(),
+                           strict=True):
+        assert mine.equal(other.repeat_interleave(3, 0))
+    assert process.state.action_mask.equal(
+        single.state.action_mask.repeat_interleave(3, 0))
+
+    # Episodes of an image part, and each sees the losses of its own levels.
+    state, reward = process.step(torch.tensor([0, 8, 0, 8, 8, 0]))
+    assert state.loss.tolist() == [0, 4, 0, 14, 14, 0]
+    state, reward = process.step(torch.tensor([4, 12, 8, 8, 12, 0]))
+    assert state.loss.tolist() == [3, 3.5, 4, 14, 13.5, 0]
+    assert losses.asked == ['survey']
+    # The process of single episodes has not moved.
+    assert single.state.step.tolist() == [0, 0]
+
+
+def test_reset_begins_the_episodes_again():
+    process = start(PYRAMID, batch=2)
+    first = process.state
+    assert process.reset() is first  # nothing has happened yet
+    process.step(torch.tensor([0b1000, 0b0000]))
+    again = process.reset()
+    assert (again == first).all()
+    assert process.state is again
