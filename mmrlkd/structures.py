@@ -6,12 +6,15 @@ an episode, ``2^L`` subsets of levels. A *subset index* is an integer in
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
+from tensordict import TensorClass
 from torch import Tensor
+
+from mmrlkd.rl.rollout import Rollout
 
 
 @dataclass(frozen=True)
@@ -24,38 +27,46 @@ class LevelSpace:
         budget: largest total cost an image may use, in the same currency.
         level_channels: width of the student's map at each level.
         global_channels: width of the student's deepest map.
+        strides: pixels of the image for one position of each level's map;
+            empty where nobody asks for them.
     """
     names: tuple[str, ...]
     costs: tuple[float, ...]
     budget: float
     level_channels: tuple[int, ...]
     global_channels: int
+    strides: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
 
 
-@dataclass(frozen=True)
-class State:
+class State(TensorClass):
     """What a selector may see of a batch at one step of its episodes.
 
-    Stacked over an episode, every field gains a leading dimension ``T``.
+    A tensor tree of batch size (B,), or (T, B) over whole episodes:
+    ``states[t]`` is a step, ``torch.stack`` joins steps.
 
     Attributes:
         global_feature: (B, G), average-pooled deepest map of the student.
         level_features: (B, C_1 + … + C_L), average-pooled level maps.
         loss: (B,), mean distillation loss of the levels selected so far, each
             in units of its own running mean; 0 while nothing is selected.
+        level_losses: (B, L), the same losses by level; 0 where not selected.
         selected: (B, L) bool, levels selected so far.
         budget_left: (B,), share of the budget not spent yet, in [0, 1].
         step: (B,) int64, index of the step, in [0, T).
+        action_mask: (B, 2^L) bool, the subsets that may be held after this
+            step. After the last step nothing is chosen from it.
     """
     global_feature: Tensor
     level_features: Tensor
     loss: Tensor
+    level_losses: Tensor
     selected: Tensor
     budget_left: Tensor
     step: Tensor
+    action_mask: Tensor
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,19 @@ class Selection:
     """
     levels: Tensor
     weights: Tensor
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a selector chose for a batch, and how it came to it.
+
+    Attributes:
+        selection: which levels each image is distilled at.
+        episode: what was played to choose them, if there is something to
+            learn from it; its rewards are not known yet.
+    """
+    selection: Selection
+    episode: Rollout | None = None
 
 
 @dataclass(frozen=True)
@@ -111,26 +135,6 @@ class Boxes:
         return Boxes(
             corners.to(device) / sides.to(device, non_blocking=True),
             valid.to(device, non_blocking=True))
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """Episodes of one batch, played with one policy and kept for its update.
-
-    Attributes:
-        states: a :class:`State` whose fields are stacked to (T, B, …).
-        actions: (T, B) int64, subset selected *after* step t (accumulated).
-        feasible: (T, B, 2^L) bool, the mask used when sampling.
-        log_probs: (T, B), of the actions, under the policy that acted.
-        values: (T, B), the critic's estimates when acting.
-        rewards: (T, B).
-    """
-    states: State
-    actions: Tensor
-    feasible: Tensor
-    log_probs: Tensor
-    values: Tensor
-    rewards: Tensor
 
 
 @dataclass(frozen=True)
@@ -208,13 +212,3 @@ class Evidence(Protocol):
                 its next step leads.
         """
         ...
-
-
-def map_tensors(function, record):
-    """Apply ``function`` to every tensor of a (nested) dataclass record."""
-    values = {}
-    for field in fields(record):
-        value = getattr(record, field.name)
-        values[field.name] = function(value) if isinstance(
-            value, Tensor) else map_tensors(function, value)
-    return type(record)(**values)

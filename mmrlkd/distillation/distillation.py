@@ -8,14 +8,14 @@ import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
-from mmrlkd.decision import DecisionProcess
+from mmrlkd.distillation.selection.environment import DecisionProcess
 from mmrlkd.distillation.features.adapters import TaskAdapter
 from mmrlkd.distillation.features.levels import Level, StudentMaps, probe
 from mmrlkd.distillation.selection.selectors import Selector
 from mmrlkd.distillation.teacher.lazy import LazyPyramid
 from mmrlkd.distillation.teacher.online import Teacher
 from mmrlkd.registry import SELECTORS
-from mmrlkd.structures import Boxes, LevelSpace, Selection
+from mmrlkd.structures import Boxes, Choice, LevelSpace
 
 from .costs import count_flops, price_levels
 from .hidden import Hidden
@@ -69,7 +69,8 @@ class Distillation(nn.Module):
             costs=priced,
             budget=sum(priced) if budget is None else budget,
             level_channels=tuple(level.channels for level in levels),
-            global_channels=stages[-1].channels)
+            global_channels=stages[-1].channels,
+            strides=tuple(level.stride for level in levels))
         self._everything = Hidden(_all_levels(self.space))
         for name, values in (('level_costs', priced),
                              ('running_mean', [0.0] * len(priced))):
@@ -126,7 +127,7 @@ class Distillation(nn.Module):
 
     @torch.no_grad()
     def select(self, selector: Selector | None, maps: StudentMaps,
-               losses: LevelLosses) -> Selection:
+               losses: LevelLosses) -> Choice:
         """Which levels each image learns from.
 
         Args:

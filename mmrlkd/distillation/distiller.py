@@ -337,7 +337,8 @@ class PyramidDistiller(BaseModel):
         maps = self._tap.take()
         losses = part.compare(maps.levels, pyramid, updates,
                               part.boxes(inputs, data_samples))
-        selection = part.select(self.schedule.chooser, maps, losses)
+        choice = part.select(self.schedule.chooser, maps, losses)
+        selection = choice.selection
         losses.require(selection.levels)
         terms = losses.terms(selection.weights)
         per_level = torch.stack(terms)
@@ -348,17 +349,18 @@ class PyramidDistiller(BaseModel):
         # What is looked at beyond the selection is looked at to learn from
         # it; where nothing is learned, to select.
         selected = losses.required_work if learns else losses.work
+        observed: dict[str, Tensor] = {}
         if learns:
             losses.survey()  # or levels not selected would lose their unit
-            self.selector.observe(BatchEvidence(
+            observed = self.selector.observe(BatchEvidence(
                 losses, maps, self.levels, self._adapter, part.scale,
                 self.parse_losses(task)[0] if needs_gradients else None,
                 self._step_effect(losses, inputs, data_samples, selection)
-                if self.selector.needs_held_out else None))
+                if self.selector.needs_held_out else None), choice)
         part.track(losses)
         self._report = describe(part, selection, per_level, selected, losses)
         if learns:
-            self._report |= self.selector.report()
+            self._report |= observed | self.selector.report()
             self._report['policy_progress'] = torch.tensor(
                 self.schedule.progress)
         distilled = {'loss_distill': self.loss_weight * per_level.sum()}
@@ -423,7 +425,8 @@ class PyramidDistiller(BaseModel):
         maps = self._tap.take()
         part = self.distillation
         return part.select(self.schedule.chooser, maps, part.compare(
-            maps.levels, pyramid, False, part.boxes(inputs, data_samples)))
+            maps.levels, pyramid, False, part.boxes(inputs, data_samples))
+        ).selection
 
     def _step_effect(self, losses: LevelLosses, inputs: Tensor,
                      data_samples: list, selection: Selection) -> StepEffect:

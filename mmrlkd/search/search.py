@@ -7,7 +7,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
-from mmrlkd.decision import within_budget
+from mmrlkd.distillation.selection.environment import within_budget
 from mmrlkd.registry import EXECUTORS, STRATEGIES
 from mmrlkd.structures import LevelSpace
 

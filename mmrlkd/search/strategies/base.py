@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from mmrlkd.decision import check_space
+from mmrlkd.distillation.selection.environment import check_space
 from mmrlkd.search.recipe import Recipe
 from mmrlkd.structures import LevelSpace
 

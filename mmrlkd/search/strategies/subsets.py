@@ -1,6 +1,6 @@
 """What strategies share that search the subsets of levels."""
 
-from mmrlkd.decision import subset_costs, within_budget
+from mmrlkd.distillation.selection.environment import subset_costs, within_budget
 from mmrlkd.search.recipe import Recipe
 from mmrlkd.structures import LevelSpace
 

@@ -10,13 +10,13 @@ from .greedy import GreedySelector
 from .manual_deep import ManualDeepSelector
 from .manual_shallow import ManualShallowSelector
 from .none import NoneSelector
-from .policy import EpisodeSummary, PolicySelector
+from .policy import PolicySelector
 from .random import RandomSelector
 from .subset_search import SearchDiagnostics, SubsetSearch
 from .uniform import UniformSelector
 
 __all__ = [
-    'ConstantSelector', 'DARTSSelector', 'EpisodeSummary', 'FixedSelector',
+    'ConstantSelector', 'DARTSSelector', 'FixedSelector',
     'GDASSelector', 'GateDiagnostics', 'GatedSelector', 'GreedySelector',
     'ManualDeepSelector', 'ManualShallowSelector', 'NoneSelector',
     'PolicySelector', 'RandomSelector', 'SearchDiagnostics', 'Selector',

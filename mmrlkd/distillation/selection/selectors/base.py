@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from mmrlkd.decision import DecisionProcess, check_space
-from mmrlkd.learners import Diagnostics
-from mmrlkd.structures import Evidence, LevelSpace, Selection
+from mmrlkd.distillation.selection.environment import DecisionProcess, check_space
+from mmrlkd.rl import Diagnostics
+from mmrlkd.structures import Choice, Evidence, LevelSpace
 
 
 class Selector(nn.Module, ABC):
@@ -35,7 +35,7 @@ class Selector(nn.Module, ABC):
         self.space = space
 
     @abstractmethod
-    def select(self, process: DecisionProcess) -> Selection:
+    def select(self, process: DecisionProcess) -> Choice:
         """Choose for each image of a fresh ``process``."""
 
     @property
@@ -43,8 +43,10 @@ class Selector(nn.Module, ABC):
         """Whether :meth:`observe` asks for evidence that needs gradients."""
         return False
 
-    def observe(self, evidence: Evidence) -> None:
-        """See how the last selection of training turned out."""
+    def observe(self, evidence: Evidence,
+                choice: Choice) -> dict[str, Tensor]:
+        """See how a choice of training turned out; scalars for the log."""
+        return {}
 
     def learn(self) -> Diagnostics | None:
         """Improve the choice, once enough was observed; None until then."""

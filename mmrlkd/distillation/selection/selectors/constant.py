@@ -5,8 +5,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from mmrlkd.decision import DecisionProcess, within_budget
-from mmrlkd.structures import LevelSpace, Selection
+from mmrlkd.distillation.selection.environment import DecisionProcess, within_budget
+from mmrlkd.structures import Choice, LevelSpace, Selection
 
 from .base import Selector
 
@@ -42,8 +42,8 @@ class ConstantSelector(Selector):
                 f'{cost} or name cheaper levels with '
                 'selector=dict(type="mmrlkd.FixedSelector", levels=...).')
 
-    def select(self, process: DecisionProcess) -> Selection:
+    def select(self, process: DecisionProcess) -> Choice:
         shape = process.batch_size, len(self.space)
-        return Selection(
+        return Choice(Selection(
             levels=self._levels.expand(shape),
-            weights=self._weights.to(process.device).expand(shape))
+            weights=self._weights.to(process.device).expand(shape)))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mmrlkd.decision import subset_table
+from mmrlkd.rl import subset_table
 from mmrlkd.registry import SELECTORS
 from mmrlkd.structures import LevelSpace
 

@@ -1,6 +1,6 @@
 """A gating network weighs the levels of each image."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
@@ -8,10 +8,10 @@ import torch
 from mmengine import dist
 from torch import Tensor
 
-from mmrlkd.decision import DecisionProcess, subset_table
-from mmrlkd.learners import Descent, Diagnostics
+from mmrlkd.distillation.selection.environment import DecisionProcess
+from mmrlkd.rl import Descent, Diagnostics, subset_table
 from mmrlkd.registry import POLICIES, REWARDS, SELECTORS
-from mmrlkd.structures import Evidence, LevelSpace, Selection, State
+from mmrlkd.structures import Choice, Evidence, LevelSpace, Selection, State
 
 from .base import Selector
 
@@ -88,12 +88,12 @@ class GatedSelector(Selector):
 
     def weigh(self, state: State) -> Tensor:
         """(B, L), log-weights of all levels, whatever the budget."""
-        logits, *_ = self.gate(
+        choice, *_ = self.gate(
             state, self.gate.initial(len(state.step), state.step.device))
-        return logits.nan_to_num(0., 0., 0.).log_softmax(-1)
+        return choice.logits.nan_to_num(0., 0., 0.).log_softmax(-1)
 
     @torch.no_grad()
-    def select(self, process: DecisionProcess) -> Selection:
+    def select(self, process: DecisionProcess) -> Choice:
         if self.training and self.learning:
             self._seen = process.state
         weights = self.weigh(process.state).exp()
@@ -101,18 +101,19 @@ class GatedSelector(Selector):
         weights = weights.clamp(min=torch.finfo(weights.dtype).tiny)
         subsets = subset_table(len(self.space), weights.device)
         held = (weights @ subsets.T.to(weights.dtype)).masked_fill(
-            ~process.feasible(), -1.)
+            ~process.state.action_mask, -1.)
         levels = subsets[held.argmax(-1)]
         weights = weights * levels
-        return Selection(levels, weights / weights.sum(-1, keepdim=True))
+        return Choice(Selection(levels, weights / weights.sum(-1, keepdim=True)))
 
     @property
     def needs_gradients(self) -> bool:
         return self.learning and self.reward.needs_gradients
 
-    def observe(self, evidence: Evidence) -> None:
+    def observe(self, evidence: Evidence,
+                choice: Choice) -> dict[str, Tensor]:
         if self._seen is None:
-            return
+            return {}
         # Each level chosen alone, by every image: (1, L, B, L).
         alone = torch.eye(
             len(self.space), dtype=torch.bool, device=self._costs.device)
@@ -120,6 +121,7 @@ class GatedSelector(Selector):
         path = torch.cat([torch.zeros_like(alone), alone])
         self._rewards = self.reward(
             path, self._costs, evidence).detach()[0].T.float()
+        return {}
 
     def learn(self) -> GateDiagnostics | None:
         if self._seen is None or self._rewards is None:
@@ -130,8 +132,7 @@ class GatedSelector(Selector):
                   & seen.global_feature.isfinite().all(-1)
                   & seen.level_features.isfinite().all(-1))
         # Blanked, not weighed by 0: 0 · NaN would spoil the others' gradient.
-        log_weights = self.weigh(replace(
-            seen,
+        log_weights = self.weigh(seen.replace(
             global_feature=seen.global_feature.where(finite[:, None], 0.),
             level_features=seen.level_features.where(finite[:, None], 0.)))
         count = finite.sum().to(rewards.dtype)

@@ -5,7 +5,7 @@ from mmengine import dist
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from mmrlkd.decision import SubsetDistribution
+from mmrlkd.rl import SubsetDistribution
 from mmrlkd.registry import SELECTORS
 from mmrlkd.structures import LevelSpace
 

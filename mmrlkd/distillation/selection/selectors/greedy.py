@@ -5,9 +5,9 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from mmrlkd.decision import DecisionProcess, within_budget
+from mmrlkd.distillation.selection.environment import DecisionProcess, within_budget
 from mmrlkd.registry import SELECTORS
-from mmrlkd.structures import LevelSpace, Selection
+from mmrlkd.structures import Choice, LevelSpace, Selection
 
 from .base import Selector
 
@@ -56,7 +56,7 @@ class GreedySelector(Selector):
             '_by_cost', self._costs.argsort(stable=True), persistent=False)
 
     @torch.no_grad()
-    def select(self, process: DecisionProcess) -> Selection:
+    def select(self, process: DecisionProcess) -> Choice:
         losses = process.survey().double().nan_to_num(0., 0., 0.)
         total = losses.sum(-1, keepdim=True).clamp(
             min=torch.finfo(losses.dtype).tiny)
@@ -73,4 +73,4 @@ class GreedySelector(Selector):
             spent = spent + cost * takes
             levels.scatter_(-1, candidate, takes)
         weights = levels / levels.sum(-1, keepdim=True)
-        return Selection(levels, weights)
+        return Choice(Selection(levels, weights))

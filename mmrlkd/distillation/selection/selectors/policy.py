@@ -1,29 +1,16 @@
 """A learned policy chooses for each image."""
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmrlkd.decision import DecisionProcess, SubsetDistribution, subset_table
-from mmrlkd.learners import Diagnostics, RolloutStorage, merge
+from mmrlkd.distillation.selection.environment import DecisionProcess
 from mmrlkd.registry import LEARNERS, POLICIES, REWARDS, SELECTORS
-from mmrlkd.structures import Evidence, LevelSpace, Rollout, Selection
+from mmrlkd.rl import Diagnostics, RolloutStorage, play, subset_table
+from mmrlkd.structures import Choice, Evidence, LevelSpace, Selection, State
 
 from .base import Selector
-
-
-@dataclass(frozen=True)
-class EpisodeSummary:
-    """The last batch of episodes, for the log; 0-dim tensors.
-
-    Attributes:
-        reward: sum over an episode's steps, mean over episodes.
-        entropy: of the policy in nats, mean over steps and episodes.
-    """
-    reward: Tensor
-    entropy: Tensor
 
 
 @SELECTORS.register_module()
@@ -74,8 +61,6 @@ class PolicySelector(Selector):
         self.greedy = greedy
         self.learning = True
         self.storage = RolloutStorage()
-        self.last_episode: EpisodeSummary | None = None
-        self._played: Rollout | None = None
 
     def bind(self, space: LevelSpace) -> None:
         super().bind(space)
@@ -85,58 +70,45 @@ class PolicySelector(Selector):
             '_costs', torch.tensor(space.costs), persistent=False)
 
     @torch.no_grad()
-    def select(self, process: DecisionProcess) -> Selection:
+    def select(self, process: DecisionProcess) -> Choice:
         learning = self.training and self.learning
         sampling = learning or self.training and not self.greedy
         copies = self.learner.group_size if learning else 1
         if copies > 1:
             process = process.repeated(copies)
-        memory = self.policy.initial(process.batch_size, process.device)
-        steps, entropies = [], []
-        for _ in range(self.horizon):
-            state, feasible = process.state, process.feasible()
-            logits, value, memory = self.policy(state, memory)
-            choice = SubsetDistribution(logits, feasible)
-            action = choice.sample() if sampling else choice.mode()
-            process.step(action)
-            steps.append(Rollout(
-                states=state,
-                actions=action,
-                feasible=feasible,
-                log_probs=choice.log_prob(action),
-                values=value,
-                rewards=torch.full_like(value, torch.nan)))  # not known yet
-            entropies.append(choice.entropy())
-        if learning:
-            self._played = merge(torch.stack, steps)
-            self._entropy = torch.stack(entropies).mean()
+        episode = play(process, self.policy, explore=sampling)
         levels = process.state.selected[::copies]
-        return Selection(levels, levels / levels.sum(-1, keepdim=True))
+        return Choice(
+            Selection(levels, levels / levels.sum(-1, keepdim=True)),
+            episode if learning else None)
 
     @property
     def needs_gradients(self) -> bool:
         return self.learning and self.reward.needs_gradients
 
-    def observe(self, evidence: Evidence) -> None:
-        if self._played is None:
-            return
-        played, self._played = self._played, None
+    def observe(self, evidence: Evidence,
+                choice: Choice) -> dict[str, Tensor]:
+        """Reward the episode and store it.
+
+        Returns:
+            ``reward``, the sum over an episode's steps, mean over episodes,
+            and ``policy_entropy`` in nats, mean over steps and episodes; none
+            where there was nothing to learn from.
+        """
+        episode = choice.episode
+        if episode is None:
+            return {}
         # Subset 0, the empty one, is held before the first step.
-        held = torch.cat([torch.zeros_like(played.actions[:1]),
-                          played.actions])
+        held = torch.cat([torch.zeros_like(episode.action[:1]),
+                          episode.action])
         path = subset_table(len(self.space), held.device)[held]
         # The evidence is one for the episodes of an image: (T + 1, G, B, L).
         path = path.unflatten(1, (-1, self.learner.group_size)).transpose(1, 2)
-        rewards = self.reward(path, self._costs, evidence).detach()
-        rewards = rewards.transpose(1, 2).flatten(1)
-        self.storage.add(replace(played, rewards=rewards))
-        self.last_episode = EpisodeSummary(
-            rewards.sum(0).mean(), self._entropy)
-
-    def report(self) -> dict[str, Tensor]:
-        assert self.last_episode is not None, 'nothing was observed yet'
-        return {'reward': self.last_episode.reward,
-                'policy_entropy': self.last_episode.entropy}
+        reward = self.reward(path, self._costs, evidence).detach()
+        reward = reward.transpose(1, 2).flatten(1)
+        self.storage.add(episode.rewarded(reward))
+        return {'reward': reward.sum(0).mean(),
+                'policy_entropy': episode.entropy.mean()}
 
     def learn(self) -> Diagnostics | None:
         if len(self.storage) < self.rollout_batches:
@@ -163,4 +135,22 @@ class PolicySelector(Selector):
         return {'rollouts': self.storage.state_dict()}
 
     def load_local_run_state(self, state: dict[str, Any]) -> None:
-        self.storage.load_state_dict(state['rollouts'])
+        self.storage.load_state_dict(
+            [_of_any_version(rollout) for rollout in state['rollouts']],
+            lambda fields: State(
+                **fields, batch_size=fields['step'].shape))
+
+
+def _of_any_version(rollout: dict[str, Any]) -> dict[str, Any]:
+    """A stored rollout as it is written now; up to 0.3 the mask stood beside
+    the states, and losses by level were not seen."""
+    if 'states' not in rollout:
+        return rollout
+    states = rollout['states']
+    return dict(
+        observation=dict(
+            states, action_mask=rollout['feasible'],
+            level_losses=torch.zeros_like(
+                states['selected'], dtype=states['loss'].dtype)),
+        action=rollout['actions'], log_prob=rollout['log_probs'],
+        value=rollout['values'], reward=rollout['rewards'])

@@ -4,14 +4,14 @@ import math
 
 import torch
 
-from mmrlkd.decision import (
+from mmrlkd.distillation.selection.environment import (
     DecisionProcess,
     subset_costs,
-    subset_table,
     within_budget,
 )
 from mmrlkd.registry import SELECTORS
-from mmrlkd.structures import LevelSpace, Selection
+from mmrlkd.rl import subset_table
+from mmrlkd.structures import Choice, LevelSpace, Selection
 
 from .base import Selector
 
@@ -50,12 +50,12 @@ class RandomSelector(Selector):
                 'in between.')
         self._probs = _tilted(costs / dearest, self.cost / dearest)
 
-    def select(self, process: DecisionProcess) -> Selection:
+    def select(self, process: DecisionProcess) -> Choice:
         drawn = torch.multinomial(
             self._probs, process.batch_size, replacement=True)
         levels = self._subsets[drawn]
         weights = levels / levels.sum(-1, keepdim=True)
-        return Selection(levels, weights.to(process.device))
+        return Choice(Selection(levels, weights.to(process.device)))
 
 
 def _tilted(costs: torch.Tensor, mean: float) -> torch.Tensor:

@@ -9,15 +9,13 @@ import torch
 from mmengine import dist
 from torch import Tensor, nn
 
-from mmrlkd.decision import (
+from mmrlkd.distillation.selection.environment import (
     DecisionProcess,
-    SubsetDistribution,
     subset_costs,
-    subset_table,
     within_budget,
 )
-from mmrlkd.learners import Diagnostics
-from mmrlkd.structures import Evidence, LevelSpace, Selection
+from mmrlkd.rl import Diagnostics, SubsetDistribution, subset_table
+from mmrlkd.structures import Choice, Evidence, LevelSpace, Selection
 
 from .base import Selector
 
@@ -129,14 +127,14 @@ class SubsetSearch(Selector):
                      if best >> i & 1)
 
     @torch.no_grad()
-    def select(self, process: DecisionProcess) -> Selection:
+    def select(self, process: DecisionProcess) -> Choice:
         """In training as the search distils, in evaluation what it found."""
         if self.training:
             levels, weights = self.train_levels()
         else:
             levels, weights = self.single(self.distribution().mode())
         shape = process.batch_size, len(self.space)
-        return Selection(levels.expand(shape), weights.expand(shape))
+        return Choice(Selection(levels.expand(shape), weights.expand(shape)))
 
     def single(self, subset: Tensor) -> tuple[Tensor, Tensor]:
         """(L,) bool levels and (L,) weights of a subset, by its index ()."""
@@ -157,10 +155,12 @@ class SubsetSearch(Selector):
         # Not a matrix product, which autocast would run in half precision.
         return (mixture[:, None] * self._level_weights).sum(dim=0)
 
-    def observe(self, evidence: Evidence) -> None:
+    def observe(self, evidence: Evidence,
+                choice: Choice) -> dict[str, Tensor]:
         effect = evidence.step_effect(self.order).to(self.alpha)
         dist.all_reduce(effect, 'mean')
         self._effect = effect
+        return {}
 
     def learn(self) -> SearchDiagnostics | None:
         if self._effect is None:

@@ -32,9 +32,9 @@ class StateEncoder(nn.Module):
                  global_dim: int, level_dim: int) -> None:
         super().__init__()
         self.level_channels = space.level_channels
-        self.global_projection = _projection(space.global_channels, global_dim)
+        self.global_projection = projection(space.global_channels, global_dim)
         self.level_projections = nn.ModuleList(
-            _projection(channels, level_dim)
+            projection(channels, level_dim)
             for channels in space.level_channels)
         #: Numbers in a state: features, loss, levels selected, budget left.
         self.width = global_dim + len(space) * (level_dim + 1) + 2
@@ -65,7 +65,8 @@ class StateEncoder(nn.Module):
         return self.layers(self.vector(state)) + self.step(state.step)
 
 
-def _projection(channels: int, width: int) -> nn.Module:
+def projection(channels: int, width: int) -> nn.Module:
+    """Brings features of any width to a given one."""
     if channels == width:
         return nn.Identity()
     return orthogonal(nn.Linear(channels, width))

@@ -1,0 +1,19 @@
+"""What a policy is improved by: losses as pure functions of episodes, and the
+trainers that configs name."""
+
+from .advantages import generalized_advantages, group_advantages
+from .grpo import GRPO, GRPODiagnostics, GRPOLoss
+from .ppo import PPO, PPODiagnostics, PPOLoss
+from .reinforce import (
+    REINFORCE,
+    REINFORCEDiagnostics,
+    REINFORCELoss,
+    policy_gradient,
+)
+
+__all__ = [
+    'GRPO', 'PPO', 'REINFORCE', 'GRPODiagnostics',
+    'GRPOLoss', 'PPODiagnostics', 'PPOLoss', 'REINFORCEDiagnostics',
+    'REINFORCELoss', 'generalized_advantages', 'group_advantages',
+    'policy_gradient'
+]

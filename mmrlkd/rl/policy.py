@@ -1,0 +1,108 @@
+"""The interface of policies: one step of an episode, or whole episodes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from .distributions import Distribution
+from .environment import Observation
+
+#: What a policy carries from step to step: a tuple (tree) of tensors (B, …),
+#: empty for a policy without memory.
+Memory = tuple[Any, ...]
+
+
+class Policy(Protocol):
+    """What algorithms and rollouts ask of a policy.
+
+    Acting and evaluating give an action the same probability, to the last
+    bit: no dropout, and the same kernels with gradients as without.
+    """
+
+    def initial(self, batch: int, device: torch.device) -> Memory:
+        """The memory with which ``batch`` episodes start."""
+        ...
+
+    def __call__(self, observation: Observation, memory: Memory
+                 ) -> tuple[Distribution, Tensor | None, Memory]:
+        """One step: the distribution over the allowed actions, the value (B,)
+        or None without a critic, and the new memory."""
+        ...
+
+    def evaluate(self, observations: Observation
+                 ) -> tuple[Distribution, Tensor | None]:
+        """Whole episodes (T, B) again: distribution and values (T, B)."""
+        ...
+
+
+class PolicyModule(nn.Module, ABC):
+    """A :class:`Policy` with weights."""
+
+    @abstractmethod
+    def initial(self, batch: int, device: torch.device) -> Memory:
+        """See :meth:`Policy.initial`."""
+
+    @abstractmethod
+    def forward(self, observation: Observation, memory: Memory
+                ) -> tuple[Distribution, Tensor | None, Memory]:
+        """See :meth:`Policy.__call__`."""
+
+    def evaluate(self, observations: Observation
+                 ) -> tuple[Distribution, Tensor | None]:
+        """See :meth:`Policy.evaluate`; by the very steps that acted."""
+        return _evaluate(self, observations)
+
+
+class FunctionalPolicy:
+    """A policy with other weights than its own, for gradients through updates.
+
+    ``adapted = FunctionalPolicy(policy, {name: weight − lr · gradient, …})``
+    acts and is evaluated like ``policy``, and gradients of its loss reach the
+    tensors it was given. Nothing of ``policy`` changes.
+
+    Args:
+        policy: supplies the computation.
+        parameters: tensors by the names of ``policy.named_parameters()``.
+            What is not named keeps the policy's own.
+    """
+
+    def __init__(self, policy: PolicyModule,
+                 parameters: Mapping[str, Tensor]) -> None:
+        self._policy = policy
+        self.parameters = dict(parameters)
+
+    def initial(self, batch: int, device: torch.device) -> Memory:
+        """See :meth:`Policy.initial`."""
+        return self._policy.initial(batch, device)
+
+    def __call__(self, observation: Observation, memory: Memory
+                 ) -> tuple[Distribution, Tensor | None, Memory]:
+        return functional_call(
+            self._policy, self.parameters, (observation, memory))
+
+    def evaluate(self, observations: Observation
+                 ) -> tuple[Distribution, Tensor | None]:
+        """See :meth:`Policy.evaluate`."""
+        return _evaluate(self, observations)
+
+
+def _evaluate(policy: Policy, observations: Observation
+              ) -> tuple[Distribution, Tensor | None]:
+    steps, batch = observations.shape
+    memory = policy.initial(batch, _device(observations))
+    distributions, values = [], []
+    for t in range(steps):
+        distribution, value, memory = policy(observations[t], memory)
+        distributions.append(distribution)
+        values.append(value)
+    return distributions[0].stacked(distributions), (
+        None if values[0] is None else torch.stack(values))
+
+
+def _device(observations: Observation) -> torch.device:
+    return next(iter(observations.values(
+        include_nested=True, leaves_only=True))).device

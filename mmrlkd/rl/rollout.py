@@ -1,0 +1,151 @@
+"""Playing episodes, and keeping them until there are enough to learn from."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from tensordict import TensorClass, is_tensor_collection
+from torch import Tensor
+
+from .distributions import Tree
+from .environment import Environment, Observation
+from .policy import Policy
+
+
+class Rollout(TensorClass):
+    """Episodes played with one policy and kept for its update.
+
+    Its batch size is (T, B): T steps of B episodes side by side. A tensor
+    tree: ``rollout[:, episodes]`` takes whole episodes, ``torch.cat(…, 1)``
+    puts them side by side.
+
+    Attributes:
+        observation: what the policy saw, its action mask included.
+        action: int64, or a tree of it by head.
+        log_prob: (T, B), of the actions, under the policy that acted.
+        value: (T, B), the critic's estimates when acting; None without one.
+        reward: (T, B); None until it is known.
+        entropy: (T, B) in nats, of the policy that acted, for the log; None
+            once stored.
+    """
+    observation: Any
+    action: Any
+    log_prob: Tensor
+    value: Tensor | None = None
+    reward: Tensor | None = None
+    entropy: Tensor | None = None
+
+    def rewarded(self, reward: Tensor) -> Self:
+        """The same episodes, now that their rewards (T, B) are known."""
+        return self.replace(reward=reward)
+
+
+@torch.no_grad()
+def play(environment: Environment, policy: Policy,
+         explore: bool = True) -> Rollout:
+    """Play the environment's episodes to their end.
+
+    Args:
+        environment: that can be reset.
+        policy: acts.
+        explore: draw the actions; otherwise take the likeliest at each step.
+
+    Returns:
+        (T, B). Its ``reward`` is None where the environment does not know it.
+    """
+    observation = environment.reset()
+    memory = policy.initial(environment.batch_size, environment.device)
+    steps = []
+    for _ in range(environment.horizon):
+        choice, value, memory = policy(observation, memory)
+        action = choice.sample() if explore else choice.mode()
+        following, reward = environment.step(action)
+        steps.append(Rollout(
+            observation=observation, action=action,
+            log_prob=choice.log_prob(action), value=value, reward=reward,
+            entropy=choice.entropy(), batch_size=[environment.batch_size]))
+        observation = following
+    return torch.stack(steps)
+
+
+class RolloutStorage:
+    """Collects the rollouts of several batches."""
+
+    def __init__(self) -> None:
+        self._rollouts: list[Rollout] = []
+
+    def __len__(self) -> int:
+        """Number of batches stored."""
+        return len(self._rollouts)
+
+    def add(self, rollout: Rollout) -> None:
+        """Store the episodes of one batch, cut from any graph.
+
+        Raises:
+            ValueError: their rewards are not known.
+        """
+        if rollout.reward is None:
+            raise ValueError(
+                'The rewards of these episodes are not known yet; store '
+                'rollout.rewarded(reward).')
+        self._rollouts.append(rollout.replace(entropy=None).detach())
+
+    def gather(self, device: torch.device) -> Rollout:
+        """All episodes side by side along B, on ``device``."""
+        # Rollouts that a checkpoint brought back may lie on the CPU.
+        return torch.cat(
+            [rollout.to(device) for rollout in self._rollouts], 1)
+
+    def clear(self) -> None:
+        """Forget everything: episodes of an older policy teach nothing."""
+        self._rollouts.clear()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """The rollouts as nested dicts of tensors, on the CPU: other ranks
+        are shown them when a checkpoint is written."""
+        return [_plain(rollout.cpu()) for rollout in self._rollouts]
+
+    def load_state_dict(self, state: list[dict[str, Any]],
+                        observation: Callable[[dict], Observation]) -> None:
+        """Replace what is stored by :meth:`state_dict` of another storage.
+
+        Args:
+            state: of the other storage.
+            observation: makes an observation of its plain dict.
+        """
+        self._rollouts = []
+        for each in state:
+            shape = each['reward'].shape
+            self.add(Rollout(
+                **{**each, 'observation': observation(each['observation'])},
+                batch_size=shape))
+
+
+def _plain(tree: Tree) -> dict[str, Any]:
+    return {key: _plain(value) if is_tensor_collection(value) else value
+            for key, value in tree.items() if value is not None}
+
+
+def set_aside_broken(rollout: Rollout) -> tuple[Rollout, Tensor]:
+    """Keep episodes with a non-finite number from spoiling the others.
+
+    Nothing is removed, so that no shape depends on the numbers, and shapes
+    stay alike on all ranks.
+
+    Returns:
+        The rollout with zeros in place of the broken episodes' real numbers,
+        and the episodes' weights (B,): 0 for the broken ones, 1 for others.
+    """
+    finite = [
+        each.isfinite().flatten(2).all(-1) if each.dim() > 2 else each.isfinite()
+        for each in rollout.values(include_nested=True, leaves_only=True)
+        if each.is_floating_point()]
+    kept = torch.stack(finite).all(0).all(0)
+
+    def blank(tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        per_episode = kept.view(-1, *[1] * (tensor.dim() - 2))
+        return tensor.where(per_episode, 0.)
+
+    return rollout.apply(blank), kept.float()

@@ -1,0 +1,163 @@
+"""What turns a loss into learning: optimizer, schedule, ranks, broken episodes."""
+
+from collections.abc import Iterator
+from math import isfinite
+from typing import Any
+
+import torch
+from mmengine import dist
+from torch import Tensor
+
+from .algorithm import Algorithm, Batch, Diagnostics
+from .descent import Descent
+from .policy import PolicyModule
+from .rollout import Rollout, set_aside_broken
+
+
+class Trainer:
+    """Improves the policy it is bound to by an algorithm's loss.
+
+    Adam on the policy's parameters, which stay the same on every rank. An
+    episode with a non-finite number has no say; a gradient that is not finite
+    is not followed.
+
+    Args:
+        algorithm: what to minimise.
+        lr: learning rate of Adam at the start; decays linearly to 0.
+        max_grad_norm: the gradient is clipped to this norm.
+        epochs: passes over the episodes of an update.
+        minibatches: gradient steps of a pass, on episodes in random order;
+            None: one on all of them as they are.
+        target_kl: no further pass once the mean ``approx_kl`` of a pass
+            exceeds it; None: never stops early.
+    """
+
+    def __init__(self, algorithm: Algorithm, lr: float, max_grad_norm: float,
+                 epochs: int = 1, minibatches: int | None = None,
+                 target_kl: float | None = None) -> None:
+        self._check(
+            ('lr', lr, lr > 0, 'greater than 0'),
+            ('max_grad_norm', max_grad_norm, max_grad_norm > 0,
+             'greater than 0'),
+            ('epochs', epochs, epochs >= 1, '1 or greater'),
+            *([] if minibatches is None else [
+                ('minibatches', minibatches, minibatches >= 1,
+                 '1 or greater')]),
+            *([] if target_kl is None else [
+                ('target_kl', target_kl, target_kl > 0, 'greater than 0')]))
+        self.algorithm = algorithm
+        self.lr = lr
+        self.max_grad_norm = max_grad_norm
+        self.epochs = epochs
+        self.minibatches = minibatches
+        self.target_kl = target_kl
+
+    def _check(self, *settings: tuple[str, float, bool, str]) -> None:
+        """Raise a ValueError at the first of (key, value, whether it fits,
+        what is accepted) that does not fit."""
+        for key, value, fits, accepted in settings:
+            if not (fits and isfinite(value)):
+                raise ValueError(
+                    f'{type(self).__name__}: {key}={value} must be '
+                    f'{accepted}.')
+
+    @property
+    def group_size(self) -> int:
+        """Episodes that are wanted of each sample, side by side."""
+        return self.algorithm.group_size
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Of the policy's parameters."""
+        return self._descent.optimizer
+
+    def bind(self, policy: PolicyModule) -> None:
+        """Take charge of a built policy; the same weights on every rank."""
+        self.policy = policy
+        self._descent = Descent(
+            policy.parameters(), self.lr, self.max_grad_norm)
+
+    def update(self, rollout: Rollout) -> Diagnostics:
+        """Learn from episodes that the policy played as it is now.
+
+        Called by all ranks at once, each with its own episodes.
+        """
+        algorithm = self.algorithm
+        rollout, weight = set_aside_broken(rollout)
+        prepared = algorithm.prepare(self.policy, rollout, weight)
+        logs: list[Tensor] = []
+        names: tuple[str, ...] = ()
+        skipped = 0
+        for epoch in self._epochs(prepared):
+            first = len(logs)
+            for part in epoch:
+                batch, count = algorithm.minibatch(part)
+                loss, stats = algorithm.loss(self.policy, batch)
+                taken = self._descent.step(loss, count)
+                self.after_step(batch, taken)
+                skipped += not taken
+                names = tuple(stats)
+                logs.append(torch.stack(list(stats.values())))
+            if self._far_enough(names, logs[first:]):
+                break
+
+        log = torch.stack(logs).mean(0)
+        dist.all_reduce(log, 'mean')
+        dropped = (1 - weight).sum()
+        dist.all_reduce(dropped)
+        return algorithm.diagnostics(
+            **dict(zip(names, log, strict=True)),
+            **algorithm.summary(rollout, prepared),
+            dropped_episodes=dropped,
+            skipped_steps=torch.full_like(dropped, skipped))
+
+    def after_step(self, batch: Batch, taken: bool) -> None:
+        """Told of each gradient step, and whether it was taken."""
+
+    def set_progress(self, fraction: float) -> None:
+        """Say how much of the training is over, from 0 to 1."""
+        self._descent.set_progress(fraction)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs; tensors, numbers and containers only."""
+        return self._descent.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`, bit for bit."""
+        self._descent.load_state_dict(state)
+
+    def _epochs(self, batch: Batch) -> Iterator[Iterator[Batch]]:
+        """The minibatches of each pass. Groups are shuffled; their episodes
+        and the steps of these never, along which memory runs."""
+        if self.minibatches is None:
+            for _ in range(self.epochs):
+                yield iter([batch])
+            return
+        size, device = self.algorithm.group_size, batch.weight.device
+        groups = torch.arange(batch.shape[1], device=device).view(-1, size)
+        for epoch in shuffled(
+                len(groups), self.epochs, self.minibatches, device):
+            yield (batch[:, groups[chosen].flatten()] for chosen in epoch)
+
+    def _far_enough(self, names: tuple[str, ...], logs: list[Tensor]) -> bool:
+        """Whether the policy moved further in a pass than it may; all ranks
+        agree, or one would wait for another's next minibatch."""
+        if self.target_kl is None:
+            return False
+        moved = torch.stack(logs).mean(0)[names.index('approx_kl')].clone()
+        dist.all_reduce(moved, 'mean')
+        return bool(moved > self.target_kl)
+
+
+def shuffled(items: int, epochs: int, minibatches: int,
+             device: torch.device) -> Iterator[Iterator[Tensor]]:
+    """For each epoch, indices of the ``items`` of each minibatch.
+
+    As many minibatches on every rank, or they wait for each other; fewer
+    where a rank has fewer items.
+    """
+    fewest = torch.tensor(items)
+    dist.all_reduce(fewest, 'min')
+    for _ in range(epochs):
+        order = torch.randperm(items).to(device)
+        yield iter(order.tensor_split(min(minibatches, int(fewest))))
