@@ -168,22 +168,22 @@ class Phase:
 class LossSource(Protocol):
     """Distillation losses, computed where asked for and nowhere else."""
 
-    def require(self, levels: Tensor) -> Tensor:
-        """Make the losses of ``levels`` (B, L) bool known, with gradient.
+    def compute(self, levels: Tensor) -> Tensor:
+        """Compute the losses of ``levels`` (B, L) bool, with gradient.
 
         Returns:
             (B, L), detached, in units of each level's running mean; 0 where
-            not known yet.
+            not computed yet.
         """
         ...
 
-    def survey(self) -> Tensor:
-        """(B, L): make the losses of all levels known, without gradient; dear
-        where the selection would have left levels out."""
+    def compute_all(self) -> Tensor:
+        """(B, L), likewise of all levels; dear where the selection would have
+        left levels out."""
         ...
 
 
-class Evidence(Protocol):
+class Signals(Protocol):
     """What a reward may ask about a batch; none of it depends on the action."""
 
     def discrepancy(self) -> Tensor:

@@ -16,6 +16,7 @@ from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.registry import HOOKS
 from mmrlkd.structures import Phase
 
+from .data_parallel import DistillDataParallel
 from .param_scheduler_hook import UpdateParamSchedulerHook
 from .run_state_hook import RUN_STATE, distiller_in, keep_run_state
 
@@ -250,8 +251,8 @@ class PhaseHook(Hook):
 
     def before_train(self, runner) -> None:
         model = distiller_of(runner)
-        if is_model_wrapper(runner.model) and not hasattr(
-                type(runner.model), 'runs_distiller'):
+        if is_model_wrapper(runner.model) and not isinstance(
+                runner.model, DistillDataParallel):
             raise ValueError(
                 f'model_wrapper_cfg is {type(runner.model).__name__}; '
                 "accepted: dict(type='mmrlkd.DistillDataParallel').")

@@ -12,7 +12,7 @@ from torch import nn
 
 from mmrlkd.distillation.features.adapters import adapt
 from mmrlkd.distillation.features.levels import choose_levels
-from mmrlkd.distillation.selection.signals import BatchEvidence
+from mmrlkd.distillation.selection.signals import BatchSignals
 from mmrlkd.registry import MODELS
 
 CLASSES, SIZE, BATCH = 6, 64, 4
@@ -424,7 +424,7 @@ def test_gradients_at_maps_that_tokens_show(frozen):
     assert [m.shape[1:] for m in maps.levels] == [
         (8, 16, 16), (16, 8, 8), (32, 4, 4), (64, 2, 2)]
     part = model.distillation
-    found = BatchEvidence(
+    found = BatchSignals(
         part.compare(maps.levels, model.teacher.look(images), False),
         maps, model.levels, model._adapter, part.scale,
         losses['loss']).alignment()

@@ -13,9 +13,9 @@ import torch
 import torch.distributed as dist
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+from mmrlkd.learners.rollout import take
 
 from mmrlkd.engine import DistillDataParallel
-from mmrlkd.learners.rollout import take
 from mmrlkd.registry import MODELS, SELECTORS
 from mmrlkd.structures import LevelSpace, Phase, Rollout, State
 

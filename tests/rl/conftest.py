@@ -5,8 +5,8 @@ from functools import partial
 
 import pytest
 import torch
-
 from mmrlkd.decision import SubsetDistribution
+
 from mmrlkd.registry import LEARNERS, POLICIES
 from mmrlkd.structures import LevelSpace, Rollout, State, map_tensors
 

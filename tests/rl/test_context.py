@@ -9,7 +9,6 @@ scores 0.49.
 
 import pytest
 import torch
-
 from mmrlkd.decision import SubsetDistribution, subset_table
 
 SUBSETS = subset_table(4, torch.device('cpu')).float()

@@ -6,9 +6,8 @@ from itertools import product
 
 import pytest
 import torch
-from torch.distributions import Bernoulli, Categorical, kl_divergence
-
 from mmrlkd.decision import SubsetDistribution, subset_costs, subset_table
+from torch.distributions import Bernoulli, Categorical, kl_divergence
 
 CPU = torch.device('cpu')
 

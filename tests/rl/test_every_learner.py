@@ -7,9 +7,9 @@ from dataclasses import fields
 
 import pytest
 import torch
+from mmrlkd.decision import SubsetDistribution
 
 from mmrlkd import learners  # noqa: F401  (registers the members)
-from mmrlkd.decision import SubsetDistribution
 from mmrlkd.registry import LEARNERS
 
 ALL = sorted(name for name, member in LEARNERS.module_dict.items()

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from mmrlkd.learners import generalized_advantages
 
 

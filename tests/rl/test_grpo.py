@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-
 from mmrlkd.decision import SubsetDistribution
+
 from mmrlkd.structures import Rollout
 
 #: One gradient step on everything; the diagnostics are of that step.

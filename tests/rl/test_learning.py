@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from mmrlkd.decision import SubsetDistribution, subset_table
 
 SEEDS = [0, 1, 2]

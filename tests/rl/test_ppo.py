@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-
 from mmrlkd.decision import SubsetDistribution
 from mmrlkd.learners import generalized_advantages
 

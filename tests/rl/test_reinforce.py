@@ -5,8 +5,8 @@ import math
 
 import pytest
 import torch
-
 from mmrlkd.decision import SubsetDistribution
+
 from mmrlkd.structures import Rollout
 
 

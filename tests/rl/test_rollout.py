@@ -6,8 +6,8 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-
 from mmrlkd.learners import RolloutStorage, set_aside_broken, take
+
 from mmrlkd.structures import State
 
 CPU = torch.device('cpu')

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-
 from mmrlkd.decision import DecisionProcess, check_space
+
 from mmrlkd.structures import LevelSpace
 
 PYRAMID = LevelSpace(
@@ -25,14 +25,14 @@ class RecordingLosses:
     def __init__(self):
         self.asked = []
 
-    def require(self, levels):
+    def compute(self, levels):
         self.asked.append(levels.clone())
         image = torch.arange(len(levels))[:, None]
         losses = 10. * image + torch.arange(levels.shape[1]) + 1
         return losses * levels
 
-    def survey(self):
-        self.asked.append('survey')
+    def compute_all(self):
+        self.asked.append('compute_all')
         return torch.tensor([[1., 2., 3., 4.], [11., 12., 13., 14.]])
 
 
@@ -141,7 +141,7 @@ def test_losses_are_asked_once_a_step_for_the_selected_levels_alone():
 
 def test_a_loss_source_that_returns_more_changes_nothing():
     class Garrulous:
-        def require(self, levels):
+        def compute(self, levels):
             return torch.where(levels, 2., torch.nan)
 
     process = start(PYRAMID, horizon=1, losses=Garrulous())
@@ -197,6 +197,6 @@ def test_repeated_plays_several_episodes_of_each_image():
     assert state.loss.tolist() == [0, 4, 0, 14, 14, 0]
     state = process.step(torch.tensor([4, 12, 8, 8, 12, 0]))
     assert state.loss.tolist() == [3, 3.5, 4, 14, 13.5, 0]
-    assert losses.asked == ['survey']
+    assert losses.asked == ['compute_all']
     # The process of single episodes has not moved.
     assert single.state.step.tolist() == [0, 0]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmrlkd.distillation.selection.signals import BatchEvidence
+from mmrlkd.distillation.selection.signals import BatchSignals
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def setting(build_distiller, detection_batch):
     losses = part.compare(
         maps.levels, part.teacher.look(data['inputs']), differentiable=True)
     loss = distiller.parse_losses(task)[0]
-    evidence = BatchEvidence(losses, maps, distiller.levels,
+    evidence = BatchSignals(losses, maps, distiller.levels,
                              distiller._adapter, part.scale, loss)
     return distiller, maps, losses, loss, evidence
 

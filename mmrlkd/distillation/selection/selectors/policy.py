@@ -8,7 +8,7 @@ from torch import Tensor
 from mmrlkd.distillation.selection.environment import DecisionProcess
 from mmrlkd.registry import LEARNERS, POLICIES, REWARDS, SELECTORS
 from mmrlkd.rl import Diagnostics, RolloutStorage, play, subset_table
-from mmrlkd.structures import Choice, Evidence, LevelSpace, Selection, State
+from mmrlkd.structures import Choice, LevelSpace, Selection, Signals, State
 
 from .base import Selector
 
@@ -59,7 +59,6 @@ class PolicySelector(Selector):
         self.horizon = horizon
         self.rollout_batches = rollout_batches
         self.greedy = greedy
-        self.learning = True
         self.storage = RolloutStorage()
 
     def bind(self, space: LevelSpace) -> None:
@@ -86,8 +85,7 @@ class PolicySelector(Selector):
     def needs_gradients(self) -> bool:
         return self.learning and self.reward.needs_gradients
 
-    def observe(self, evidence: Evidence,
-                choice: Choice) -> dict[str, Tensor]:
+    def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
         """Reward the episode and store it.
 
         Returns:
@@ -102,9 +100,9 @@ class PolicySelector(Selector):
         held = torch.cat([torch.zeros_like(episode.action[:1]),
                           episode.action])
         path = subset_table(len(self.space), held.device)[held]
-        # The evidence is one for the episodes of an image: (T + 1, G, B, L).
+        # The signals are one for the episodes of an image: (T + 1, G, B, L).
         path = path.unflatten(1, (-1, self.learner.group_size)).transpose(1, 2)
-        reward = self.reward(path, self._costs, evidence).detach()
+        reward = self.reward(path, self._costs, signals).detach()
         reward = reward.transpose(1, 2).flatten(1)
         self.storage.add(episode.rewarded(reward))
         return {'reward': reward.sum(0).mean(),

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
-
 from mmrlkd.decision import DecisionProcess
 from mmrlkd.learners import merge
 from mmrlkd.policies import LSTMPolicy, StateEncoder
+from torch import nn
+
 from mmrlkd.registry import POLICIES
 from mmrlkd.structures import LevelSpace, map_tensors
 
@@ -36,7 +36,7 @@ def small(name, space, horizon=4):
 
 class NoisyLosses:
 
-    def require(self, levels):
+    def compute(self, levels):
         return torch.rand(levels.shape) * levels
 
 

@@ -3,7 +3,6 @@ levels differ in worth."""
 
 import pytest
 import torch
-
 from mmrlkd.decision import subset_table
 
 SUBSETS = subset_table(4, torch.device('cpu'))[1:]

@@ -7,7 +7,6 @@ from dataclasses import fields
 
 import pytest
 import torch
-
 from mmrlkd.learners import PPODiagnostics
 
 POLICY = dict(type='mmrlkd.LSTMPolicy', hidden=16, global_dim=5, level_dim=3)
@@ -237,7 +236,6 @@ def test_acting_under_autocast_is_acting_without():
     """An action's probability is the same when acting under the student's
     mixed precision and when learning without it."""
     import torch
-
     from mmrlkd.decision import SubsetDistribution
     logits = torch.randn(64, 4)
     feasible = torch.ones(64, 16, dtype=torch.bool)

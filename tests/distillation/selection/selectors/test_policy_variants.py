@@ -7,7 +7,6 @@ from dataclasses import fields
 
 import pytest
 import torch
-
 from mmrlkd.decision import SubsetDistribution, subset_table
 from mmrlkd.learners import generalized_advantages
 
@@ -60,9 +59,9 @@ def watched(make_losses):
     class Watched(make_losses):
         surveys = 0
 
-        def survey(self):
+        def compute_all(self):
             self.surveys += 1
-            return super().survey()
+            return super().compute_all()
 
     return lambda batch: Watched(torch.rand(batch, 4) + 0.1)
 

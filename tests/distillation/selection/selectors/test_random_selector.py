@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from mmrlkd.decision import subset_costs
 
 

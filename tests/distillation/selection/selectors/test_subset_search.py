@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-
 from mmrlkd.decision import subset_table
 
 NAMES = ['DARTSSelector', 'GDASSelector']

@@ -2,9 +2,8 @@
 
 import torch
 from mmengine.optim import OptimWrapper
-from torch import nn
-
 from mmrlkd.distillation.weighting.guard import FiniteGuard
+from torch import nn
 
 
 def test_statistics_of_a_moved_model_are_restored():
