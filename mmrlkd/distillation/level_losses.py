@@ -154,13 +154,12 @@ class LevelLosses:
         missing = levels & ~(self._with_graph if graph else self._known)
         for i in missing.any(dim=0).nonzero().flatten().tolist():
             column = missing[:, i]
-            rows, index, maps = None, None, self.maps[i]
+            rows, index = None, None
             if not bool(column.all()):
                 rows = column.nonzero().flatten()
                 index = rows.to(self._values.device, non_blocking=True)
-                maps = take(maps, index)
             with torch.set_grad_enabled(graph):
-                losses = self._compare(i, maps, index)
+                losses = self._compare(i, take(self.maps[i], index), index)
             self._values[slice(None) if index is None else index, i] = (
                 losses.detach())
             if graph:

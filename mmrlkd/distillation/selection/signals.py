@@ -47,7 +47,7 @@ class BatchSignals:
 
     def discrepancy(self) -> Tensor:
         """See :meth:`mmrlkd.structures.Signals.discrepancy`."""
-        return self._losses.compute_all()
+        return self._losses.compute_all(graph=False)
 
     def alignment(self) -> Tensor:
         """See :meth:`mmrlkd.structures.Signals.alignment`."""
