@@ -133,7 +133,8 @@ def make_step(name: str, batch: int, kind: str,
     def backward(losses: list[Tensor], task: Tensor) -> None:
         if balancing is not None:
             terms = LevelTerms(losses, weights / 4, [True] * 4)
-            total = balancing.combine(terms, task, optimizer, look=True)
+            total, _ = balancing.combine(
+                terms, task, optimizer, look=True)
             (total['loss_distill'] + task).backward()
         elif aggregator is not None:
             from torchjd import autojac

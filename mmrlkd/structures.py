@@ -143,7 +143,7 @@ class Phase:
 
     Attributes:
         name: for the log.
-        length: epochs or iterations, as the run counts, > 0.
+        share: of the student's updates that are made in it, in (0, 1].
         choose: distil what the selector chooses; otherwise all levels with
             equal weights.
         learn_every: the selector learns from every n-th iteration, which
@@ -152,35 +152,38 @@ class Phase:
         freeze_backbone: the student's backbone takes no gradient and keeps
             its statistics.
         lr_factor: multiplies the student's learning rate as the phase begins.
+        distil: learn from the teacher; otherwise it is not computed, and the
+            loss is the student's own.
     """
     name: str
-    length: int
+    share: float
     choose: bool = True
     learn_every: int = 1
     student_every: int = 1
     freeze_backbone: bool = False
     lr_factor: float = 1.0
+    distil: bool = True
 
 
 class LossSource(Protocol):
     """Distillation losses, computed where asked for and nowhere else."""
 
-    def require(self, levels: Tensor) -> Tensor:
-        """Make the losses of ``levels`` (B, L) bool known, with gradient.
+    def compute(self, levels: Tensor) -> Tensor:
+        """Compute the losses of ``levels`` (B, L) bool, with gradient.
 
         Returns:
             (B, L), detached, in units of each level's running mean; 0 where
-            not known yet.
+            not computed yet.
         """
         ...
 
-    def survey(self) -> Tensor:
-        """(B, L): make the losses of all levels known, without gradient; dear
-        where the selection would have left levels out."""
+    def compute_all(self) -> Tensor:
+        """(B, L), likewise of all levels; dear where the selection would have
+        left levels out."""
         ...
 
 
-class Evidence(Protocol):
+class Signals(Protocol):
     """What a reward may ask about a batch; none of it depends on the action."""
 
     def discrepancy(self) -> Tensor:

@@ -20,6 +20,7 @@ import mmrlkd  # noqa: F401
 from mmrlkd.config.inspection import CONFIG_ERRORS, check_config
 from mmrlkd.config.locations import load_config
 from mmrlkd.engine.processes import join_processes
+from mmrlkd.engine.run_state_hook import add_run_state_hook
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -97,6 +98,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         cfg = read_config(args)
         check_config(cfg)
+        add_run_state_hook(cfg)
         join_processes(cfg)
         runner = (RUNNERS.build(cfg) if 'runner_type' in cfg else
                   Runner.from_cfg(cfg))

@@ -9,7 +9,7 @@ val_dataloader = _base_.search_data.val_dataloader
 search = dict(metric=_base_.candidates.metric, then='./uniform_resnet34-resnet18_in1k.py')
 custom_hooks = [
     dict(type='mmrlkd.SeedHook'),
-    dict(type='mmrlkd.PhaseHook', phases=[dict(name='pretrain', length=16), dict(name='search', length=34)]),
+    dict(type='mmrlkd.PhaseHook', phases=[dict(name='pretrain', share=0.32), dict(name='search', share=0.68)]),
     dict(type='mmrlkd.HeldOutHook', dataloader=held_out),
 ]
 train_cfg = dict(max_epochs=50)

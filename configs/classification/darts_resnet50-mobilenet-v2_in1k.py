@@ -9,7 +9,7 @@ val_dataloader = _base_.search_data.val_dataloader
 search = dict(metric=_base_.candidates.metric, then='./uniform_resnet50-mobilenet-v2_in1k.py')
 custom_hooks = [
     dict(type='mmrlkd.SeedHook'),
-    dict(type='mmrlkd.PhaseHook', phases=[dict(name='pretrain', length=50), dict(name='search', length=100)]),
+    dict(type='mmrlkd.PhaseHook', phases=[dict(name='pretrain', share=1 / 3), dict(name='search', share=2 / 3)]),
     dict(type='mmrlkd.HeldOutHook', dataloader=held_out),
 ]
 train_cfg = dict(max_epochs=150)

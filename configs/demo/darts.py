@@ -15,8 +15,8 @@ custom_hooks = [
     dict(
         type='mmrlkd.PhaseHook',
         phases=[
-            dict(name='pretrain', length=160),
-            dict(name='search', length=140),
+            dict(name='pretrain', share=8 / 15),
+            dict(name='search', share=7 / 15),
         ]),
     dict(type='mmrlkd.HeldOutHook', dataloader=held_out),
 ]

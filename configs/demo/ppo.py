@@ -27,14 +27,14 @@ custom_hooks = [
     dict(
         type='mmrlkd.PhaseHook',
         phases=[
-            dict(name='pretrain', length=160),
-            dict(name='policy', length=200),
+            dict(name='pretrain', share=4 / 15),
+            dict(name='policy', share=1 / 15),
             # The cosine lowers the learning rate by itself.
-            dict(name='finetune', length=400, lr_factor=1.0),
+            dict(name='finetune', share=2 / 3, lr_factor=1.0),
         ]),
     dict(type='mmrlkd.PolicyHealthHook'),
 ]
-train_cfg = dict(max_iters=760, val_interval=760)
+train_cfg = dict(val_interval=760)  # its end: the second phase adds 160 iterations
 # At each of its 600 updates the student has the learning rate that the other
 # methods' students have there.
 default_hooks = dict(

@@ -9,7 +9,7 @@ val_dataloader = _base_.search_data.val_dataloader
 search = dict(metric=_base_.candidates.metric, then='./uniform_upernet_r101-r50_ade20k-512x512.py')
 custom_hooks = [
     dict(type='mmrlkd.SeedHook'),
-    dict(type='mmrlkd.PhaseHook', phases=[dict(name='pretrain', length=12000), dict(name='search', length=28000)]),
+    dict(type='mmrlkd.PhaseHook', phases=[dict(name='pretrain', share=0.3), dict(name='search', share=0.7)]),
     dict(type='mmrlkd.HeldOutHook', dataloader=held_out),
 ]
 train_cfg = dict(max_iters=40000, val_interval=4000)

@@ -4,7 +4,7 @@ model = dict(
     teacher=dict(config='mmseg::deeplabv3plus/deeplabv3plus_r101-d8_4xb4-160k_ade20k-512x512.py',
                  checkpoint='checkpoints/deeplabv3plus_r101-d8_512x512_160k_ade20k.pth'),
     levels=('C2', 'C3', 'C4', 'C5'), selector=_base_.selector, costs='pixels')  # C3 to C5 are of one size
-train_cfg = dict(type='mmrlkd.SeededIterBasedTrainLoop', max_iters=144000)  # as the phases: 32k + 80k + 32k
+train_cfg = dict(type='mmrlkd.SeededIterBasedTrainLoop', max_iters=80000)  # the student's; the phases take 32k + 80k + 32k
 default_hooks = dict(checkpoint=dict(type='mmrlkd.DistillCheckpointHook'),
                      param_scheduler=dict(type='mmrlkd.UpdateParamSchedulerHook'))
 log_processor = dict(mean_pattern=_base_.mean_pattern)

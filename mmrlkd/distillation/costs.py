@@ -50,7 +50,7 @@ def count_flops(teacher: Teacher, student: tuple[Level, ...],
     """Count by running each link once, as training would."""
     parameter = next(teacher.parameters())
     image = parameter.new_zeros(1, 3, PROBE_SIZE, PROBE_SIZE)
-    pyramid = teacher.look(image)
+    pyramid = teacher.extract(image, [])
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         pyramid.prepare()
     trunk = counter.get_total_flops()

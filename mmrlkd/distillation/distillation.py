@@ -18,9 +18,9 @@ from mmrlkd.registry import SELECTORS
 from mmrlkd.structures import Boxes, Choice, LevelSpace
 
 from .costs import count_flops, price_levels
-from .hidden import Hidden
 from .level_losses import LevelLosses, Work
 from .pairs import build_links
+from .unregistered import UnregisteredModule
 
 #: Momentum of the running mean of each level's loss.
 SCALE_MOMENTUM = 0.05
@@ -32,10 +32,10 @@ class Distillation(nn.Module):
     Args:
         student: the student's adapter.
         levels: the student's levels, finest first.
-        teacher: aligned with them; stays hidden.
+        teacher: aligned with them; stays unregistered.
         loss: config of the :class:`~mmrlkd.distillation.losses.LevelLoss`.
         connector: config of the :class:`~mmrlkd.distillation.connectors.Connector`.
-        recipe: for some levels, what differs: see :func:`.links.build_links`.
+        recipe: for some levels, what differs: see :func:`.pairs.build_links`.
         costs: see :func:`.costs.price_levels`.
         budget: largest cost an image may use; None allows every level.
     """
@@ -50,7 +50,7 @@ class Distillation(nn.Module):
                  budget: float | None) -> None:
         super().__init__()
         self._student = student
-        self._teacher = Hidden(teacher)
+        self._teacher = UnregisteredModule(teacher)
         self.levels = tuple(levels)
         self.links = build_links(
             levels, teacher.levels, loss, connector, recipe)
@@ -71,7 +71,7 @@ class Distillation(nn.Module):
             level_channels=tuple(level.channels for level in levels),
             global_channels=stages[-1].channels,
             strides=tuple(level.stride for level in levels))
-        self._everything = Hidden(_all_levels(self.space))
+        self._everything = UnregisteredModule(_all_levels(self.space))
         for name, values in (('level_costs', priced),
                              ('running_mean', [0.0] * len(priced))):
             self.register_buffer(
@@ -132,22 +132,27 @@ class Distillation(nn.Module):
 
         Args:
             selector: bound to :attr:`space`; None for all levels, equally.
-            maps: what the student showed of the batch.
+            maps: what the student computed of the batch.
             losses: of the same batch.
         """
         if selector is None:
             selector = self._everything.module
-        return selector.select(DecisionProcess(
+        choice = selector.select(DecisionProcess(
             self.space,
             maps.stages[-1].mean(dim=(2, 3)).float(),
             torch.cat([m.mean(dim=(2, 3)).float() for m in maps.levels], 1),
             losses, selector.horizon))
+        if not isinstance(choice, Choice):
+            raise TypeError(
+                f'{type(selector).__name__}.select returned a '
+                f'{type(choice).__name__}; accepted: Choice(selection).')
+        return choice
 
     @torch.no_grad()
     def track(self, losses: LevelLosses) -> None:
         """Move the running means towards a batch's losses.
 
-        Levels nobody looked at keep theirs; so do levels whose loss is not
+        Levels that were not computed keep theirs; so do levels whose loss is not
         finite. Ranks agree.
         """
         values = losses.values()

@@ -1,11 +1,10 @@
-"""The model that mmengine trains: a student looking at a teacher."""
+"""The model that mmengine trains: a student that learns from a teacher."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from math import isfinite
 from typing import Any
 
-import torch
+from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
@@ -14,29 +13,32 @@ from mmrlkd.distillation.features.adapters import adapt
 from mmrlkd.distillation.features.levels import (
     Level,
     PyramidTap,
-    StudentMaps,
     check_level_names,
     choose_levels,
 )
 from mmrlkd.distillation.selection.selectors import Selector
-from mmrlkd.distillation.selection.signals import BatchEvidence
-from mmrlkd.distillation.teacher.lazy import LazyPyramid
 from mmrlkd.distillation.teacher.online import Teacher
-from mmrlkd.distillation.weighting.balancing import Balancing, LevelTerms
-from mmrlkd.distillation.weighting.guard import FiniteGuard
+from mmrlkd.distillation.weighting.balancing import Balancing
+from mmrlkd.distillation.weighting.finite_check import FiniteCheck
 from mmrlkd.registry import MODELS, SELECTORS
 from mmrlkd.structures import Selection
 
 from .distillation import Distillation
+from .functional import FunctionalStudent
 from .held_out import HeldOut
-from .hidden import Hidden
-from .level_losses import LevelLosses
 from .logits import LogitDistillation
-from .passes import StudentPasses
-from .report import describe
-from .schedule import Schedule
-from .step_effect import StepEffect
+from .schedule import Schedule, StepPlan
+from .settings import ACCEPTED, check_fixed, differences, flatten
+from .step import (
+    StepOutput,
+    distil,
+    evaluate_choice,
+    evaluate_losses,
+    run_step,
+)
+from .step_effect import SearchInputs
 from .student_keys import adopt_student_keys
+from .unregistered import UnregisteredModule
 
 
 @MODELS.register_module()
@@ -44,10 +46,10 @@ class PyramidDistiller(BaseModel):
     """Distils chosen levels of a teacher's pyramid into a student.
 
     Everything else about it is the student: its state dict, its predictions,
-    its data preprocessor. The teacher and the selector are hidden from the
+    its data preprocessor. The teacher and the selector are kept from the
     optimizer, from DDP, from EMA and from checkpoints; the connectors are
     trained with the student and are not in its state dict. What resuming
-    needs beyond the student is :meth:`sidecar_state`.
+    needs beyond the student is :meth:`run_state`.
 
     Args:
         student: config of the student, as its library knows it.
@@ -113,17 +115,18 @@ class PyramidDistiller(BaseModel):
         self.data_preprocessor = self.student.data_preprocessor
         self.loss_weight = loss_weight
         self.logit_weight = logit_weight
-        self._adapter = adapt(self.student, 'student')
+        self.adapter = adapt(self.student, 'student')
         self.held_out = HeldOut()
-        self.guard = FiniteGuard(self.student, max_skipped_updates)
-        self._report: dict[str, Tensor] = {}
+        self.finite_check = FiniteCheck(self.student, max_skipped_updates)
+        #: Set by RunStateHook, which keeps :meth:`run_state` in checkpoints.
+        self.keeps_run_state = False
 
         chosen = SELECTORS.build(selector)
-        self._selector = Hidden(chosen)
+        self._selector = UnregisteredModule(chosen)
         #: Set before each iteration, see :meth:`.schedule.Schedule.set`.
-        self.schedule = Schedule(self._adapter, self._selector)
+        self.schedule = Schedule(self.adapter, self._selector)
         self.levels: tuple[Level, ...] = ()
-        self._teacher: Hidden | None = None
+        self._teacher: UnregisteredModule | None = None
         self._distillation: Distillation | None = None
         self._logits: LogitDistillation | None = None
         if chosen.uses_teacher or logit_loss is not None:
@@ -133,24 +136,28 @@ class PyramidDistiller(BaseModel):
                     'or logit_loss distils; accepted: '
                     'dict(config=…, checkpoint=…).')
             built = Teacher(**teacher)
-            built.check_fits(self._adapter)
-            self._teacher = Hidden(built)
+            built.check_fits(self.adapter)
+            self._teacher = UnregisteredModule(built)
             if logit_loss is not None:
                 self._logits = LogitDistillation(
-                    self._adapter, built.adapter, logit_loss)
+                    self.adapter, built.adapter, logit_loss)
         if chosen.uses_teacher:
             self.levels = built.align(
-                choose_levels(self._adapter, names), names)
+                choose_levels(self.adapter, names), names)
             self._distillation = Distillation(
-                self._adapter, self.levels, built,
+                self.adapter, self.levels, built,
                 loss or dict(type='mmrlkd.MSELoss'),
                 connector or dict(type='mmrlkd.ConvConnector'),
                 recipe or {}, costs, budget)
             chosen.bind(self.distillation.space)
-        self._tap = PyramidTap(self._adapter, self.levels)
-        self._passes = StudentPasses(self._adapter, self._tap)
+        self._settings = flatten(dict(
+            levels=[level.name for level in self.levels],
+            loss=loss or dict(type='mmrlkd.MSELoss'),
+            connector=connector or dict(type='mmrlkd.ConvConnector'),
+            recipe=recipe, selector=selector), 'model')
+        self.tap = PyramidTap(self.adapter, self.levels)
+        self.functional = FunctionalStudent(self.adapter, self.tap)
         self._balancing: Balancing | None = None
-        self._terms: LevelTerms | None = None
         if balancer is not None:
             self.balance(balancer)
         self.register_load_state_dict_pre_hook(adopt_student_keys)
@@ -192,6 +199,11 @@ class PyramidDistiller(BaseModel):
         wrapper wraps."""
         return self.student
 
+    @property
+    def head(self) -> nn.Module:
+        """The student's, where mmpretrain's hooks look for it."""
+        return self.student.head
+
     def balance(self, balancer: dict) -> None:
         """Weigh the levels' losses from now on.
 
@@ -212,7 +224,8 @@ class PyramidDistiller(BaseModel):
                 f'{type(self._balancing.balancer).__name__} that there is '
                 'already; accepted: model.balancer or a hook in custom_hooks '
                 'that brings one, once.')
-        self._balancing = Balancing(balancer, self._adapter, self.levels)
+        self._balancing = Balancing(balancer, self.adapter, self.levels)
+        self._settings |= flatten(balancer, 'model.balancer')
 
     @property
     def search_images(self) -> int:
@@ -220,201 +233,63 @@ class PyramidDistiller(BaseModel):
         ranks: those it trained on, from the run's first iteration, and those
         of the passes that only the search needed. 0 where nothing is searched
         on held-out images."""
-        return self._passes.images
+        return self.functional.images
 
     def train(self, mode: bool = True) -> 'PyramidDistiller':
         """Train or evaluate; a frozen backbone keeps its statistics."""
         super().train(mode)
         self.selector.train(mode)
         if mode:
-            self.schedule.hold_still()
+            self.schedule.freeze_statistics()
         return self
 
-    # -- one iteration -----------------------------------------------------
+    # -- what the Runner and other models call -----------------------------
 
     def train_step(self, data: Any,
                    optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
-        """One iteration: see :meth:`run_step`."""
-        return self.run_step(self, data, optim_wrapper)
+        """One iteration; scalars for the log, ``loss`` always among them."""
+        return self.run_step(self, data, optim_wrapper).scalars
 
-    def run_step(self, runnable: nn.Module, data: Any,
-                 optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
-        """Run the student, distil, update what this iteration updates.
-
-        Args:
-            runnable: this model, or the wrapper that synchronises it.
-            data: a batch from the data loader.
-            optim_wrapper: of the student and the connectors.
-
-        Returns:
-            Scalars for the log.
-        """
-        updates = self.schedule.updates_student
-        if not updates:
-            runnable = self  # no backward: nothing to synchronise
-        self._optimizer = optim_wrapper.optimizer
-        self.guard.remember()
-        with optim_wrapper.optim_context(runnable):
-            data = self.data_preprocessor(data, True)
-            losses = runnable._run_forward(data, mode='loss')
-        scalars: dict[str, Tensor] = {}
-        if updates:
-            if self._balancing is not None:
-                losses |= self._balanced(losses, optim_wrapper)
-            total, scalars = self.parse_losses(losses)
-            self.guard.update(optim_wrapper, total)
-        else:
-            self.guard.restore()
-        scalars.update(self._report)
-        scalars['updates_student'] = torch.tensor(float(updates))
-        scalars['skipped_updates'] = torch.tensor(float(self.guard.skipped))
-        if self.selector.needs_held_out:
-            self._passes.count(len(data['inputs']))
-            scalars['search_images'] = torch.tensor(float(self.search_images))
-        if self.schedule.learns:
-            diagnostics = self.selector.learn()
-            if diagnostics is not None:
-                scalars.update({
-                    f'policy/{field.name}': getattr(diagnostics, field.name)
-                    for field in fields(diagnostics)
-                })
-        return scalars
+    def run_step(self, wrapped: nn.Module, data: Any,
+                 optim_wrapper: OptimWrapper) -> StepOutput:
+        """One iteration as a value: see :func:`.step.run_step`."""
+        self._check_run_state()
+        return run_step(self, wrapped, data, optim_wrapper)
 
     def forward(self, inputs: Tensor, data_samples: list | None = None,
-                mode: str = 'tensor') -> Any:
-        """What the student's ``forward`` does; ``'loss'`` also distils."""
+                mode: str = 'tensor', plan: StepPlan | None = None,
+                search: SearchInputs | None = None) -> Any:
+        """What the student's ``forward`` does; ``'loss'`` also distils.
+
+        Args:
+            inputs: (B, 3, H, W), preprocessed.
+            data_samples: the library's annotations, one for each image.
+            mode: ``'loss'``, ``'predict'`` or ``'tensor'`` as in mmengine;
+                ``'step'`` is the part of a training step that a wrapper
+                synchronises, and gives its :class:`.step.StepOutput`.
+            plan: of a training step.
+            search: of a training step that learns from held-out images.
+        """
+        if mode == 'step':
+            assert plan is not None, 'a step needs a plan'
+            return distil(self, plan, inputs, data_samples or [], search)
         if mode == 'loss':
             return self.loss(inputs, data_samples or [])
         return self.student(inputs, data_samples, mode=mode)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
-        """Task losses and the distillation loss of a batch.
+        """Task losses and the distillation loss of a batch, as in an
+        iteration that updates the student. Changes nothing."""
+        return evaluate_losses(self, inputs, data_samples)
 
-        The heads run only if a gradient is wanted from them.
-
-        Args:
-            inputs: (B, 3, H, W), preprocessed.
-            data_samples: the library's annotations, one for each image.
-        """
-        pyramid = self._look(inputs)
-        if not self.distils:
-            self._report = {}
-            with self._tap.recording():
-                task = self._task_losses(inputs, data_samples)
-            return task | self._logit_loss(
-                self._tap.take(), pyramid, data_samples)
-        assert pyramid is not None
-        part = self.distillation
-        updates, learns = self.schedule.updates_student, self.schedule.learns
-        needs_gradients = learns and self.selector.needs_gradients
-        needs_graph = updates or needs_gradients
-        with (torch.set_grad_enabled(needs_graph),
-              self._tap.recording(leaves=needs_gradients)):
-            if needs_graph:
-                task = self._task_losses(inputs, data_samples)
-            else:
-                task = {}  # the selector asks for the pyramid only
-                self._adapter.extract(inputs)
-        maps = self._tap.take()
-        losses = part.compare(maps.levels, pyramid, updates,
-                              part.boxes(inputs, data_samples))
-        choice = part.select(self.schedule.chooser, maps, losses)
-        selection = choice.selection
-        losses.require(selection.levels)
-        terms = losses.terms(selection.weights)
-        per_level = torch.stack(terms)
-        if self._balancing is not None and updates:
-            self._terms = LevelTerms(
-                [self.loss_weight * term for term in terms],
-                selection.weights.mean(dim=0), losses.required)
-        # What is looked at beyond the selection is looked at to learn from
-        # it; where nothing is learned, to select.
-        selected = losses.required_work if learns else losses.work
-        observed: dict[str, Tensor] = {}
-        if learns:
-            losses.survey()  # or levels not selected would lose their unit
-            observed = self.selector.observe(BatchEvidence(
-                losses, maps, self.levels, self._adapter, part.scale,
-                self.parse_losses(task)[0] if needs_gradients else None,
-                self._step_effect(losses, inputs, data_samples, selection)
-                if self.selector.needs_held_out else None), choice)
-        part.track(losses)
-        self._report = describe(part, selection, per_level, selected, losses)
-        if learns:
-            self._report |= observed | self.selector.report()
-            self._report['policy_progress'] = torch.tensor(
-                self.schedule.progress)
-        distilled = {'loss_distill': self.loss_weight * per_level.sum()}
-        if updates:
-            distilled |= self._logit_loss(maps, pyramid, data_samples)
-        return task | distilled
-
-    def _task_losses(self, images: Tensor, samples: list) -> dict[str, Tensor]:
-        """The student's own; none of the name that the log has for the sum."""
-        losses = self.student.loss(images, samples)
-        return {'loss_task' if key == 'loss' else key: value
-                for key, value in losses.items()}
-
-    def _look(self, images: Tensor) -> LazyPyramid | None:
-        """The teacher's pyramid of ``images`` (B, 3, H, W).
-
-        Its backbone, which every level needs, runs at once: before the
-        student's forward pass has filled the memory with its graph.
-        """
-        if self.teacher is None:
-            return None
-        pyramid = self.teacher.look(images)
-        pyramid.begin()
-        return pyramid
-
-    def _logit_loss(self, maps: StudentMaps, pyramid: LazyPyramid | None,
-                    samples: list) -> dict[str, Tensor]:
-        if self._logits is None or pyramid is None or maps.logits is None:
-            return {}
-        loss = self._logits(maps.logits, pyramid.logits(), samples)
-        self._report['distill/logits'] = loss.detach()
-        self._report['logit_gflops'] = torch.tensor(self._logits.gflops)
-        return {'loss_logits': self.logit_weight * loss}
-
-    def _balanced(self, losses: dict[str, Tensor],
-                  optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
-        """The losses that balancing changes. Weights stand still while the
-        backbone is frozen: what is shared then is not what training shares.
-        """
-        assert self._balancing is not None and self._terms is not None
-        terms, self._terms = self._terms, None
-        task = {key: value for key, value in losses.items()
-                if key != 'loss_distill'}
-        balanced = self._balancing.combine(
-            terms, self.parse_losses(task)[0], optim_wrapper,
-            look=not self.schedule.phase.freeze_backbone)
-        self._report.update(self._balancing.report)
-        return balanced
-
-    @torch.no_grad()
     def choose(self, inputs: Tensor, data_samples: list) -> Selection:
-        """What the selector chooses for images; runs no head, trains nothing.
+        """What the selector chooses for images; runs no head, changes nothing.
 
         Args:
             inputs: (B, 3, H, W), preprocessed.
             data_samples: the annotations, one for each image.
         """
-        pyramid = self._look(inputs)
-        assert pyramid is not None, 'no levels are distilled'
-        with self._tap.recording():
-            self._adapter.extract(inputs)
-        maps = self._tap.take()
-        part = self.distillation
-        return part.select(self.schedule.chooser, maps, part.compare(
-            maps.levels, pyramid, False, part.boxes(inputs, data_samples))
-        ).selection
-
-    def _step_effect(self, losses: LevelLosses, inputs: Tensor,
-                     data_samples: list, selection: Selection) -> StepEffect:
-        return StepEffect(
-            self._passes, losses, inputs, data_samples,
-            self.loss_weight * selection.weights, self.held_out.take(),
-            self.data_preprocessor, self._optimizer)
+        return evaluate_choice(self, inputs, data_samples)
 
     def val_step(self, data: Any) -> list:
         """The student's predictions."""
@@ -434,7 +309,7 @@ class PyramidDistiller(BaseModel):
                 held-out images to learn from.
         """
         if self.selector.needs_held_out:
-            self.held_out.require(type(self.selector).__name__)
+            self.held_out.check_connected(type(self.selector).__name__)
         if self.teacher is not None:
             self.teacher.require_weights()
         self.student.init_weights()
@@ -454,16 +329,30 @@ class PyramidDistiller(BaseModel):
             *args, destination=destination, prefix=prefix,
             keep_vars=keep_vars)
 
-    def sidecar_state(self) -> dict[str, Any]:
+    def _check_run_state(self) -> None:
+        """Refuse to train in a Runner whose checkpoints would lack the
+        connectors and the policy: resuming would start them anew, unnoticed.
+        """
+        if not self.keeps_run_state and MessageHub.get_current_instance(
+        ).runtime_info.get('loop_stage') == 'train':
+            raise ValueError(
+                'default_hooks has no RunStateHook, so checkpoints would lack '
+                'what resuming needs; accepted: default_hooks=dict('
+                "run_state=dict(type='mmrlkd.RunStateHook'), …), which "
+                "mmrlkd.PhaseHook and mmrlkd.DistillCheckpointHook bring "
+                'along.')
+
+    def run_state(self) -> dict[str, Any]:
         """What resuming needs beyond the student: plain tensors and numbers.
 
         All of it is equal on all ranks; what is not is the selector's
-        ``local_state``.
+        ``local_run_state``.
         """
         state: dict[str, Any] = {
-            'skipped': self.guard.skipped,
-            'skipped_in_a_row': self.guard.in_a_row,
-            'selector': self.selector.sidecar_state(),
+            'settings': dict(self._settings),
+            'skipped': self.finite_check.skipped,
+            'skipped_in_a_row': self.finite_check.in_a_row,
+            'selector': self.selector.run_state(),
             'held_out_batches': self.held_out.given,
             'search_images': self.search_images,
         }
@@ -474,24 +363,35 @@ class PyramidDistiller(BaseModel):
             state['balancing'] = self._balancing.state_dict()
         return state
 
-    def load_sidecar_state(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`sidecar_state` gave.
+    def load_run_state(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`run_state` gave.
 
         Raises:
-            ValueError: this model balances and the saved one did not.
+            ValueError: it is the state of another kind of distillation.
         """
-        self.guard.skipped = state['skipped']
-        self.guard.in_a_row = state['skipped_in_a_row']
-        self.selector.load_sidecar_state(state['selector'])
+        saved = state.get('settings', {})
+        if saved:
+            check_fixed(saved, self._settings)
+        if self._balancing is not None and 'balancing' not in state:
+            raise ValueError(
+                f'model.balancer is a {type(self._balancing.balancer).__name__}'
+                f', and the run to be resumed had none; {ACCEPTED}')
+        try:
+            self._load(state)
+        except (KeyError, RuntimeError, ValueError) as error:
+            clauses = list(differences(saved, self._settings).values()) or [
+                'model has other levels, connectors, selector or balancer '
+                f'than the run to be resumed ({error})']
+            raise ValueError(f"{'; '.join(clauses)}; {ACCEPTED}") from error
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self.finite_check.skipped = state['skipped']
+        self.finite_check.in_a_row = state['skipped_in_a_row']
+        self.selector.load_run_state(state['selector'])
         self.held_out.given = state['held_out_batches']
-        self._passes.images = state['search_images']
+        self.functional.images = state['search_images']
         if self.distils:
             self.distillation.links.load_state_dict(state['links'])
             self.distillation.running_mean.copy_(state['running_mean'])
         if self._balancing is not None:
-            if 'balancing' not in state:
-                raise ValueError(
-                    f'balancer is a {type(self._balancing.balancer).__name__}'
-                    ', but the run to be resumed had none; accepted: the '
-                    'balancer that the run was started with.')
             self._balancing.load_state_dict(state['balancing'])

@@ -18,7 +18,7 @@ class Work:
     Attributes:
         teacher: images whose level the teacher computed.
         forward: images whose student and teacher maps were compared.
-        backward: those of them that keep a graph for the gradient.
+        backward: those of them that the gradient runs through.
     """
     teacher: tuple[int, ...]
     forward: tuple[int, ...]
@@ -27,25 +27,31 @@ class Work:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Losses (n,) of one level for the samples ``index``, None for all."""
+    """Losses (n,) of one level with their graph, for the images ``rows``.
+
+    Attributes:
+        level: which level.
+        rows: (n,) int64 on the CPU; None for the whole batch.
+        losses: (n,).
+    """
     level: int
-    index: Tensor | None
+    rows: Tensor | None
     losses: Tensor
 
 
 class LevelLosses:
     """Losses (B, L) of a batch; a cell is computed when first asked for.
 
-    Which cells are missing decides the shapes of the work, so asking waits
-    for the device once, unless the levels are named on the CPU.
+    Which cells are missing decides the shapes of the work, so
+    :meth:`compute` waits for the device, unless its levels lie on the CPU.
+    Nothing else here does.
 
     Args:
         maps: the student's maps, L times (B, C_i, H_i, W_i).
         teacher: its pyramid for the same images.
-        links: a :class:`.links.LevelLinks` for each level.
+        links: a :class:`.pairs.LevelLinks` for each level.
         scale: (L,) running mean of each level's loss.
-        differentiable: whether gradients to the student are wanted of what
-            is required.
+        differentiable: whether gradients to the student are wanted.
         boxes: of the same images, for losses that need them.
     """
 
@@ -60,7 +66,7 @@ class LevelLosses:
         self._differentiable = differentiable
         batch, device = len(maps[0]), maps[0].device
         self._known = torch.zeros(batch, len(maps), dtype=torch.bool)
-        self._required = torch.zeros_like(self._known)
+        self._with_graph = torch.zeros_like(self._known)
         self._values = torch.zeros(batch, len(maps), device=device)
         self._pieces: list[_Piece] = []
         self._forward = [0] * len(maps)
@@ -71,22 +77,25 @@ class LevelLosses:
         """(B, L) bool on the CPU: the cells computed so far."""
         return self._known
 
-    @property
-    def required(self) -> list[bool]:
-        """For each level, whether any of its cells was required."""
-        return self._required.any(dim=0).tolist()
+    def work(self, selected: Tensor) -> Work:
+        """What was computed so far, for the selection and for rewards.
 
-    @property
-    def work(self) -> Work:
-        """What was done so far, for the selection and for rewards."""
+        Args:
+            selected: (B, L) bool on the CPU, what is trained on.
+        """
+        backward = list(self._backward)
+        for piece in self._pieces:
+            column = selected[:, piece.level]
+            if self.maps[piece.level].requires_grad and bool(
+                    take(column, piece.rows).any()):
+                backward[piece.level] += len(piece.losses)
         return Work(tuple(self.teacher.computed), tuple(self._forward),
-                    tuple(self._backward))
+                    tuple(backward))
 
-    @property
-    def required_work(self) -> Work:
-        """What the required cells take by themselves, had nothing else been
-        looked at."""
-        images = self._required.sum(dim=0).tolist()
+    def work_of(self, selected: Tensor) -> Work:
+        """What the cells ``selected`` (B, L) bool on the CPU take by
+        themselves, had nothing else been computed."""
+        images = selected.sum(dim=0).tolist()
         teacher = [0] * len(images)
         for number, links in zip(images, self._links, strict=True):
             for link in links:
@@ -97,16 +106,19 @@ class LevelLosses:
 
     def compare(self, i: int, maps: Tensor,
                 index: Tensor | None = None) -> Tensor:
-        """(n,) losses of student maps at level ``i`` against the teacher's.
+        """(n,) losses of other student maps at level ``i``.
 
         Args:
             i: the level.
             maps: (n, C_i, H_i, W_i), the student's maps of these samples.
             index: (n,) which samples of the batch they are; None for all.
         """
-        self._forward[i] += len(maps)
         if torch.is_grad_enabled() and maps.requires_grad:
             self._backward[i] += len(maps)
+        return self._compare(i, maps, index)
+
+    def _compare(self, i: int, maps: Tensor, index: Tensor | None) -> Tensor:
+        self._forward[i] += len(maps)
         boxes = None if self._boxes is None else self._boxes.take(index)
         losses = [
             link(maps, self.teacher.level(link.teacher, index), boxes)
@@ -114,68 +126,78 @@ class LevelLosses:
         ]
         return torch.stack(losses).mean(dim=0)
 
-    def require(self, levels: Tensor) -> Tensor:
+    def compute(self, levels: Tensor) -> Tensor:
         """Compute the cells of ``levels`` (B, L) bool, with their gradient.
 
         Returns:
             (B, L), detached, in units of each level's running mean; 0 where
             not known.
         """
-        levels = levels.to('cpu')
-        missing = levels & ~(
-            self._required if self._differentiable else self._known)
-        with torch.set_grad_enabled(self._differentiable):
-            self._pieces += self._compute(missing)
-        self._required |= levels
+        self._compute(levels.to('cpu'), self._differentiable)
         return self._values / self._scale
 
-    def survey(self) -> Tensor:
-        """Compute the cells not known yet, without gradient.
+    def compute_all(self, graph: bool = True) -> Tensor:
+        """Compute the cells not known yet.
+
+        Args:
+            graph: keep the graphs, where gradients are wanted at all: what a
+                selector asks for before it selects may be trained on.
 
         Returns:
             (B, L), detached, in units of each level's running mean.
         """
-        with torch.no_grad():
-            self._compute(~self._known)
+        self._compute(torch.ones_like(self._known),
+                      graph and self._differentiable)
         return self._values / self._scale
 
-    def _compute(self, missing: Tensor) -> list['_Piece']:
-        pieces = []
+    def _compute(self, levels: Tensor, graph: bool) -> None:
+        missing = levels & ~(self._with_graph if graph else self._known)
         for i in missing.any(dim=0).nonzero().flatten().tolist():
             column = missing[:, i]
-            if bool(column.all()):
-                index, maps = None, self.maps[i]
-            else:
-                index = column.nonzero().flatten().to(
-                    self._values.device, non_blocking=True)
-                maps = take(self.maps[i], index)
-            losses = self.compare(i, maps, index)
-            pieces.append(_Piece(i, index, losses))
-            rows = slice(None) if index is None else index
-            self._values[rows, i] = losses.detach()
+            rows, index = None, None
+            if not bool(column.all()):
+                rows = column.nonzero().flatten()
+                index = rows.to(self._values.device, non_blocking=True)
+            with torch.set_grad_enabled(graph):
+                losses = self._compare(i, take(self.maps[i], index), index)
+            self._values[slice(None) if index is None else index, i] = (
+                losses.detach())
+            if graph:
+                self._pieces.append(_Piece(i, rows, losses))
         self._known |= missing
-        return pieces
+        if graph:
+            self._with_graph |= missing
 
     def values(self) -> Tensor:
         """(B, L) raw losses, detached; 0 where not known."""
         return self._values
 
-    def weighted(self, weights: Tensor) -> Tensor:
-        """(L,) each level's loss: weighted by sample, meaned over the batch.
+    def terms(self, levels: Tensor, weights: Tensor) -> list[Tensor]:
+        """L 0-dim losses: weighted by sample, meaned over the batch. The
+        gradient of one runs through the work of its level alone.
 
         Args:
-            weights: (B, L), 0 where a cell was not required.
+            levels: (B, L) bool on the CPU, computed cells.
+            weights: (B, L), 0 outside ``levels``.
         """
-        return torch.stack(self.terms(weights))
-
-    def terms(self, weights: Tensor) -> list[Tensor]:
-        """L 0-dim losses, as :meth:`weighted`; the gradient of one runs
-        through the work of its level alone."""
         if not self._differentiable:
             return list((weights * self._values).sum(dim=0) / len(weights))
         totals: list[Tensor] = [weights.new_zeros(()) for _ in self.maps]
         for piece in self._pieces:
-            column = take(weights[:, piece.level], piece.index)
-            totals[piece.level] = (
-                totals[piece.level] + (column * piece.losses).sum())
+            # A level that nobody selected stays out of the graph: a gradient
+            # of 0 would let weight decay move its connector.
+            rows, losses = piece.rows, piece.losses
+            column = levels[:, piece.level]
+            held = take(column, rows)
+            if not bool(held.any()):
+                continue
+            if not bool(held.all()):
+                inner = held.nonzero().flatten()
+                rows = inner if rows is None else rows[inner]
+                losses = take(losses, inner.to(
+                    losses.device, non_blocking=True))
+            index = None if rows is None else rows.to(
+                weights.device, non_blocking=True)
+            totals[piece.level] = totals[piece.level] + (
+                take(weights[:, piece.level], index) * losses).sum()
         return [total / len(weights) for total in totals]

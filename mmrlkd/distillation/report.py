@@ -6,24 +6,24 @@ from torch import Tensor
 from mmrlkd.structures import Selection
 
 from .distillation import Distillation
-from .level_losses import LevelLosses, Work
+from .level_losses import Work
 
 
 @torch.no_grad()
 def describe(part: Distillation, selection: Selection, per_level: Tensor,
-             selected: Work, losses: LevelLosses) -> dict[str, Tensor]:
+             selected: Work, work: Work) -> dict[str, Tensor]:
     """Scalars for the log; costs are means over the batch's images.
 
     Args:
         part: what distils.
         selection: of the batch.
         per_level: (L,), what each level adds to the loss.
-        selected: the work that the selection took; what was done beyond it
-            is booked as the rewards'.
-        losses: of the batch.
+        selected: the work that the selection took.
+        work: all that was done; what goes beyond the selection is booked as
+            the rewards'.
     """
     chosen = selection.levels.float().mean(dim=0).to(part.level_costs)
-    ran, in_all = part.gflops(selected), part.gflops(losses.work)
+    ran, in_all = part.gflops(selected), part.gflops(work)
     batch = len(selection.levels)
     report = {
         'levels_per_image': chosen.sum(),

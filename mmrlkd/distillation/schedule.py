@@ -1,19 +1,41 @@
 """Where training stands, and what an iteration there does."""
 
+from dataclasses import dataclass
+
 from torch import nn
 
 from mmrlkd.distillation.features.adapters import TaskAdapter
 from mmrlkd.distillation.selection.selectors import Selector
 from mmrlkd.structures import Phase
 
-from .hidden import Hidden
+from .unregistered import UnregisteredModule
 
 #: How the model trains while no hook sets a phase.
-ALWAYS = Phase('train', length=1)
+ALWAYS = Phase('train', share=1.0)
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What one iteration does.
+
+    Attributes:
+        update_student: take a step on the student and the connectors.
+        learn: let the selector learn from the batch.
+        choose: distil what the selector chooses; otherwise all levels alike.
+        distil: learn from the teacher at all.
+        freeze_backbone: the student's backbone takes no gradient.
+        progress: share of the selector's learning that is over, in [0, 1].
+    """
+    update_student: bool = True
+    learn: bool = False
+    choose: bool = True
+    distil: bool = True
+    freeze_backbone: bool = False
+    progress: float = 0.0
 
 
 class Schedule:
-    """Tells each iteration whom it trains; set from outside.
+    """Makes the plan of each iteration; set from outside.
 
     Args:
         student: its adapter; phases may freeze its backbone.
@@ -25,7 +47,8 @@ class Schedule:
         progress: share of the selector's learning that is over.
     """
 
-    def __init__(self, student: TaskAdapter, selector: Hidden) -> None:
+    def __init__(self, student: TaskAdapter,
+                 selector: UnregisteredModule) -> None:
         self.phase = ALWAYS
         self.iteration = 0
         self.progress = 0.0
@@ -45,7 +68,13 @@ class Schedule:
         if refreeze:
             self._freeze(phase.freeze_backbone)
             self._student.backbone.train(self._student.model.training)
-            self.hold_still()
+            self.freeze_statistics()
+
+    def plan(self) -> StepPlan:
+        """What this iteration does."""
+        return StepPlan(
+            self.updates_student, self.learns, self.phase.choose,
+            self.phase.distil, self.phase.freeze_backbone, self.progress)
 
     @property
     def updates_student(self) -> bool:
@@ -53,18 +82,14 @@ class Schedule:
         return (self.iteration + 1) % self.phase.student_every == 0
 
     @property
-    def chooser(self) -> Selector | None:
-        """What chooses the levels; None where all are distilled."""
-        return self._selector.module if self.phase.choose else None
-
-    @property
     def learns(self) -> bool:
         """Whether the selector learns from this iteration."""
         every = self.phase.learn_every
-        return (self._selector.module.learns and self.phase.choose
-                and every > 0 and self.iteration % every == 0)
+        return (self._selector.module.learns and self.phase.distil
+                and self.phase.choose and every > 0
+                and self.iteration % every == 0)
 
-    def hold_still(self) -> None:
+    def freeze_statistics(self) -> None:
         """Let a frozen backbone keep its statistics while the rest trains."""
         if self.phase.freeze_backbone:
             self._student.backbone.eval()

@@ -9,9 +9,21 @@ from mmengine.dist import all_reduce_params
 from torch import Tensor
 from torch.optim import Optimizer
 
+from .functional import FunctionalStudent, preserved_rng
 from .hypergradient import directional_derivative, virtual_step
 from .level_losses import LevelLosses
-from .passes import StudentPasses, undisturbed_randomness
+
+
+@dataclass(frozen=True)
+class SearchInputs:
+    """What a search on held-out images needs besides the training batch.
+
+    Attributes:
+        held_out: a batch, as a data loader gives it.
+        optimizer: the student's.
+    """
+    held_out: Any
+    optimizer: Optimizer
 
 
 @dataclass(frozen=True)
@@ -35,7 +47,7 @@ class StepEffect:
     optimizers too.
 
     Attributes:
-        passes: through the student.
+        student: run with other parameters.
         losses: of the training batch, for its teacher.
         images: (B, 3, H, W), the training batch.
         samples: its annotations.
@@ -44,7 +56,7 @@ class StepEffect:
         preprocess: the student's data preprocessor.
         optimizer: the student's.
     """
-    passes: StudentPasses
+    student: FunctionalStudent
     losses: LevelLosses
     images: Tensor
     samples: list
@@ -56,16 +68,16 @@ class StepEffect:
     def __call__(self, order: int) -> Tensor:
         """(L,) −⟨∇ℓ_i, v⟩, equal on all ranks but for the batch of each rank
         that ℓ_i is of: the ranks' mean is that of the whole batch."""
-        own = self.passes.trainable()
+        own = self.student.trainable()
         point = {name: own[name].detach()
-                 for name in self.passes.shapes_pyramid()}
+                 for name in self.student.shapes_pyramid()}
         ahead = {name: parameter.detach() for name, parameter in own.items()}
         if order == 2:
             ahead = self._after_step(own)
         vector = self._held_out_gradient(ahead, list(point))
 
         def level_losses(moved: list[Tensor]) -> Tensor:
-            maps = self.passes.pyramid(
+            maps = self.student.pyramid(
                 dict(zip(point, moved, strict=True)), self.images)
             return torch.stack(
                 [loss.mean() for loss in self._compare(maps.levels)])
@@ -77,17 +89,17 @@ class StepEffect:
     def _compare(self, maps: tuple[Tensor, ...]) -> list[Tensor]:
         """Losses (B,) of each level. Every call draws the same numbers: a
         difference is not one of masks that a loss draws."""
-        with undisturbed_randomness(), torch.autocast(
+        with preserved_rng(), torch.autocast(
                 self.images.device.type, enabled=False):
             return [self.losses.compare(i, m) for i, m in enumerate(maps)]
 
     def _held_out_gradient(self, parameters: Mapping[str, Tensor],
                            names: list[str]) -> list[Tensor]:
-        with undisturbed_randomness():
+        with preserved_rng():
             batch = self.preprocess(self.held_out, True)
         leaves = {name: parameter.detach().requires_grad_()
                   for name, parameter in parameters.items()}
-        loss, _ = self.passes.task_loss(
+        loss, _ = self.student.task_loss(
             leaves, batch['inputs'], batch['data_samples'])
         return _synchronised(torch.autograd.grad(
             loss, [leaves[name] for name in names], allow_unused=True,
@@ -97,7 +109,7 @@ class StepEffect:
         """θ', all trainable parameters after the step of this batch."""
         leaves = {name: parameter.detach().requires_grad_()
                   for name, parameter in own.items()}
-        total, maps = self.passes.task_loss(leaves, self.images, self.samples)
+        total, maps = self.student.task_loss(leaves, self.images, self.samples)
         with torch.enable_grad():
             for i, loss in enumerate(self._compare(maps.levels)):
                 total = total + (self.weights[:, i] * loss).mean()

@@ -33,9 +33,8 @@ class DistillDataParallel(MMDistributedDataParallel):
             broadcast_buffers=broadcast_buffers,
             find_unused_parameters=find_unused_parameters, **kwargs)
 
-    runs_distiller = True
-
     def train_step(self, data: Any,
                    optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
-        """One synchronised iteration of the distiller."""
-        return self.module.run_step(self, data, optim_wrapper)
+        """One synchronised iteration of the distiller: its forward pass runs
+        in this wrapper's, which gets the plan and returns the output."""
+        return self.module.run_step(self, data, optim_wrapper).scalars

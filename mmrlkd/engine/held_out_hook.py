@@ -1,13 +1,13 @@
 """Images to search with, which the student does not train on."""
 
 from collections.abc import Iterator
+from functools import partial
 from os.path import abspath
 from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 
-from mmrlkd.distillation.passes import undisturbed_randomness
 from mmrlkd.registry import HOOKS
 
 from .phase_hook import distiller_of
@@ -16,8 +16,8 @@ from .seeding import HELD_OUT, SeededIterator
 
 @HOOKS.register_module()
 class HeldOutHook(Hook):
-    """Gives a :class:`~mmrlkd.distillation.PyramidDistiller` a held-out batch
-    before each iteration from which its selector learns.
+    """Connects a :class:`~mmrlkd.distillation.PyramidDistiller` with held-out
+    batches: one for each iteration from which its selector learns.
 
     The n-th batch is loaded with the n-th seed of a stream of its own, and
     training draws the numbers it would draw without; so a resumed run
@@ -29,36 +29,31 @@ class HeldOutHook(Hook):
             ones.
     """
 
-    priority = 5  # once PhaseHook has set the phase
-
     def __init__(self, dataloader: dict) -> None:
         self._dataloader = dataloader
 
     def before_run(self, runner) -> None:
-        distiller_of(runner).held_out.promised = True
+        distiller_of(runner).held_out.connect(partial(self._open, runner))
 
     def before_train(self, runner) -> None:
-        """Open the data, after resuming has said where to go on.
+        """Build the data set.
 
         Raises:
             ValueError: images of the training set among them.
         """
-        loader = runner.build_dataloader(
+        self._loader = runner.build_dataloader(
             self._dataloader, seed=runner.seed,
             diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False))
-        check_disjoint(loader.dataset, runner.train_dataloader.dataset)
-        self._batches = SeededIterator(
-            _InfiniteDataloaderIterator(loader), runner, HELD_OUT)
-        given = distiller_of(runner).held_out.given
-        if given:
-            self._batches.skip_iter(given)
+        check_disjoint(
+            self._loader.dataset, runner.train_dataloader.dataset)
 
-    def before_train_iter(self, runner, batch_idx: int,
-                          data_batch=None) -> None:
-        model = distiller_of(runner)
-        if model.schedule.learns and model.selector.needs_held_out:
-            with undisturbed_randomness():
-                model.held_out.give(next(self._batches))
+    def _open(self, runner, given: int) -> SeededIterator:
+        """The batches from number ``given`` on."""
+        batches = SeededIterator(
+            _InfiniteDataloaderIterator(self._loader), runner, HELD_OUT)
+        if given:
+            batches.skip_iter(given)
+        return batches
 
 
 def check_disjoint(held_out: Any, train: Any) -> None:

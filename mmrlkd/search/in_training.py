@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from mmrlkd.distillation.selection.selectors import SubsetSearch
 from mmrlkd.engine.phase_hook import distiller_of
 
 from .history import History, Trial
@@ -41,7 +42,7 @@ class TrialHook(Hook):
                 f'search.metric is {self._metric!r}; accepted: '
                 f'{", ".join(metrics)}.')
         model = distiller_of(runner)
-        recipe = Recipe.subset(model.selector.found())
+        recipe = Recipe.subset(model.selector.best_levels())
         by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
         position = runner.epoch if by_epoch else runner.iter
         number = ceil(position / runner.train_loop.val_interval) - 1
@@ -71,7 +72,7 @@ def search_in_training(cfg, history: Path, metric: str) -> History:
     """
     runner = Runner.from_cfg(cfg)
     selector = distiller_of(runner).selector
-    if not hasattr(selector, 'found'):
+    if not isinstance(selector, SubsetSearch):
         raise ValueError(
             f'model.selector is a {type(selector).__name__} and search has no '
             'strategy; accepted: a strategy, or a selector that searches '

@@ -51,16 +51,16 @@ def mask(*cells):
 def test_only_required_cells_reach_the_teacher(setting):
     build, _, teacher, _, _ = setting
     losses = build()
-    losses.require(mask((0, 0), (3, 0), (4, 2)))
+    losses.compute(mask((0, 0), (3, 0), (4, 2)))
     assert teacher.asked == [(0, [0, 3]), (2, [4])]
-    losses.require(mask((0, 0), (1, 0), (4, 2)))
+    losses.compute(mask((0, 0), (1, 0), (4, 2)))
     assert teacher.asked[2:] == [(0, [1])], 'a known cell was computed again'
 
 
 def test_nothing_required_computes_nothing(setting):
     build, _, teacher, _, _ = setting
     losses = build()
-    assert not losses.require(mask()).any()
+    assert not losses.compute(mask()).any()
     assert not teacher.asked
     assert not losses.weighted(torch.zeros(BATCH, 3)).any()
 
@@ -72,10 +72,10 @@ def test_a_subset_equals_all_and_a_mask(setting):
     parameters = [*maps, *links.parameters()]
 
     some = build()
-    some.require(levels)
+    some.compute(levels)
     total = some.weighted(weights)
     everything = build()
-    everything.require(torch.ones_like(levels))
+    everything.compute(torch.ones_like(levels))
     masked = everything.weighted(weights)
 
     torch.testing.assert_close(total, masked)
@@ -89,7 +89,7 @@ def test_a_subset_equals_all_and_a_mask(setting):
 def test_in_units_of_the_running_mean(setting):
     build, _, _, _, scale = setting
     losses = build()
-    normalised = losses.require(torch.ones(BATCH, 3, dtype=torch.bool))
+    normalised = losses.compute(torch.ones(BATCH, 3, dtype=torch.bool))
     torch.testing.assert_close(normalised * scale, losses.values())
     assert not normalised.requires_grad
 
@@ -97,8 +97,8 @@ def test_in_units_of_the_running_mean(setting):
 def test_surveying_adds_no_gradient_and_no_weight(setting):
     build, maps, _, _, _ = setting
     losses = build()
-    losses.require(mask((0, 0)))
-    surveyed = losses.survey()
+    losses.compute(mask((0, 0)))
+    surveyed = losses.compute_all()
     assert (surveyed > 0).all()
     gradient = torch.autograd.grad(
         losses.weighted(torch.ones(BATCH, 3)).sum(), maps,
@@ -110,7 +110,7 @@ def test_surveying_adds_no_gradient_and_no_weight(setting):
 def test_without_gradients_no_graph_is_kept(setting):
     build, _, _, _, _ = setting
     losses = build(differentiable=False)
-    losses.require(mask((0, 0), (1, 1)))
+    losses.compute(mask((0, 0), (1, 1)))
     assert not losses.weighted(torch.ones(BATCH, 3)).requires_grad
 
 
@@ -119,9 +119,9 @@ def test_what_was_surveyed_can_still_be_required(setting):
     levels, weights = mask((0, 0), (2, 1)), torch.rand(BATCH, 3)
     weights *= levels
     surveyed, plain = build(), build()
-    surveyed.survey()
+    surveyed.compute_all()
     for losses in (surveyed, plain):
-        losses.require(levels)
+        losses.compute(levels)
     gradients = [
         torch.autograd.grad(losses.weighted(weights).sum(), maps[:2])
         for losses in (surveyed, plain)
@@ -138,11 +138,11 @@ def test_without_gradients_a_survey_is_enough(setting):
     build, _, teacher, _, _ = setting
     weights = torch.rand(BATCH, 3)
     surveyed, plain = build(False), build(False)
-    surveyed.survey()
+    surveyed.compute_all()
     asked = len(teacher.asked)
-    surveyed.require(torch.ones(BATCH, 3, dtype=torch.bool))
+    surveyed.compute(torch.ones(BATCH, 3, dtype=torch.bool))
     assert len(teacher.asked) == asked
-    plain.require(torch.ones(BATCH, 3, dtype=torch.bool))
+    plain.compute(torch.ones(BATCH, 3, dtype=torch.bool))
     torch.testing.assert_close(
         surveyed.weighted(weights), plain.weighted(weights))
 
@@ -151,7 +151,7 @@ def test_a_level_learns_from_several_of_the_teachers(setting):
     _, maps, teacher, links, scale = setting
     links[0].append(Link(1, ConvConnector(4, 6), MSELoss()))
     losses = LevelLosses(maps, teacher, links, scale, differentiable=True)
-    losses.require(mask((2, 0)))
+    losses.compute(mask((2, 0)))
     row = torch.tensor([2])
     apart = [link(maps[0][row], teacher.maps[j][row])
              for j, link in enumerate(links[0])]

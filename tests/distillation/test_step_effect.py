@@ -50,22 +50,22 @@ def setting(build_distiller, detection_batch, held_out_batch, monkeypatch):
     optimizer.step()
     data = preprocess(detection_batch, True)
     weights = torch.rand(4, 4, dtype=torch.float64)
-    with distiller._tap.recording():
+    with distiller.tap.recording():
         distiller.student(**data, mode='loss')
     losses = distiller.distillation.compare(
-        distiller._tap.take().levels,
-        distiller.teacher.look(data['inputs']), differentiable=True)
+        distiller.tap.take().levels,
+        distiller.teacher.extract(data["inputs"], []), differentiable=True)
     effect = StepEffect(
-        distiller._passes, losses, data['inputs'], data['data_samples'],
+        distiller.functional, losses, data['inputs'], data['data_samples'],
         weights, held_out_batch, preprocess, optimizer)
     return distiller, effect
 
 
 def train_losses(distiller, effect):
     """Task loss and (L,) level losses of the training batch, with graph."""
-    with distiller._tap.recording():
+    with distiller.tap.recording():
         task = distiller.student(effect.images, effect.samples, mode='loss')
-    maps = distiller._tap.take().levels
+    maps = distiller.tap.take().levels
     return distiller.parse_losses(task)[0], [
         effect.losses.compare(i, m) for i, m in enumerate(maps)]
 
@@ -243,12 +243,12 @@ def test_mixed_precision_changes_nothing(
         distiller.train()
         data = distiller.data_preprocessor(copy.deepcopy(detection_batch), True)
         maps = [torch.zeros(4, 1)] * 4  # of the student; nobody looks at them
-        teacher = distiller.teacher.look(data['inputs'])
+        teacher = distiller.teacher.extract(data["inputs"], [])
         with torch.autocast('cpu', torch.bfloat16, enabled=amp):
             losses = distiller.distillation.compare(
                 maps, teacher, differentiable=True)
             found.append(StepEffect(
-                distiller._passes, losses, data['inputs'],
+                distiller.functional, losses, data['inputs'],
                 data['data_samples'], torch.ones(4, 4),
                 copy.deepcopy(held_out_batch), distiller.data_preprocessor,
                 torch.optim.SGD(distiller.parameters(), lr=0.1))(2))

@@ -12,7 +12,7 @@ from torch import nn
 
 from mmrlkd.distillation.features.adapters import adapt
 from mmrlkd.distillation.features.levels import choose_levels
-from mmrlkd.distillation.selection.signals import BatchEvidence
+from mmrlkd.distillation.selection.signals import BatchSignals
 from mmrlkd.registry import MODELS
 
 CLASSES, SIZE, BATCH = 6, 64, 4
@@ -166,7 +166,7 @@ def test_teacher_levels_are_those_of_its_own_pass(task):
     model = build()
     teacher = model.teacher.model
     images = model.data_preprocessor(copy.deepcopy(data), False)['inputs']
-    pyramid = model.teacher.look(images)
+    pyramid = model.teacher.extract(images, [])
     with torch.no_grad():
         if model.levels[0].module == 'neck':
             expected = teacher.neck(teacher.backbone(images))
@@ -192,13 +192,13 @@ def test_logits_are_those_of_the_models(task):
     images = data['inputs']
     with torch.no_grad():
         torch.testing.assert_close(
-            model.teacher.look(images).logits(),
+            model.teacher.extract(images, []).logits(),
             model.teacher.model(images, mode='tensor'))
     model.eval()  # no dropout
-    with model._tap.recording():
+    with model.tap.recording():
         model.student.loss(images, data['data_samples'])
     torch.testing.assert_close(
-        model._tap.take().logits, model.student(images, mode='tensor'))
+        model.tap.take().logits, model.student(images, mode='tensor'))
 
 
 @pytest.mark.parametrize('loss', ['KLLoss', 'DKDLoss', 'DISTLoss'])
@@ -234,15 +234,15 @@ def test_its_gradient_is_that_of_the_loss(task):
     data = model.data_preprocessor(copy.deepcopy(data), False)
     torch.manual_seed(0)
     losses = model.loss(data['inputs'], data['data_samples'])
-    last = (model._adapter.logit_layer if isinstance(
-        model._adapter.logit_layer, nn.Conv2d) else model.student.head.fc)
+    last = (model.adapter.logit_layer if isinstance(
+        model.adapter.logit_layer, nn.Conv2d) else model.student.head.fc)
     (mine, ) = torch.autograd.grad(losses['loss_logits'], last.weight)
     torch.manual_seed(0)
-    with model._tap.recording():
+    with model.tap.recording():
         model.student.loss(data['inputs'], data['data_samples'])
-    logits = model._tap.take().logits
+    logits = model.tap.take().logits
     wanted = model.logit_distillation.loss(
-        logits, model.teacher.look(data['inputs']).logits())
+        logits, model.teacher.extract(data["inputs"], []).logits())
     (expected, ) = torch.autograd.grad(wanted, last.weight)
     torch.testing.assert_close(mine, expected)
     assert mine.abs().sum() > 0
@@ -385,7 +385,7 @@ def test_a_student_alone_has_no_levels_but_could(build_distiller):
     model = build_distiller(
         levels=None, teacher=None, selector=dict(type='mmrlkd.NoneSelector'))
     assert model.levels == ()
-    assert names(choose_levels(model._adapter, None)) == [
+    assert names(choose_levels(model.adapter, None)) == [
         'P2', 'P3', 'P4', 'P5']
 
 
@@ -418,15 +418,15 @@ def test_gradients_at_maps_that_tokens_show(frozen):
     assert names(model.levels) == ['C2', 'C3', 'C4', 'C5']
     model.student.backbone.requires_grad_(not frozen)
     images = torch.randn(BATCH, 3, SIZE, SIZE)
-    with model._tap.recording(leaves=True):
+    with model.tap.recording(leaves=True):
         losses = model.student.loss(images, classification_batch())
-    maps = model._tap.take()
+    maps = model.tap.take()
     assert [m.shape[1:] for m in maps.levels] == [
         (8, 16, 16), (16, 8, 8), (32, 4, 4), (64, 2, 2)]
     part = model.distillation
-    found = BatchEvidence(
-        part.compare(maps.levels, model.teacher.look(images), False),
-        maps, model.levels, model._adapter, part.scale,
+    found = BatchSignals(
+        part.compare(maps.levels, model.teacher.extract(images, []), False),
+        maps, model.levels, model.adapter, part.scale,
         losses['loss']).alignment()
     assert found.shape == (BATCH, 4) and (found != 0).all()
 

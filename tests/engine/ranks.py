@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+from mmrlkd.rl.rollout import take
 
 from mmrlkd.engine import DistillDataParallel
 from mmrlkd.registry import MODELS, SELECTORS

@@ -63,7 +63,7 @@ def test_the_example_of_the_architecture_page_runs(build_policy):
             return Outcome(observation, (action == 8).float())
 
     class Losses:
-        def require(self, levels):
+        def compute(self, levels):
             return levels.float()
 
     def environment():

@@ -5,9 +5,9 @@ custom_hooks = [
     dict(
         type='mmrlkd.PhaseHook',
         phases=[
-            dict(name='pretrain', length=10),
-            dict(name='policy', length=20),
-            dict(name='finetune', length=10),
+            dict(name='pretrain', share=5 / 12),
+            dict(name='policy', share=1 / 6),
+            dict(name='finetune', share=5 / 12),
         ]),
     dict(type='mmrlkd.PolicyHealthHook'),
 ]

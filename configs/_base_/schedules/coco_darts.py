@@ -1,8 +1,8 @@
 # A search in training on COCO: half as long as the training that follows it.
 searching = dict(
     phases=[
-        dict(name='pretrain', length=4),
-        dict(name='search', length=8),
+        dict(name='pretrain', share=1 / 3),
+        dict(name='search', share=2 / 3),
     ],
     train_cfg=dict(max_epochs=12),
     param_scheduler=[

@@ -27,14 +27,14 @@ custom_hooks = [
     dict(
         type='mmrlkd.PhaseHook',
         phases=[
-            dict(name='pretrain', length=160),
+            dict(name='pretrain', share=4 / 15),
             # Its levels are stages of the backbone, which must not freeze.
-            dict(name='policy', length=200, freeze_backbone=False),
-            dict(name='finetune', length=400, lr_factor=1.0),
+            dict(name='policy', share=1 / 15, freeze_backbone=False),
+            dict(name='finetune', share=2 / 3, lr_factor=1.0),
         ]),
     dict(type='mmrlkd.PolicyHealthHook'),
 ]
-train_cfg = dict(max_iters=760, val_interval=760)
+train_cfg = dict(val_interval=760)  # its end: the second phase adds 160 iterations
 default_hooks = dict(
     param_scheduler=dict(type='mmrlkd.UpdateParamSchedulerHook'))
 log_processor = dict(mean_pattern=_base_.mean_pattern)

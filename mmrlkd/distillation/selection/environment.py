@@ -82,10 +82,10 @@ class _KnownLosses:
     def __init__(self, losses: Tensor) -> None:
         self._losses = losses
 
-    def require(self, levels: Tensor) -> Tensor:
+    def compute(self, levels: Tensor) -> Tensor:
         return self._losses
 
-    def survey(self) -> Tensor:
+    def compute_all(self) -> Tensor:
         return self._losses
 
 
@@ -150,14 +150,14 @@ class DecisionProcess:
         global_feature, level_features, losses = (
             tensor.repeat_interleave(copies, dim=0) for tensor in (
                 self._global_feature, self._level_features,
-                self._losses.survey()))
+                self._losses.compute_all()))
         return DecisionProcess(
             self.space, global_feature, level_features, _KnownLosses(losses),
             self.horizon)
 
-    def survey(self) -> Tensor:
+    def compute_all(self) -> Tensor:
         """(B, L), the losses of all levels; see :class:`LossSource`."""
-        return self._losses.survey()
+        return self._losses.compute_all()
 
     def step(self, action: Tensor) -> Outcome:
         """Hold the subsets ``action`` (B,) int64, which must be allowed.
@@ -167,7 +167,7 @@ class DecisionProcess:
             state's ``step`` is ``T``.
         """
         selected = self._tables.subsets[action]
-        losses = self._losses.require(selected).float().where(selected, 0.)
+        losses = self._losses.compute(selected).float().where(selected, 0.)
         self._step += 1
         self._held = action
         self.state = self._see(selected, losses)

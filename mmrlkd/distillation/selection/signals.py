@@ -16,8 +16,8 @@ from mmrlkd.distillation.level_losses import LevelLosses
 GRADIENT_SCALE = 2.0**10
 
 
-class BatchEvidence:
-    """Measures a batch as :class:`~mmrlkd.structures.Evidence` asks.
+class BatchSignals:
+    """Measures a batch as :class:`~mmrlkd.structures.Signals` asks.
 
     Everything is computed at the first question, and nothing that no reward
     asks for.
@@ -46,11 +46,11 @@ class BatchEvidence:
         self._step_effect = step_effect
 
     def discrepancy(self) -> Tensor:
-        """See :meth:`mmrlkd.structures.Evidence.discrepancy`."""
-        return self._losses.survey()
+        """See :meth:`mmrlkd.structures.Signals.discrepancy`."""
+        return self._losses.compute_all(graph=False)
 
     def alignment(self) -> Tensor:
-        """See :meth:`mmrlkd.structures.Evidence.alignment`."""
+        """See :meth:`mmrlkd.structures.Signals.alignment`."""
         assert self._task_loss is not None, 'the reward asked for no gradients'
         task = torch.autograd.grad(
             self._task_loss * GRADIENT_SCALE, self._maps.sources,
@@ -75,7 +75,7 @@ class BatchEvidence:
         return torch.stack(products, dim=1)
 
     def after_step(self, levels: Tensor, step: float) -> Tensor:
-        """See :meth:`mmrlkd.structures.Evidence.after_step`.
+        """See :meth:`mmrlkd.structures.Signals.after_step`.
 
         The virtual step moves the backbone's maps of each image, the part of
         the student's step that acts on this image, and runs the neck again;
@@ -97,7 +97,7 @@ class BatchEvidence:
         return after / before.clamp_min(torch.finfo(before.dtype).tiny)
 
     def step_effect(self, order: int) -> Tensor:
-        """See :meth:`mmrlkd.structures.Evidence.step_effect`."""
+        """See :meth:`mmrlkd.structures.Signals.step_effect`."""
         assert self._step_effect is not None, 'there are no held-out images'
         return self._step_effect(order)
 

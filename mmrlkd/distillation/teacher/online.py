@@ -243,8 +243,13 @@ class Teacher(nn.Module):
                 "of the teacher's checkpoint.")
 
     @torch.no_grad()
-    def look(self, images: Tensor) -> LazyPyramid:
-        """The pyramid of ``images`` (B, 3, H, W); computes nothing yet."""
+    def extract(self, images: Tensor, samples: Sequence) -> LazyPyramid:
+        """The pyramid of a batch; computes nothing yet.
+
+        Args:
+            images: (B, 3, H, W), preprocessed.
+            samples: their annotations, which say what images these are.
+        """
         return LazyPyramid(self.adapter, self.levels, images)
 
 

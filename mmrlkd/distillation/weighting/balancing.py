@@ -79,7 +79,6 @@ class Balancing:
 
     Attributes:
         layer: path of W; None where a balancer looks at everything.
-        report: scalars of the last batch, for the log.
     """
 
     def __init__(self, balancer: dict, student: TaskAdapter,
@@ -115,10 +114,10 @@ class Balancing:
             self.layer = find_shared_layer(student, levels, path)
             self._shared = [student.model.get_submodule(self.layer)]
         self._iterations = 0
-        self.report: dict[str, Tensor] = {}
 
     def combine(self, levels: LevelTerms, task: Tensor,
-                optim_wrapper: OptimWrapper, look: bool) -> dict[str, Tensor]:
+                optim_wrapper: OptimWrapper, look: bool
+                ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What to minimise.
 
         Args:
@@ -130,7 +129,8 @@ class Balancing:
         Returns:
             ``loss_distill`` in place of the plain sum of the terms; and where
             the task is weighed, too, ``loss_task_balance``, what that adds to
-            the task's losses, which stay as they are.
+            the task's losses, which stay as they are. And scalars for the
+            log.
         """
         weights = self.balancer.rest()
         due = (look and self._report_every > 0
@@ -145,16 +145,16 @@ class Balancing:
                 weights = self._weigh(measured)
             if due:
                 gradients = self._describe(measured)
-        self.report = gradients | {
+        scalars = gradients | {
             f'balance/{name}': weight
             for name, weight in zip(self._names, weights, strict=True)}
-        self.report['balance/skipped'] = self.balancer.skipped.float()
+        scalars['balance/skipped'] = self.balancer.skipped.float()
         n = len(levels.terms)
         losses = {'loss_distill': (
             weights[:n] * torch.stack(levels.terms)).sum()}
         if self._include_task:
             losses['loss_task_balance'] = (weights[n] - 1) * task
-        return losses
+        return losses, scalars
 
     def _weigh(self, measured: Measured) -> Tensor:
         rows, losses = measured.rows, measured.losses

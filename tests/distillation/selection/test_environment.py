@@ -25,13 +25,13 @@ class RecordingLosses:
     def __init__(self):
         self.asked = []
 
-    def require(self, levels):
+    def compute(self, levels):
         self.asked.append(levels.clone())
         image = torch.arange(len(levels))[:, None]
         losses = 10. * image + torch.arange(levels.shape[1]) + 1
         return losses * levels
 
-    def survey(self):
+    def compute_all(self):
         self.asked.append('survey')
         return torch.tensor([[1., 2., 3., 4.], [11., 12., 13., 14.]])
 
@@ -142,7 +142,7 @@ def test_losses_are_asked_once_a_step_for_the_selected_levels_alone():
 
 def test_a_loss_source_that_returns_more_changes_nothing():
     class Garrulous:
-        def require(self, levels):
+        def compute(self, levels):
             return torch.where(levels, 2., torch.nan)
 
     process = start(PYRAMID, horizon=1, losses=Garrulous())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmrlkd.distillation.selection.signals import BatchEvidence
+from mmrlkd.distillation.selection.signals import BatchSignals
 
 
 @pytest.fixture
@@ -13,14 +13,14 @@ def setting(build_distiller, detection_batch):
     part.running_mean.copy_(torch.tensor([2.0, 0.5, 1.0, 3.0]))
     distiller.eval()  # so that the student's forward can be repeated
     data = distiller.data_preprocessor(detection_batch, True)
-    with distiller._tap.recording():
+    with distiller.tap.recording():
         task = distiller.student(**data, mode='loss')
-    maps = distiller._tap.take()
+    maps = distiller.tap.take()
     losses = part.compare(
-        maps.levels, part.teacher.look(data['inputs']), differentiable=True)
+        maps.levels, part.teacher.extract(data["inputs"], []), differentiable=True)
     loss = distiller.parse_losses(task)[0]
-    evidence = BatchEvidence(losses, maps, distiller.levels,
-                             distiller._adapter, part.scale, loss)
+    evidence = BatchSignals(losses, maps, distiller.levels,
+                             distiller.adapter, part.scale, loss)
     return distiller, maps, losses, loss, evidence
 
 

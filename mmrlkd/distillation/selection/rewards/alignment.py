@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mmrlkd.registry import REWARDS
-from mmrlkd.structures import Evidence
+from mmrlkd.structures import Signals
 
 from .base import Reward
 
@@ -21,8 +21,8 @@ class AlignmentReward(Reward):
 
     needs_gradients = True
 
-    def yardstick(self, levels: Tensor, evidence: Evidence) -> Tensor:
-        products = evidence.alignment()
+    def potential(self, levels: Tensor, signals: Signals) -> Tensor:
+        products = signals.alignment()
         scale = products.abs().sum(-1).clamp(
             min=torch.finfo(products.dtype).tiny)
         return -products.where(levels, 0.).sum(-1) / scale

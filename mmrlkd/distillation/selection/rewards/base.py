@@ -1,4 +1,4 @@
-"""The reward of a step: progress on a yardstick, and cost not spent."""
+"""The reward of a step: progress on a potential, and cost not spent."""
 
 from abc import ABC, abstractmethod
 from math import isfinite
@@ -6,13 +6,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from mmrlkd.structures import Evidence
+from mmrlkd.structures import Signals
 
 
 class Reward(ABC):
     r"""r_t = (ΔL_t + λ·saved_t) / (1 + λ).
 
-    ΔL_t = L_t − L_{t+1} is what step ``t`` gained on the yardstick ``L``,
+    ΔL_t = L_t − L_{t+1} is what step ``t`` gained on the potential ``L``,
     so that an episode's gains telescope to what the final selection gained.
     saved_t = Σ cost_i (1 − a_i) / Σ cost_i, where ``a`` are the levels *added*
     at step ``t``. Counting all levels held so far would charge a level once
@@ -24,7 +24,7 @@ class Reward(ABC):
         efficiency: λ ≥ 0, weight of the cost; 0 rewards quality only.
     """
 
-    #: Whether :meth:`Evidence.alignment` or :meth:`Evidence.after_step` is
+    #: Whether :meth:`Signals.alignment` or :meth:`Signals.after_step` is
     #: asked, which need gradients at the student's maps.
     needs_gradients: ClassVar[bool] = False
 
@@ -36,32 +36,32 @@ class Reward(ABC):
         self.efficiency = efficiency
 
     @abstractmethod
-    def yardstick(self, levels: Tensor, evidence: Evidence) -> Tensor:
+    def potential(self, levels: Tensor, signals: Signals) -> Tensor:
         """The loss ``L`` that is left once ``levels`` are distilled.
 
         Args:
             levels: (…, B, L) bool.
-            evidence: of the batch of B images.
+            signals: of the batch of B images.
 
         Returns:
             (…, B), lower is better.
         """
 
     def __call__(self, path: Tensor, costs: Tensor,
-                 evidence: Evidence) -> Tensor:
+                 signals: Signals) -> Tensor:
         """Rewards of a batch of episodes.
 
         Args:
             path: (T + 1, …, B, L) bool, levels held before the first step
                 (none) and after each step.
             costs: (L,) cost of each level, on the path's device.
-            evidence: of the batch.
+            signals: of the batch.
 
         Returns:
-            (T, …, B). Not finite where the evidence is not; the learner drops
+            (T, …, B). Not finite where the signals is not; the learner drops
             such episodes.
         """
-        left = self.yardstick(path, evidence)
+        left = self.potential(path, signals)
         gained = left[:-1] - left[1:]
         added = path[1:] & ~path[:-1]
         saved = 1 - (added * costs).sum(-1) / costs.sum()

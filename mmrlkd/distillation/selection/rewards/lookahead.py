@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mmrlkd.registry import REWARDS
-from mmrlkd.structures import Evidence
+from mmrlkd.structures import Signals
 
 from .base import Reward
 
@@ -29,7 +29,7 @@ class LookaheadReward(Reward):
                 'must be greater than 0.')
         self.step = step
 
-    def yardstick(self, levels: Tensor, evidence: Evidence) -> Tensor:
+    def potential(self, levels: Tensor, signals: Signals) -> Tensor:
         if levels.dim() == 2:
-            return evidence.after_step(levels, self.step)
-        return torch.stack([self.yardstick(each, evidence) for each in levels])
+            return signals.after_step(levels, self.step)
+        return torch.stack([self.potential(each, signals) for each in levels])

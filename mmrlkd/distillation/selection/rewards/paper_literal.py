@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from mmrlkd.registry import REWARDS
-from mmrlkd.structures import Evidence
+from mmrlkd.structures import Signals
 
 from .base import Reward
 
@@ -15,8 +15,8 @@ class PaperLiteralReward(Reward):
     The sum runs over the *selected* levels, so each level added makes L
     larger and the reward smaller: a policy trained on it collapses to as few
     levels as it is allowed. It stands in the comparison of rewards as the
-    reason why the others measure with a yardstick that no selection changes.
+    reason why the others measure with a potential that no selection changes.
     """
 
-    def yardstick(self, levels: Tensor, evidence: Evidence) -> Tensor:
-        return evidence.discrepancy().where(levels, 0.).sum(-1)
+    def potential(self, levels: Tensor, signals: Signals) -> Tensor:
+        return signals.discrepancy().where(levels, 0.).sum(-1)

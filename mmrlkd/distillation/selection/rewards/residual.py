@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mmrlkd.registry import REWARDS
-from mmrlkd.structures import Evidence
+from mmrlkd.structures import Signals
 
 from .base import Reward
 
@@ -17,7 +17,7 @@ class ResidualReward(Reward):
     agrees with its teacher everywhere has nothing left: L = 0.
     """
 
-    def yardstick(self, levels: Tensor, evidence: Evidence) -> Tensor:
-        losses = evidence.discrepancy()
+    def potential(self, levels: Tensor, signals: Signals) -> Tensor:
+        losses = signals.discrepancy()
         total = losses.sum(-1).clamp(min=torch.finfo(losses.dtype).tiny)
         return losses.where(~levels, 0.).sum(-1) / total

@@ -7,15 +7,17 @@ from torch import Tensor, nn
 
 from mmrlkd.distillation.selection.environment import DecisionProcess, check_space
 from mmrlkd.rl import Diagnostics
-from mmrlkd.structures import Choice, Evidence, LevelSpace
+from mmrlkd.structures import Choice, LevelSpace, Signals
 
 
 class Selector(nn.Module, ABC):
-    """Chooses levels. One that learns from rewards also overrides the second
-    half of the interface, which does nothing here.
+    """Chooses levels. :meth:`select` is all that one needs; one that learns
+    also overrides what follows it, which does nothing here.
 
-    The weights of an image sum to one, so that selectors differ in *where* an
-    image is distilled and never in how strongly.
+    Its choices come back to :meth:`observe` with what they led to; what an
+    episode holds beyond :class:`~mmrlkd.structures.Choice` is a field of a
+    subclass of it. The weights of an image sum to one, so that selectors
+    differ in *where* an image is distilled and never in how strongly.
     """
 
     #: Whether anything is ever distilled.
@@ -28,6 +30,8 @@ class Selector(nn.Module, ABC):
     needs_held_out: ClassVar[bool] = False
     #: Steps of the decision process that :meth:`select` plays.
     horizon: int = 1
+    #: A mode like ``training``: whether what is selected is learned from.
+    learning: bool = True
 
     def bind(self, space: LevelSpace) -> None:
         """Get to know the levels; raise a ValueError where they don't fit."""
@@ -40,36 +44,39 @@ class Selector(nn.Module, ABC):
 
     @property
     def needs_gradients(self) -> bool:
-        """Whether :meth:`observe` asks for evidence that needs gradients."""
+        """Whether :meth:`observe` asks for signals that need gradients."""
         return False
 
-    def observe(self, evidence: Evidence,
-                choice: Choice) -> dict[str, Tensor]:
-        """See how a choice of training turned out; scalars for the log."""
+    def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
+        """See how a choice of training turned out.
+
+        Args:
+            signals: of the batch.
+            choice: what :meth:`select` returned for it.
+
+        Returns:
+            0-dim scalars for the log.
+        """
         return {}
 
     def learn(self) -> Diagnostics | None:
         """Improve the choice, once enough was observed; None until then."""
         return None
 
-    def report(self) -> dict[str, Tensor]:
-        """Scalars about what was observed last, for the log."""
-        return {}
-
     def set_progress(self, fraction: float) -> None:
         """Say how much of the training is over, from 0 to 1."""
 
-    def sidecar_state(self) -> dict[str, Any]:
-        """What a resumed run needs beside the student's checkpoint; tensors,
-        numbers and containers only. Equal on all ranks."""
+    def run_state(self) -> dict[str, Any]:
+        """What a resumed run needs beside the student: tensors, numbers and
+        containers of them only. Equal on all ranks."""
         return {}
 
-    def load_sidecar_state(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`sidecar_state`."""
+    def load_run_state(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`run_state`."""
 
-    def local_state(self) -> dict[str, Any]:
-        """Like :meth:`sidecar_state`, what differs from rank to rank."""
+    def local_run_state(self) -> dict[str, Any]:
+        """Like :meth:`run_state`, what differs from rank to rank."""
         return {}
 
-    def load_local_state(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`local_state`."""
+    def load_local_run_state(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`local_run_state`."""

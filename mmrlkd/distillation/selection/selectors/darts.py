@@ -43,8 +43,8 @@ class DARTSSelector(SubsetSearch):
         # On the CPU, for it is known without looking at α.
         self._levels = table[self._feasible].any(dim=0)
 
-    def train_levels(self) -> tuple[Tensor, Tensor]:
-        return self._levels, self.weigh(self.mixture())
+    def train_levels(self, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self._levels, self.weigh(self.mixture(noise))
 
-    def mixture(self) -> Tensor:
+    def mixture(self, noise: Tensor | None) -> Tensor:
         return self.distribution().probs

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmrlkd.distillation.selection.environment import DecisionProcess
 from mmrlkd.registry import POLICIES, REWARDS, SELECTORS
 from mmrlkd.rl import Descent, Diagnostics, subset_table
-from mmrlkd.structures import Choice, Evidence, LevelSpace, Selection, State
+from mmrlkd.structures import Choice, LevelSpace, Selection, Signals, State
 
 from .base import Selector
 
@@ -31,6 +31,16 @@ class GateDiagnostics(Diagnostics):
     entropy: Tensor
     dropped_images: Tensor
     skipped_steps: Tensor
+
+
+@dataclass(frozen=True)
+class GateChoice(Choice):
+    """A choice, and what the gate saw.
+
+    Attributes:
+        state: (B, …); None where nothing is to be learned from it.
+    """
+    state: State | None = None
 
 
 @SELECTORS.register_module()
@@ -75,9 +85,8 @@ class GatedSelector(Selector):
             reward or dict(type='mmrlkd.ResidualReward'))
         self.temperature = temperature
         self.lr = lr
-        self.learning = True
-        self._seen: State | None = None
-        self._rewards: Tensor | None = None
+        # Observed and not learned from yet: states and rewards (B, L).
+        self._observed: list[tuple[State, Tensor]] = []
 
     def bind(self, space: LevelSpace) -> None:
         super().bind(space)
@@ -94,8 +103,6 @@ class GatedSelector(Selector):
 
     @torch.no_grad()
     def select(self, process: DecisionProcess) -> Choice:
-        if self.training and self.learning:
-            self._seen = process.state
         weights = self.weigh(process.state).exp()
         # Weights of exactly 0 would be levels selected for nothing.
         weights = weights.clamp(min=torch.finfo(weights.dtype).tiny)
@@ -104,30 +111,31 @@ class GatedSelector(Selector):
             ~process.state.action_mask, -1.)
         levels = subsets[held.argmax(-1)]
         weights = weights * levels
-        return Choice(Selection(levels, weights / weights.sum(-1, keepdim=True)))
+        return GateChoice(
+            Selection(levels, weights / weights.sum(-1, keepdim=True)),
+            state=process.state if self.training and self.learning else None)
 
     @property
     def needs_gradients(self) -> bool:
         return self.learning and self.reward.needs_gradients
 
-    def observe(self, evidence: Evidence,
-                choice: Choice) -> dict[str, Tensor]:
-        if self._seen is None:
+    def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
+        assert isinstance(choice, GateChoice)
+        if choice.state is None:
             return {}
         # Each level chosen alone, by every image: (1, L, B, L).
         alone = torch.eye(
             len(self.space), dtype=torch.bool, device=self._costs.device)
-        alone = alone[None, :, None].expand(-1, -1, len(self._seen.step), -1)
+        alone = alone[None, :, None].expand(-1, -1, len(choice.state.step), -1)
         path = torch.cat([torch.zeros_like(alone), alone])
-        self._rewards = self.reward(
-            path, self._costs, evidence).detach()[0].T.float()
+        rewards = self.reward(path, self._costs, signals).detach()[0].T
+        self._observed.append((choice.state, rewards.float()))
         return {}
 
     def learn(self) -> GateDiagnostics | None:
-        if self._seen is None or self._rewards is None:
+        if not self._observed:
             return None
-        seen, rewards = self._seen, self._rewards
-        self._seen = self._rewards = None
+        seen, rewards = self._observed.pop()
         finite = (rewards.isfinite().all(-1)
                   & seen.global_feature.isfinite().all(-1)
                   & seen.level_features.isfinite().all(-1))
@@ -155,10 +163,10 @@ class GatedSelector(Selector):
     def set_progress(self, fraction: float) -> None:
         self._descent.set_progress(fraction)
 
-    def sidecar_state(self) -> dict[str, Any]:
+    def run_state(self) -> dict[str, Any]:
         return {'gate': self.gate.state_dict(),
                 'descent': self._descent.state_dict()}
 
-    def load_sidecar_state(self, state: dict[str, Any]) -> None:
+    def load_run_state(self, state: dict[str, Any]) -> None:
         self.gate.load_state_dict(state['gate'])
         self._descent.load_state_dict(state['descent'])

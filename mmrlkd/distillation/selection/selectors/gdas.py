@@ -7,7 +7,6 @@ from torch.nn.functional import one_hot
 
 from mmrlkd.registry import SELECTORS
 from mmrlkd.rl import SubsetDistribution
-from mmrlkd.structures import LevelSpace
 
 from .subset_search import SubsetSearch
 
@@ -30,8 +29,6 @@ class GDASSelector(SubsetSearch):
         **kwargs: see :class:`.subset_search.SubsetSearch`.
     """
 
-    _noise: Tensor
-
     def __init__(self, tau: tuple[float, float] = (10.0, 0.1),
                  **kwargs) -> None:
         super().__init__(**kwargs)
@@ -42,27 +39,26 @@ class GDASSelector(SubsetSearch):
         self._bounds = tau[0], tau[1]
         self.tau = tau[0]
 
-    def bind(self, space: LevelSpace) -> None:
-        super().bind(space)
-        self.register_buffer(
-            '_noise', torch.zeros_like(self._cost_shares), persistent=False)
-
     def set_progress(self, fraction: float) -> None:
         begin, end = self._bounds
         self.tau = begin + (end - begin) * fraction
 
-    def train_levels(self) -> tuple[Tensor, Tensor]:
-        clocks = torch.empty_like(self._noise).exponential_()
-        self._noise = -clocks.clamp(min=torch.finfo(clocks.dtype).tiny).log()
-        dist.broadcast(self._noise)
-        return self.single(self._drawn(1.0).mode())
+    def draw(self) -> Tensor:
+        """(2^L,) Gumbel noise."""
+        clocks = torch.empty_like(self._cost_shares).exponential_()
+        noise = -clocks.clamp(min=torch.finfo(clocks.dtype).tiny).log()
+        dist.broadcast(noise)
+        return noise
 
-    def mixture(self) -> Tensor:
-        relaxed = self._drawn(self.tau)
+    def train_levels(self, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.single(self._drawn(noise, 1.0).mode())
+
+    def mixture(self, noise: Tensor | None) -> Tensor:
+        relaxed = self._drawn(noise, self.tau)
         # 1 − p + p rounds; adding p − p keeps the draw exactly one-hot.
         return one_hot(relaxed.mode(), len(self.alpha)) + (
             relaxed.probs - relaxed.probs.detach())
 
-    def _drawn(self, tau: float) -> SubsetDistribution:
-        return SubsetDistribution(
-            (self.alpha + self._noise) / tau, self._feasible)
+    def _drawn(self, noise: Tensor | None, tau: float) -> SubsetDistribution:
+        assert noise is not None, 'nothing was drawn'
+        return SubsetDistribution((self.alpha + noise) / tau, self._feasible)

@@ -57,7 +57,7 @@ class GreedySelector(Selector):
 
     @torch.no_grad()
     def select(self, process: DecisionProcess) -> Choice:
-        losses = process.survey().double().nan_to_num(0., 0., 0.)
+        losses = process.compute_all().double().nan_to_num(0., 0., 0.)
         total = losses.sum(-1, keepdim=True).clamp(
             min=torch.finfo(losses.dtype).tiny)
         offers = (losses / total) / (self._costs / self._costs.sum())

@@ -8,7 +8,7 @@ from torch import Tensor
 from mmrlkd.distillation.selection.environment import DecisionProcess
 from mmrlkd.registry import LEARNERS, POLICIES, REWARDS, SELECTORS
 from mmrlkd.rl import Diagnostics, RolloutStorage, play, subset_table
-from mmrlkd.structures import Choice, Evidence, LevelSpace, Selection, State
+from mmrlkd.structures import Choice, LevelSpace, Selection, Signals, State
 
 from .base import Selector
 
@@ -59,7 +59,6 @@ class PolicySelector(Selector):
         self.horizon = horizon
         self.rollout_batches = rollout_batches
         self.greedy = greedy
-        self.learning = True
         self.storage = RolloutStorage()
 
     def bind(self, space: LevelSpace) -> None:
@@ -86,8 +85,7 @@ class PolicySelector(Selector):
     def needs_gradients(self) -> bool:
         return self.learning and self.reward.needs_gradients
 
-    def observe(self, evidence: Evidence,
-                choice: Choice) -> dict[str, Tensor]:
+    def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
         """Reward the episode and store it.
 
         Returns:
@@ -102,9 +100,9 @@ class PolicySelector(Selector):
         held = torch.cat([torch.zeros_like(episode.action[:1]),
                           episode.action])
         path = subset_table(len(self.space), held.device)[held]
-        # The evidence is one for the episodes of an image: (T + 1, G, B, L).
+        # The signals are one for the episodes of an image: (T + 1, G, B, L).
         path = path.unflatten(1, (-1, self.learner.group_size)).transpose(1, 2)
-        reward = self.reward(path, self._costs, evidence).detach()
+        reward = self.reward(path, self._costs, signals).detach()
         reward = reward.transpose(1, 2).flatten(1)
         self.storage.add(episode.rewarded(reward))
         assert episode.entropy is not None, 'just played'
@@ -122,20 +120,20 @@ class PolicySelector(Selector):
     def set_progress(self, fraction: float) -> None:
         self.learner.set_progress(fraction)
 
-    def sidecar_state(self) -> dict[str, Any]:
+    def run_state(self) -> dict[str, Any]:
         return {
             'policy': self.policy.state_dict(),
             'learner': self.learner.state_dict(),
         }
 
-    def load_sidecar_state(self, state: dict[str, Any]) -> None:
+    def load_run_state(self, state: dict[str, Any]) -> None:
         self.policy.load_state_dict(state['policy'])
         self.learner.load_state_dict(state['learner'])
 
-    def local_state(self) -> dict[str, Any]:
+    def local_run_state(self) -> dict[str, Any]:
         return {'rollouts': self.storage.state_dict()}
 
-    def load_local_state(self, state: dict[str, Any]) -> None:
+    def load_local_run_state(self, state: dict[str, Any]) -> None:
         self.storage.load_state_dict(
             [_of_any_version(rollout) for rollout in state['rollouts']],
             lambda fields: State(

@@ -15,7 +15,7 @@ from mmrlkd.distillation.selection.environment import (
     within_budget,
 )
 from mmrlkd.rl import Diagnostics, SubsetDistribution, subset_table
-from mmrlkd.structures import Choice, Evidence, LevelSpace, Selection
+from mmrlkd.structures import Choice, LevelSpace, Selection, Signals
 
 from .base import Selector
 
@@ -41,6 +41,16 @@ class SearchDiagnostics(Diagnostics):
     skipped_steps: Tensor
 
 
+@dataclass(frozen=True)
+class SearchChoice(Choice):
+    """A choice, and what was drawn for it.
+
+    Attributes:
+        noise: (2^L,), what a search drew to choose; None if nothing.
+    """
+    noise: Tensor | None = None
+
+
 class SubsetSearch(Selector):
     r"""Trains a free logit α_s for each affordable subset s by Adam on
 
@@ -49,7 +59,7 @@ class SubsetSearch(Selector):
     where m_s is the mixture of subsets that the batch was distilled with,
     w_i = Σ_s m_s·1[i ∈ s]/\|s\| the weight it gives level i, and e_i the effect
     of level i on the task loss of held-out images
-    (:meth:`~mmrlkd.structures.Evidence.step_effect`).
+    (:meth:`~mmrlkd.structures.Signals.step_effect`).
 
     The unit m is a running mean of \|e_i\| over levels and batches. Adam alone
     would make J's scale arbitrary, but not the balance of its two terms: in
@@ -68,7 +78,7 @@ class SubsetSearch(Selector):
 
     learns = True
     needs_held_out = True
-    #: See :meth:`~mmrlkd.structures.Evidence.step_effect`.
+    #: See :meth:`~mmrlkd.structures.Signals.step_effect`.
     order: int = 1
     _feasible: Tensor
     _level_weights: Tensor
@@ -95,9 +105,9 @@ class SubsetSearch(Selector):
         self.betas = (betas[0], betas[1])
         self.weight_decay = weight_decay
         self.efficiency = efficiency
-        self.learning = True
         self.skipped = 0
-        self._effect: Tensor | None = None
+        # Observed and not learned from yet: effects (L,) and choices.
+        self._observed: list[tuple[Tensor, SearchChoice]] = []
 
     def bind(self, space: LevelSpace) -> None:
         super().bind(space)
@@ -120,7 +130,7 @@ class SubsetSearch(Selector):
         """softmax(α) over the affordable subsets."""
         return SubsetDistribution(self.alpha, self._feasible)
 
-    def found(self) -> tuple[str, ...]:
+    def best_levels(self) -> tuple[str, ...]:
         """Names of the levels of the likeliest subset."""
         best = int(self.distribution().mode())
         return tuple(name for i, name in enumerate(self.space.names)
@@ -128,50 +138,57 @@ class SubsetSearch(Selector):
 
     @torch.no_grad()
     def select(self, process: DecisionProcess) -> Choice:
-        """In training as the search distils, in evaluation what it found."""
+        """In training as the search distils, in evaluation the best subset."""
+        noise = self.draw() if self.training else None
         if self.training:
-            levels, weights = self.train_levels()
+            levels, weights = self.train_levels(noise)
         else:
             levels, weights = self.single(self.distribution().mode())
         shape = process.batch_size, len(self.space)
-        return Choice(Selection(levels.expand(shape), weights.expand(shape)))
+        return SearchChoice(
+            Selection(levels.expand(shape), weights.expand(shape)),
+            noise=noise)
 
     def single(self, subset: Tensor) -> tuple[Tensor, Tensor]:
         """(L,) bool levels and (L,) weights of a subset, by its index ()."""
         weights = self._level_weights[subset]
         return weights > 0, weights
 
+    def draw(self) -> Tensor | None:
+        """What a batch of training is chosen by, equal on all ranks."""
+        return None
+
     @abstractmethod
-    def train_levels(self) -> tuple[Tensor, Tensor]:
+    def train_levels(self, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """For a batch of training: (L,) bool levels and (L,) weights."""
 
     @abstractmethod
-    def mixture(self) -> Tensor:
-        """(2^L,) what the last batch of training was distilled with, as a
-        mixture of subsets; differentiable in α."""
+    def mixture(self, noise: Tensor | None) -> Tensor:
+        """(2^L,) what a batch of training was distilled with, as a mixture of
+        subsets; differentiable in α."""
 
     def weigh(self, mixture: Tensor) -> Tensor:
         """(L,) weights that a mixture (2^L,) of subsets gives the levels."""
         # Not a matrix product, which autocast would run in half precision.
         return (mixture[:, None] * self._level_weights).sum(dim=0)
 
-    def observe(self, evidence: Evidence,
-                choice: Choice) -> dict[str, Tensor]:
-        effect = evidence.step_effect(self.order).to(self.alpha)
+    def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
+        effect = signals.step_effect(self.order).to(self.alpha)
         dist.all_reduce(effect, 'mean')
-        self._effect = effect
-        return {}
+        assert isinstance(choice, SearchChoice)
+        self._observed.append((effect, choice))
+        return self.report()
 
     def learn(self) -> SearchDiagnostics | None:
-        if self._effect is None:
+        if not self._observed:
             return None
-        effect, self._effect = self._effect, None
+        effect, choice = self._observed.pop()
         usable = bool(effect.isfinite().all())  # the host decides
         if usable:
             size = effect.abs().mean()
             self._scale.copy_(torch.where(
                 self._scale > 0, self._scale.lerp(size, MOMENTUM), size))
-        mixture = self.mixture()
+        mixture = self.mixture(choice.noise)
         unit = self._scale.clamp_min(torch.finfo(effect.dtype).tiny)
         task = (self.weigh(mixture) * effect).sum() / unit
         cost = (mixture * self._cost_shares).sum()
@@ -188,6 +205,7 @@ class SubsetSearch(Selector):
 
     @torch.no_grad()
     def report(self) -> dict[str, Tensor]:
+        """The distribution over subsets, for the log."""
         choice = self.distribution()
         held = self._level_weights > 0
         each = (choice.probs[:, None] * held).sum(dim=0)
@@ -198,7 +216,7 @@ class SubsetSearch(Selector):
                 self.space.names, each, strict=True)},
         }
 
-    def sidecar_state(self) -> dict[str, Any]:
+    def run_state(self) -> dict[str, Any]:
         return {
             'alpha': self.alpha.detach(),
             'optimizer': self.optimizer.state_dict(),
@@ -206,7 +224,7 @@ class SubsetSearch(Selector):
             'skipped': self.skipped,
         }
 
-    def load_sidecar_state(self, state: dict[str, Any]) -> None:
+    def load_run_state(self, state: dict[str, Any]) -> None:
         self.alpha.data.copy_(state['alpha'])
         self.optimizer.load_state_dict(state['optimizer'])
         self._scale.copy_(state['scale'])

@@ -41,7 +41,7 @@ def small(name, space, horizon=4):
 
 class NoisyLosses:
 
-    def require(self, levels):
+    def compute(self, levels):
         return torch.rand(levels.shape) * levels
 
 

@@ -28,10 +28,10 @@ class Losses:
     def __init__(self, values):
         self.values = values
 
-    def require(self, levels):
+    def compute(self, levels):
         return self.values * levels
 
-    def survey(self):
+    def compute_all(self):
         return self.values
 
 

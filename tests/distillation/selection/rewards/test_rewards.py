@@ -60,7 +60,7 @@ class TestEveryReward:
             torch.rand(batch, levels), torch.randn(batch, levels))
         rewards = reward(path, torch.tensor(COSTS[levels]), evidence)
         assert rewards.shape == (steps, batch)
-        left = torch.stack([reward.yardstick(each, evidence) for each in path])
+        left = torch.stack([reward.potential(each, evidence) for each in path])
         assert left.shape == (steps + 1, batch)
         torch.testing.assert_close(rewards, left[:-1] - left[1:])
         torch.testing.assert_close(rewards.sum(0), left[0] - left[-1])
@@ -101,8 +101,8 @@ class TestEveryReward:
         path = random_path(steps, batch, levels)
         evidence = FixedEvidence(torch.rand(batch, levels))
         torch.testing.assert_close(
-            reward.yardstick(path, evidence),
-            torch.stack([reward.yardstick(each, evidence) for each in path]))
+            reward.potential(path, evidence),
+            torch.stack([reward.potential(each, evidence) for each in path]))
 
 
 @pytest.mark.parametrize('name', ALL)
@@ -140,11 +140,11 @@ P2_P5 = torch.tensor([[True, False, False, True]])
 
 
 def test_residual_is_the_share_not_covered():
-    yardstick = build('ResidualReward').yardstick
+    potential = build('ResidualReward').potential
     evidence = FixedEvidence(LOSSES)
-    assert yardstick(torch.zeros_like(P2_P5), evidence).tolist() == [1.]
-    assert yardstick(P2_P5, evidence).tolist() == [0.5]
-    assert yardstick(torch.ones_like(P2_P5), evidence).tolist() == [0.]
+    assert potential(torch.zeros_like(P2_P5), evidence).tolist() == [1.]
+    assert potential(P2_P5, evidence).tolist() == [0.5]
+    assert potential(torch.ones_like(P2_P5), evidence).tolist() == [0.]
 
 
 def test_residual_rewards_sum_to_the_covered_share():
@@ -158,15 +158,15 @@ def test_residual_rewards_sum_to_the_covered_share():
 
 def test_alignment_rewards_what_helps_the_task():
     products = torch.tensor([[3., -1., 0., 4.]])
-    yardstick = build('AlignmentReward').yardstick
+    potential = build('AlignmentReward').potential
     evidence = FixedEvidence(LOSSES, products)
-    assert yardstick(P2_P5, evidence).tolist() == [-7 / 8]
-    assert yardstick(~P2_P5, evidence).tolist() == [1 / 8]
+    assert potential(P2_P5, evidence).tolist() == [-7 / 8]
+    assert potential(~P2_P5, evidence).tolist() == [1 / 8]
 
 
 def test_lookahead_passes_its_step_on():
     reward = build('LookaheadReward', step=0.05)
-    assert reward.yardstick(P2_P5, FixedEvidence(LOSSES)).tolist() == (
+    assert reward.potential(P2_P5, FixedEvidence(LOSSES)).tolist() == (
         pytest.approx([1 - 4 * 0.05 * 0.5]))
     with pytest.raises(ValueError, match='step=0 .* greater than 0'):
         build('LookaheadReward', step=0)
@@ -176,7 +176,7 @@ def test_paper_literal_punishes_every_level():
     """Why the draft's reward collapses: no level ever raises it."""
     reward = build('PaperLiteralReward', efficiency=0.)
     evidence = FixedEvidence(LOSSES)
-    assert reward.yardstick(P2_P5, evidence).tolist() == [5.]
+    assert reward.potential(P2_P5, evidence).tolist() == [5.]
     rewards = reward(random_path(4, 1, 4), torch.ones(4), evidence)
     assert (rewards <= 0).all()
 

@@ -12,7 +12,7 @@ class Surveyed:
     def __init__(self, losses):
         self.losses = losses
 
-    def survey(self):
+    def compute_all(self):
         return self.losses
 
 

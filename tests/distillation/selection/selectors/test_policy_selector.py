@@ -199,7 +199,7 @@ def test_resumes_bit_for_bit(make, play):
         play(selector)
         selector.learn()
     file = io.BytesIO()
-    torch.save((selector.sidecar_state(), selector.local_state(),
+    torch.save((selector.run_state(), selector.local_run_state(),
                 torch.get_rng_state()), file)
     file.seek(0)
     shared, local, rng = torch.load(file, weights_only=True)
@@ -213,8 +213,8 @@ def test_resumes_bit_for_bit(make, play):
 
     expected, logs = go_on(selector)
     resumed = make()
-    resumed.load_sidecar_state(shared)
-    resumed.load_local_state(local)
+    resumed.load_run_state(shared)
+    resumed.load_local_run_state(local)
     torch.set_rng_state(rng)
     found, resumed_logs = go_on(resumed)
 
@@ -261,7 +261,7 @@ def test_rollouts_stored_by_earlier_versions_are_resumed(make, play):
     """Until 0.3 the mask stood beside the states; the update is the same."""
     selector = make()
     play(selector)
-    now = selector.local_state()['rollouts'][0]
+    now = selector.local_run_state()['rollouts'][0]
     states = dict(now['observation'])
     mask = states.pop('action_mask')
     states.pop('level_losses')
@@ -269,8 +269,8 @@ def test_rollouts_stored_by_earlier_versions_are_resumed(make, play):
         states=states, actions=now['action'], feasible=mask,
         log_probs=now['log_prob'], values=now['value'], rewards=now['reward'])
     resumed = make()
-    resumed.load_sidecar_state(selector.sidecar_state())
-    resumed.load_local_state(dict(rollouts=[earlier]))
+    resumed.load_run_state(selector.run_state())
+    resumed.load_local_run_state(dict(rollouts=[earlier]))
     logs = []
     for each in selector, resumed:
         torch.manual_seed(3)
@@ -282,11 +282,11 @@ def test_rollouts_stored_by_earlier_versions_are_resumed(make, play):
 
 
 def test_the_names_of_saved_weights_are_those_of_earlier_versions(make):
-    state = make().sidecar_state()
+    state = make().run_state()
     assert {key.rsplit('.', 1)[0] for key in state['policy']} == {
         'encoder.layers.0', 'encoder.layers.2', 'encoder.layers.3',
         'encoder.step', 'heads.action.0', 'heads.action.2', 'heads.value.0',
         'heads.value.2', 'cells.0', 'cells.1'}
     assert set(state['learner']) == {'optimizer'}
-    reinforce = make(learner=dict(type='mmrlkd.REINFORCE')).sidecar_state()
+    reinforce = make(learner=dict(type='mmrlkd.REINFORCE')).run_state()
     assert set(reinforce['learner']) == {'optimizer', 'baseline', 'updates'}

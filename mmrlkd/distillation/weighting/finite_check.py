@@ -7,7 +7,7 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import Tensor, nn
 
 
-class FiniteGuard:
+class FiniteCheck:
     """Updates a model, unless the loss or a gradient is not finite.
 
     A skipped update leaves parameters, optimizer state and the statistics of
@@ -25,7 +25,6 @@ class FiniteGuard:
             raise ValueError(
                 f'max_skipped_updates={limit}; accepted: an integer >= 1.')
         self._model = model
-        self._good: list[Tensor] = []
         self._limit = limit
         self.skipped = 0
         self.in_a_row = 0
@@ -37,19 +36,26 @@ class FiniteGuard:
                 if module.training and hasattr(module, 'running_mean')
                 for buffer in module.buffers(recurse=False)]
 
-    def remember(self) -> None:
-        """Copy the statistics as they are before a forward pass."""
-        self._good = [buffer.clone() for buffer in self._statistics()]
+    def statistics(self) -> list[Tensor]:
+        """A copy of the statistics as they are before a forward pass."""
+        return [buffer.clone() for buffer in self._statistics()]
 
-    def restore(self) -> None:
+    def restore(self, statistics: list[Tensor]) -> None:
         """Take back what forward passes did to the statistics since."""
-        for buffer, good in zip(self._statistics(), self._good, strict=True):
-            buffer.copy_(good)
+        for buffer, saved in zip(self._statistics(), statistics, strict=True):
+            buffer.copy_(saved)
 
-    def update(self, optim_wrapper: OptimWrapper, loss: Tensor) -> None:
+    def update(self, optim_wrapper: OptimWrapper, loss: Tensor,
+               statistics: list[Tensor]) -> None:
         """Do what ``optim_wrapper.update_params(loss)`` does, if finite.
 
         Waits for the device once: whether to step is the host's decision.
+
+        Args:
+            optim_wrapper: of the model.
+            loss: 0-dim, with its graph.
+            statistics: those of before the forward pass, see
+                :meth:`statistics`.
 
         Raises:
             FloatingPointError: too many updates in a row were skipped.
@@ -62,7 +68,7 @@ class FiniteGuard:
         if finite:
             self.in_a_row = 0
         else:
-            self._skip(optim_wrapper)
+            self._skip(optim_wrapper, statistics)
 
     @staticmethod
     def _step(optim_wrapper: OptimWrapper) -> bool:
@@ -93,9 +99,10 @@ class FiniteGuard:
         all_reduce(flag, 'min')
         return bool(flag)
 
-    def _skip(self, optim_wrapper: OptimWrapper) -> None:
+    def _skip(self, optim_wrapper: OptimWrapper,
+              statistics: list[Tensor]) -> None:
         optim_wrapper.zero_grad()
-        self.restore()
+        self.restore(statistics)
         self.skipped += 1
         self.in_a_row += 1
         print_log(

@@ -1,4 +1,4 @@
-"""More passes through a student, of which it knows nothing afterwards."""
+"""Side-effect-free forward passes with substituted parameters."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -15,9 +15,9 @@ from mmrlkd.distillation.features.levels import PyramidTap, StudentMaps
 
 
 @contextmanager
-def undisturbed_randomness() -> Iterator[None]:
-    """Let what runs inside draw numbers, and hand the generators back as they
-    were: that of the host's device, if it has one, included."""
+def preserved_rng() -> Iterator[None]:
+    """Restore the generators of random numbers afterwards: Python's, numpy's,
+    torch's and that of the current GPU."""
     python, numpy = random.getstate(), np.random.get_state()
     devices = ([torch.cuda.current_device()]
                if torch.cuda.is_initialized() else [])
@@ -29,8 +29,8 @@ def undisturbed_randomness() -> Iterator[None]:
         np.random.set_state(numpy)
 
 
-class StudentPasses:
-    """Runs a student as if its parameters were others.
+class FunctionalStudent:
+    """Runs a student with other parameters.
 
     Nothing of the student changes: not its parameters, their gradients, the
     statistics of its normalisation layers, its modes or the random numbers
@@ -86,7 +86,7 @@ class StudentPasses:
         self.count(len(arguments[0]))
         statistics = {name: buffer.clone()
                       for name, buffer in self._shell.named_buffers()}
-        with undisturbed_randomness(), self._tap.recording(), torch.autocast(
+        with preserved_rng(), self._tap.recording(), torch.autocast(
                 arguments[0].device.type, enabled=False):
             losses = functional_call(
                 self._shell, {**statistics, **parameters}, arguments)

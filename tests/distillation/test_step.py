@@ -1,0 +1,44 @@
+"""A training step returns a loss; outside of one nothing changes."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+
+from mmrlkd.structures import Phase
+
+POLICY = dict(type='mmrlkd.PolicySelector', rollout_batches=1,
+              learner=dict(type='mmrlkd.GRPO', group_size=2))
+
+
+def tensors(model):
+    return [*model.state_dict().values(), *model.buffers(),
+            *model.parameters(), *model.selector.state_dict().values(),
+            torch.get_rng_state()]
+
+
+@pytest.mark.parametrize('grad', [True, False])
+@pytest.mark.parametrize('every', [1, 2])
+def test_a_loss_outside_a_step_changes_nothing(
+        build_distiller, detection_batch, grad, every):
+    model = build_distiller(selector=POLICY).train()
+    model.schedule.set(Phase('policy', 1.0, student_every=every), 0, 0.0)
+    before = [each.clone() for each in tensors(model)]
+    with torch.set_grad_enabled(grad):
+        losses = model(**model.data_preprocessor(
+            copy.deepcopy(detection_batch), False), mode='loss')
+    assert {'loss_cls', 'loss_bbox', 'loss_distill'} == set(losses)
+    assert losses['loss_distill'].requires_grad == grad
+    assert len(model.selector.storage) == 0 and model.selector.learning
+    for old, new in zip(before, tensors(model), strict=True):
+        assert torch.equal(old, new)
+
+
+def test_an_iteration_without_update_returns_a_loss(
+        build_distiller, detection_batch):
+    model = build_distiller(selector=POLICY).train()
+    model.schedule.set(Phase('policy', 1.0, student_every=2), 0, 0.0)
+    log = model.train_step(detection_batch, build_optim_wrapper(
+        model, dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))))
+    assert log['updates_student'] == 0 and torch.isfinite(log['loss'])
