@@ -3,6 +3,8 @@ _base_ = [
     '../_base_/datasets/scenes_detection.py',
     '../_base_/schedules/demo.py', '../_base_/default_runtime.py'
 ]
+custom_imports = dict(
+    imports=['mmrlkd', 'projects.scenes.detection'], allow_failed_imports=False)
 train_cfg = dict(max_iters=900, val_interval=900)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),

@@ -4,6 +4,8 @@ _base_ = [
     '../_base_/schedules/demo.py', '../_base_/default_runtime.py',
     '../_base_/methods/uniform.py'
 ]
+custom_imports = dict(
+    imports=['mmrlkd', 'projects.scenes.detection'], allow_failed_imports=False)
 model = dict(
     _delete_=True,
     type='mmrlkd.PyramidDistiller',

@@ -5,6 +5,8 @@ _base_ = [
     '../../_base_/default_runtime.py',
     '../../_base_/methods/rl_pyramidkd.py'
 ]
+custom_imports = dict(
+    imports=['mmrlkd', 'projects.scenes.detection'], allow_failed_imports=False)
 model = dict(
     _delete_=True,
     type='mmrlkd.PyramidDistiller',

@@ -4,5 +4,7 @@ _base_ = [
     '../../_base_/schedules/demo.py',
     '../../_base_/default_runtime.py'
 ]
+custom_imports = dict(
+    imports=['mmrlkd', 'projects.scenes.detection'], allow_failed_imports=False)
 custom_hooks = [dict(type='mmrlkd.SeedHook')]
 randomness = dict(seed=0)

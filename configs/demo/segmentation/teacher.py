@@ -4,6 +4,8 @@ _base_ = [
     '../../_base_/schedules/demo.py',
     '../../_base_/runtime_segmentation.py'
 ]
+custom_imports = dict(
+    imports=['mmrlkd', 'projects.scenes.segmentation'], allow_failed_imports=False)
 train_cfg = dict(max_iters=900, val_interval=900)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),

@@ -5,6 +5,8 @@ _base_ = [
     '../../_base_/runtime_segmentation.py',
     '../../_base_/methods/uniform.py'
 ]
+custom_imports = dict(
+    imports=['mmrlkd', 'projects.scenes.segmentation'], allow_failed_imports=False)
 model = dict(
     _delete_=True,
     type='mmrlkd.PyramidDistiller',

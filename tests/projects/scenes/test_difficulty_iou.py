@@ -5,6 +5,8 @@ import pytest
 import torch
 from mmseg.evaluation import IoUMetric
 
+import projects.scenes.detection  # noqa: F401
+import projects.scenes.segmentation  # noqa: F401
 from mmrlkd.registry import METRICS
 
 STRATA = {1: ('1-3', False), 2: ('1-3', False), 3: ('>10', True)}

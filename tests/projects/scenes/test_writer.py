@@ -1,3 +1,4 @@
+import hashlib
 import json
 from collections import Counter
 from dataclasses import replace
@@ -9,10 +10,10 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from mmrlkd.datasets import writer
-from mmrlkd.datasets.difficulty import count_stratum, is_dense_small
-from mmrlkd.datasets.scenes import SceneConfig
-from mmrlkd.datasets.writer import write_dataset
+from projects.scenes import writer
+from projects.scenes.difficulty import count_stratum, is_dense_small
+from projects.scenes.scenes import SceneConfig
+from projects.scenes.writer import write_dataset
 
 SPLITS = ('train', 'val')
 
@@ -155,3 +156,14 @@ def test_an_empty_folder_is_filled(config: SceneConfig, tmp_path: Path) -> None:
     (tmp_path / 'scenes').mkdir()
     assert write_dataset(tmp_path / 'scenes', replace(config, train=1, val=1))
     assert (tmp_path / 'scenes' / 'dataset.json').exists()
+
+
+def test_these_parameters_always_give_these_bytes(scenes: Path) -> None:
+    """What a reader generates is what the figures of the docs were made with."""
+    digest = hashlib.sha256()
+    for path in sorted(scenes.rglob('*')):
+        if path.is_file():
+            digest.update(str(path.relative_to(scenes)).encode())
+            digest.update(path.read_bytes())
+    assert digest.hexdigest() == (
+        '21c260905fa53411118000315fb139086104ef9f29c155e24ab4457cbb7bf45b')

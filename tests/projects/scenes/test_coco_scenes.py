@@ -8,10 +8,12 @@ from mmengine.config import Config
 from mmpretrain.datasets import CustomDataset
 from mmseg.datasets import BaseSegDataset
 
-from mmrlkd.datasets import ScenesDataset
+import projects.scenes.detection  # noqa: F401
+import projects.scenes.segmentation  # noqa: F401
 from mmrlkd.registry import DATASETS
+from projects.scenes.detection import ScenesDataset
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CLASSES = ('0', '1', '2', '3', '4')
 
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from mmrlkd.datasets.scenes import SceneConfig
-from mmrlkd.datasets.writer import write_dataset
+from projects.scenes.scenes import SceneConfig
+from projects.scenes.writer import write_dataset
 
 CONFIG = SceneConfig(train=24, val=12, size=96, source='digits')
 

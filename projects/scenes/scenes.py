@@ -42,7 +42,7 @@ class SceneConfig:
         size: height and width of every image, in pixels.
         seed: seed of all random numbers.
         source: where objects come from, ``'auto'`` or one of ``SOURCES``.
-        classes: 5 or 10, see :func:`~mmrlkd.datasets.sources.load_source`.
+        classes: 5 or 10, see :func:`~projects.scenes.sources.load_source`.
         proportions: relative share of the strata 1-3, 4-7, 8-10 and >10.
         dense_small: share of the images with more than 7 objects that are
             crowded with small ones.

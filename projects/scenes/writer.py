@@ -33,8 +33,9 @@ from mmengine.logging import print_log
 from mmengine.utils import track_iter_progress
 from pycocotools import mask as coco_mask
 
+from mmrlkd.datasets.hold_out import hold_out
+
 from .difficulty import STRATA
-from .hold_out import hold_out
 from .scenes import Scene, SceneConfig, plan_strata, render_scene, render_single
 from .sources import SPLITS, ObjectSource, load_photos, load_source
 

@@ -7,6 +7,8 @@ import torch
 from mmdet.evaluation import CocoMetric
 from pycocotools import mask as coco_mask
 
+import projects.scenes.detection  # noqa: F401
+import projects.scenes.segmentation  # noqa: F401
 from mmrlkd.registry import METRICS
 
 CLASSES = ('cat', 'dog')

@@ -1,6 +1,6 @@
 import pytest
 
-from mmrlkd.datasets.difficulty import count_stratum, is_dense_small
+from projects.scenes.difficulty import count_stratum, is_dense_small
 
 
 @pytest.mark.parametrize(('count', 'name'), [

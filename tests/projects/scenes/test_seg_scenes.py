@@ -9,9 +9,11 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
 
+import projects.scenes.detection  # noqa: F401
+import projects.scenes.segmentation  # noqa: F401
 from mmrlkd.registry import DATASETS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CLASSES = ('0', '1', '2', '3', '4')
 
 

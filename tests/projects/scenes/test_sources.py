@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmrlkd.datasets import sources
-from mmrlkd.datasets.sources import (
+from projects.scenes import sources
+from projects.scenes.sources import (
     ObjectSource,
     SourceUnavailable,
     load_photos,

@@ -4,14 +4,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmrlkd.datasets.difficulty import STRATA
-from mmrlkd.datasets.scenes import (
+from projects.scenes.difficulty import STRATA
+from projects.scenes.scenes import (
     SceneConfig,
     plan_strata,
     render_scene,
     render_single,
 )
-from mmrlkd.datasets.sources import load_photos, load_source
+from projects.scenes.sources import load_photos, load_source
 
 
 @pytest.fixture(scope='module')

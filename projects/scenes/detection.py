@@ -1,63 +1,52 @@
-"""COCO metrics, overall and for images of each difficulty."""
+"""Scenes as mmdet reads them, and mAP by difficulty."""
 
 import contextlib
 import io
 import os.path as osp
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO, COCOeval
 from mmdet.evaluation import CocoMetric
-from mmengine.fileio import load
+from mmengine.fileio import exists, load
 
-from mmrlkd.datasets.difficulty import count_stratum, is_dense_small
-from mmrlkd.registry import METRICS
+from mmrlkd.registry import DATASETS, METRICS
 
-#: Keys that can be told from the annotations of an image that lacks them:
-#: functions of the objects' areas and the image's area, in pixels.
-_DERIVED: dict[str, Callable[[list[float], float], str | bool | None]] = {
-    'difficulty': lambda areas, _: count_stratum(len(areas)) if areas else None,
-    'dense_small': is_dense_small,
-}
+from .difficulty import image_strata
 
 
-def image_strata(coco: COCO, keys: Sequence[str]) -> dict[str, list[int]]:
-    """Group the images of an annotation file.
+@DATASETS.register_module()
+class ScenesDataset(CocoDataset):
+    """A COCO dataset whose classes are those of its annotation file.
+
+    Scenes of garments and of digits name different classes; one config reads
+    both. ``CocoDataset`` would find none of its own 80 names and yield an
+    empty dataset without a word.
 
     Args:
-        coco: the annotation file.
-        keys: keys of its image records. A string value names the image's
-            stratum; ``True`` puts it in a stratum named as the key. Where no
-            record has the key, ``difficulty`` and ``dense_small`` are derived
-            from the annotations that are not crowds.
-
-    Returns:
-        Image ids of each stratum, none empty, sorted by name.
+        ann_file: annotation file, relative to ``data_root``.
+        data_root: folder of the dataset.
+        metainfo: added to the classes; may name a selection of them.
+        **kwargs: as ``CocoDataset``.
 
     Raises:
-        ValueError: if a key is missing and cannot be derived.
+        FileNotFoundError: if the annotation file is missing.
     """
-    strata: dict[str, list[int]] = {}
-    for key in keys:
-        lacking = sum(key not in image for image in coco.imgs.values())
-        derive = lacking == len(coco.imgs) and key in _DERIVED
-        if lacking and not derive:
-            raise ValueError(
-                f'strata={list(keys)}: {lacking} of the {len(coco.imgs)} image '
-                f'records in the annotation file lack the key {key!r}; only '
-                f'{" and ".join(_DERIVED)} can be derived, and only where no '
-                f'record has them.')
-        for image_id, image in coco.imgs.items():
-            if derive:
-                areas = [a['area'] for a in coco.imgToAnns[image_id]
-                         if not a.get('iscrowd')]
-                value = _DERIVED[key](areas, image['height'] * image['width'])
-            else:
-                value = image[key]
-            if value is not None and value is not False:
-                name = key if value is True else str(value)
-                strata.setdefault(name, []).append(image_id)
-    return dict(sorted(strata.items()))
+
+    METAINFO: dict = {}
+
+    def __init__(self, ann_file: str, data_root: str = '',
+                 metainfo: dict | None = None, **kwargs) -> None:
+        path = osp.join(data_root, ann_file)
+        if not exists(path):
+            raise FileNotFoundError(
+                f'{path} does not exist; make it with `python '
+                f'tools/datasets/make_scenes.py {data_root or "data/scenes"}`.')
+        classes = tuple(c['name'] for c in load(path)['categories'])
+        super().__init__(
+            ann_file=ann_file, data_root=data_root,
+            metainfo={'classes': classes, **(metainfo or {})}, **kwargs)
 
 
 @METRICS.register_module()
@@ -71,7 +60,7 @@ class DifficultyCocoMetric(CocoMetric):
 
     Args:
         strata: keys of image records that group images, see
-            :func:`image_strata`.
+            :func:`~projects.scenes.difficulty.image_strata`.
         **kwargs: as ``CocoMetric``.
     """
 
