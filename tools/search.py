@@ -1,6 +1,7 @@
 """Search for the levels, or the recipe, that suit all images best.
 
-    python tools/search.py CONFIG [--method NAME|FILE] [--work-dir DIR] [--cfg-options KEY=VALUE …]
+    python tools/search.py CONFIG [--method NAME|FILE] [--work-dir DIR]
+        [--cfg-options KEY=VALUE …]
 
 The config's ``search`` says how; see docs/search.md. Leaves behind
 

@@ -118,7 +118,7 @@ def read_method(method: str | Path) -> ConfigDict:
             f'({", ".join(method_names())}) or the path of a file.')
     content = Config.fromfile(path)._cfg_dict
     found = content.get('method')
-    if not isinstance(found, Mapping) or 'model' not in found:
+    if not isinstance(found, ConfigDict) or 'model' not in found:
         raise ValueError(
             f'--method {method}: {path} has no method with a model; accepted: '
             "method = dict(model=dict(selector=dict(type='mmrlkd.…'))).")
@@ -206,7 +206,7 @@ def _fill(node: Any, parts: Mapping[str, Mapping[str, Any]]) -> None:
     if isinstance(node, dict):
         for value in node.values():
             _fill(value, parts)
-        node.update(parts.get(node.get('type'), {}))
+        node.update(parts.get(node.get('type', ''), {}))
     elif isinstance(node, list | tuple):
         for value in node:
             _fill(value, parts)
