@@ -34,7 +34,7 @@ from .hidden import Hidden
 from .level_losses import LevelLosses
 from .logits import LogitDistillation
 from .passes import StudentPasses
-from .report import describe
+from .report import describe, describe_none
 from .schedule import Schedule
 from .settings import ACCEPTED, check_fixed, differences, flatten
 from .step_effect import StepEffect
@@ -313,8 +313,7 @@ class PyramidDistiller(BaseModel):
             data_samples: the library's annotations, one for each image.
         """
         if not self.schedule.phase.distil:
-            self._report = {}
-            return self._task_losses(inputs, data_samples)
+            return self._undistilled(inputs, data_samples)
         pyramid = self._look(inputs)
         if not self.distils:
             self._report = {}
@@ -371,6 +370,20 @@ class PyramidDistiller(BaseModel):
         losses = self.student.loss(images, samples)
         return {'loss_task' if key == 'loss' else key: value
                 for key, value in losses.items()}
+
+    def _undistilled(self, inputs: Tensor,
+                     data_samples: list) -> dict[str, Tensor]:
+        """The losses of a phase that does not distil: the student's own."""
+        losses = self._task_losses(inputs, data_samples)
+        self._report = {}
+        if self.distils:
+            self._report |= describe_none(self.distillation)
+            losses['loss_distill'] = inputs.new_zeros(())
+        if self._logits is not None:
+            self._report |= {'distill/logits': torch.tensor(0.0),
+                             'logit_gflops': torch.tensor(0.0)}
+            losses['loss_logits'] = inputs.new_zeros(())
+        return losses
 
     def _look(self, images: Tensor) -> LazyPyramid | None:
         """The teacher's pyramid of ``images`` (B, 3, H, W).
