@@ -8,7 +8,9 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmrlkd.config.inspection import check_config
 from mmrlkd.distillation.teacher.online import Teacher
+from mmrlkd.engine.run_state_hook import add_run_state_hook
 from mmrlkd.registry import HOOKS
 
 #: Three epochs of the student in five of the loop.
@@ -155,6 +157,19 @@ def test_without_checkpoints_it_trains(run_config, train, tmp_path):
     runner = train(cfg)
     assert runner.iter == 8
     assert not list((tmp_path / 'run').glob('*.pth'))
+
+
+def test_without_hooks_and_schedulers_it_trains_and_resumes(
+        run_config, train, tmp_path):
+    cfg = run_config(phases=None, param_scheduler=None, custom_hooks=None,
+                     default_hooks=None)
+    check_config(cfg)
+    add_run_state_hook(cfg)
+    runner = train(cfg)
+    assert runner.iter == 8
+    (saved, ) = (tmp_path / 'run').glob('*.pth')
+    assert 'distiller' in torch.load(saved, weights_only=True)['mmrlkd']
+    train(cfg, resume=True)
 
 
 def split(checkpoint: Path) -> None:
