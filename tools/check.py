@@ -30,6 +30,7 @@ from mmrlkd.config.student import is_distiller, model_config
 from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.distillation.features.probing import PROBE_SIZE
 from mmrlkd.engine import GradNormHook
+from mmrlkd.engine.phase_hook import check_phases
 from mmrlkd.registry import MODELS, STRATEGIES
 from mmrlkd.search.settings import SearchSettings, searches
 
@@ -66,19 +67,17 @@ def build(cfg: Config, skip_weights: bool) -> PyramidDistiller:
         cfg.model.teacher.checkpoint = None
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     balancing = []
-    for hook in cfg.get('custom_hooks', []):
+    for hook in cfg.get('custom_hooks') or []:
         built = HOOKS.build(hook)
         if isinstance(built, GradNormHook):
             balancing.append(built)
-        if hook['type'] == 'mmrlkd.PhaseHook':
-            key = 'max_epochs' if 'max_epochs' in cfg.train_cfg else 'max_iters'
-            built.check_length(cfg.train_cfg[key], f'train_cfg.{key}')
     check_plugs(cfg)
     if not skip_weights:
         check_annotations(cfg)
     model = MODELS.build(model_config(cfg))
     if not skip_weights and model.teacher is not None:
         model.teacher.require_weights()
+    check_phases(cfg, model)
     for each in balancing:
         each.balance(model)
     return model

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmrlkd.engine.phase_hook import make_phase
+from mmrlkd.engine.phase_hook import check_phases, phases_of
 
 from .student import is_distiller
 
@@ -24,11 +24,24 @@ def check_config(cfg: Config) -> None:
     """Refuse a config that would train and lose something, or not train.
 
     Raises:
-        ValueError: no training annotations, or a distiller whose checkpoints
-            could not be resumed or whose runner or wrapper would not distil.
+        ValueError: no schedule, no training annotations, or a distiller whose phases do
+            not fit or whose runner or wrapper would not distil.
     """
+    _check_schedule(cfg)
     check_annotations(cfg)
     check_plugs(cfg)
+
+
+def _check_schedule(cfg: Config) -> None:
+    """Refuse a config that does not say how to train."""
+    for key, accepted in (
+            ('train_dataloader', 'a data loader'),
+            ('train_cfg', 'dict(max_epochs=…) or dict(max_iters=…)'),
+            ('optim_wrapper', 'dict(optimizer=…)')):
+        if not cfg.get(key):
+            raise ValueError(
+                f'{key} is {cfg.get(key)!r}, and without it nothing is '
+                f'trained; accepted: {accepted}.')
 
 
 def check_plugs(cfg: Config) -> None:
@@ -38,11 +51,9 @@ def check_plugs(cfg: Config) -> None:
     _check_runner(cfg)
     _check_checkpointing(cfg)
     _check_constructor(cfg)
-    accumulates = cfg.optim_wrapper.get('accumulative_counts', 1) > 1
-    skips = any(
-        make_phase(**phase).student_every > 1
-        for hook in cfg.get('custom_hooks', [])
-        if hook['type'] == 'mmrlkd.PhaseHook' for phase in hook['phases'])
+    accumulates = (cfg.get('optim_wrapper') or {}).get(
+        'accumulative_counts', 1) > 1
+    skips = any(phase.student_every > 1 for phase in phases_of(cfg))
     if accumulates and skips:
         raise ValueError(
             f'optim_wrapper.accumulative_counts is '
@@ -50,20 +61,13 @@ def check_plugs(cfg: Config) -> None:
             'iterations, but a phase updates the student in some of them '
             'only (student_every > 1); accepted: 1, or student_every=1 in '
             'every phase.')
-    for key, section, accepted in (
-        ('default_hooks.checkpoint',
-         cfg.get('default_hooks', {}).get('checkpoint'),
-         'mmrlkd.DistillCheckpointHook'),
-        ('model_wrapper_cfg', cfg.get('model_wrapper_cfg'),
-         'mmrlkd.DistillDataParallel'),
-    ):
-        kind = (section or {}).get('type')
-        if kind != accepted and not (
-                key == 'model_wrapper_cfg'
-                and cfg.get('launcher', 'none') == 'none'):
-            raise ValueError(
-                f'{key}.type is {kind!r}, which does not know a distiller; '
-                f'accepted: {accepted!r}.')
+    check_phases(cfg)
+    wrapper = (cfg.get('model_wrapper_cfg') or {}).get('type')
+    if (cfg.get('launcher', 'none') != 'none'
+            and wrapper != 'mmrlkd.DistillDataParallel'):
+        raise ValueError(
+            f'model_wrapper_cfg.type is {wrapper!r}, which does not know a '
+            "distiller; accepted: 'mmrlkd.DistillDataParallel'.")
 
 
 def _check_runner(cfg: Config) -> None:
@@ -84,7 +88,7 @@ def _check_runner(cfg: Config) -> None:
 
 def _check_constructor(cfg: Config) -> None:
     """Refuse constructors that look for a backbone's layers by name."""
-    constructor = cfg.optim_wrapper.get('constructor')
+    constructor = (cfg.get('optim_wrapper') or {}).get('constructor')
     if 'Decay' in str(constructor):
         raise ValueError(
             f'optim_wrapper.constructor is {constructor!r}, which gives the '
@@ -105,7 +109,7 @@ def _check_checkpointing(cfg: Config) -> None:
     key = ('activation_checkpointing' if names else
            'with_cp' if any(settings_of(cfg.model.get('student'), 'with_cp')) else '')
     if key and any(hook['type'] == 'mmrlkd.HeldOutHook'
-                   for hook in cfg.get('custom_hooks', [])):
+                   for hook in cfg.get('custom_hooks') or []):
         raise ValueError(
             f"{key} is set, but {cfg.model.selector.type} tries other weights "
             'in the student, and what is computed again would be computed '

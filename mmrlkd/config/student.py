@@ -31,9 +31,11 @@ def student_config(cfg: Config) -> Config:
     plain = deepcopy(cfg)
     plain.model = plain.model.student
     plain.custom_hooks = [
-        hook for hook in plain.get('custom_hooks', [])
+        hook for hook in plain.get('custom_hooks') or []
         if hook['type'] not in ('mmrlkd.GradNormHook', 'mmrlkd.HeldOutHook',
                                 'mmrlkd.PhaseHook', 'mmrlkd.PolicyHealthHook')
     ]
     plain.pop('model_wrapper_cfg', None)
+    if plain.get('default_hooks'):
+        plain.default_hooks.pop('run_state', None)
     return plain
