@@ -35,14 +35,16 @@ def check():
 
 @pytest.mark.parametrize('name', sorted(
     path.name for path in (ROOT / 'demo').glob('*.py')))
-def test_builds_from_another_folder(name, tmp_path):
+def test_builds_from_another_folder(name, tmp_path, monkeypatch):
     """A config that inherits it, elsewhere, has what it has."""
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / 'config.py'
     path.write_text(f"_base_ = ['mmrlkd::demo/{name}']\n")
     cfg = load_config(path)
     assert cfg.to_dict() == load_config(ROOT / 'demo' / name).to_dict()
     init_default_scope(cfg.default_scope)
-    assert type(VISUALIZERS.get(cfg.visualizer.type)) is type
+    assert type(VISUALIZERS.build(cfg.visualizer)).__name__ == (
+        cfg.visualizer.type)
     if 'Distiller' in cfg.model.type:
         cfg.model.teacher.checkpoint = None
     model = MODELS.build(cfg.model)
