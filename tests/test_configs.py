@@ -1,4 +1,4 @@
-"""Every config of the demos builds, and says what it distils.
+"""Every config of the demos builds, with every method, here and from elsewhere.
 
 Those for COCO, ADE20K and ImageNet are tested in test_real_configs.py.
 """
@@ -8,18 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import VISUALIZERS, init_default_scope
 
+from mmrlkd.config.compose import load_config, method_names
 from mmrlkd.distillation import PyramidDistiller
-from mmrlkd.registry import MODELS, STRATEGIES
+from mmrlkd.registry import HOOKS, MODELS, STRATEGIES
 from mmrlkd.search import LevelRecipe, Recipe
 from mmrlkd.search.evaluator import apply_recipe
 from mmrlkd.search.settings import SearchSettings
 
 ROOT = Path(__file__).parents[1] / 'configs'
-CONFIGS = sorted(str(path.relative_to(ROOT))
-                 for path in (ROOT / 'demo').rglob('*.py'))
+TASKS = ('classification', 'detection', 'instance', 'segmentation')
+LOGITS = ('kd', 'dkd', 'dist')
+SEARCHES = ('controller', 'evolution', 'exhaustive', 'random_search')
 
 
 @pytest.fixture(scope='module')
@@ -32,57 +33,65 @@ def check():
     return module
 
 
-@pytest.mark.parametrize('name', CONFIGS)
-def test_builds(name, check, monkeypatch):
-    monkeypatch.chdir(ROOT.parent)
-    cfg = Config.fromfile(ROOT / name)
-    if 'Distiller' not in cfg.model.type:
-        init_default_scope(cfg.default_scope)
-        MODELS.build(cfg.model)
-        return
+@pytest.mark.parametrize('name', sorted(
+    path.name for path in (ROOT / 'demo').glob('*.py')))
+def test_builds_from_another_folder(name, tmp_path, monkeypatch):
+    """A config that inherits it, elsewhere, has what it has."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / 'config.py'
+    path.write_text(f"_base_ = ['mmrlkd::demo/{name}']\n")
+    cfg = load_config(path)
+    assert cfg.to_dict() == load_config(ROOT / 'demo' / name).to_dict()
+    init_default_scope(cfg.default_scope)
+    assert type(VISUALIZERS.build(cfg.visualizer)).__name__ == (
+        cfg.visualizer.type)
+    if 'Distiller' in cfg.model.type:
+        cfg.model.teacher.checkpoint = None
+    model = MODELS.build(cfg.model)
+    assert isinstance(model, PyramidDistiller) == (
+        name.removesuffix('.py') in TASKS)
+
+
+@pytest.mark.parametrize('method', method_names())
+def test_every_method_builds(method, check):
+    task = 'classification' if method in LOGITS else 'detection'
+    options = {'model.selector.levels': ['P3']} if (
+        method == 'fixed_subset') else None
+    cfg = load_config(ROOT / f'demo/{task}.py', method, options)
+    for hook in cfg.custom_hooks:
+        HOOKS.build(hook.copy())
     model = check.build(cfg, skip_weights=True)
-    assert isinstance(model, PyramidDistiller)
-    if not model.distils:
-        assert 'learns from the logits' in check.describe_logits(model)
-        return
-    table = check.describe(model)
-    assert table.row_count == len(model.levels)
+    assert f'mmrlkd.{type(model.selector).__name__}' == (
+        cfg.model.selector.type)
+    assert model.distils == ('NoneSelector' not in cfg.model.selector.type)
+    assert (model.logit_distillation is not None) == (method in LOGITS)
+    assert (model.balancing is not None) == ('balancer' in cfg.model)
 
 
-@pytest.mark.parametrize('task', ['classification', 'segmentation', 'instance'])
+@pytest.mark.parametrize('task', TASKS)
 def test_a_demo_is_one_comparison(task):
     """Students alike, taught by the teacher that the demo trains, in as many
     updates; the teacher is wider."""
-    folder = ROOT / 'demo' / task
-    configs = {path.stem: Config.fromfile(path)
-               for path in folder.glob('*.py')}
-    teacher, student = configs.pop('teacher'), configs.pop('student')
-    assert set(configs) >= {'uniform', 'ppo'}
-    assert ('kd' in configs) == (task != 'instance')
-    last = f"teacher/iter_{teacher.train_cfg.max_iters}.pth"
-    updates = student.train_cfg.max_iters
-    for name, cfg in configs.items():
-        assert cfg.model.student == student.model, name
-        assert cfg.model.teacher == dict(
-            config=f'mmrlkd::demo/{task}/teacher.py',
-            checkpoint=f'work_dirs/demo_{task}/{last}'), name
-        assert updates == cfg.train_cfg.max_iters, name
-        for key in ('train_dataloader', 'val_dataloader', 'val_evaluator',
-                    'optim_wrapper', 'param_scheduler'):
-            assert cfg[key] == student[key], (name, key)
+    teacher, student, pair = (
+        load_config(ROOT / f'demo/{task}{end}.py')
+        for end in ('_teacher', '_student', ''))
+    folder = 'demo' if task == 'detection' else f'demo_{task}'
+    assert pair.model.teacher == dict(
+        config=f'mmrlkd::demo/{task}_teacher.py',
+        checkpoint=f'work_dirs/{folder}/teacher/iter_900.pth')
+    assert teacher.train_cfg.max_iters == 900
+    assert pair.model.student == student.model
+    for key in ('train_dataloader', 'val_dataloader', 'val_evaluator',
+                'optim_wrapper', 'param_scheduler', 'train_cfg'):
+        assert pair[key] == student[key], key
     assert teacher.model.backbone.base_channels == (
         2 * student.model.backbone.base_channels)
 
 
-@pytest.mark.parametrize('name', [
-    name for name in CONFIGS if 'search' in Config.fromfile(ROOT / name)])
-def test_searches_are_complete(name, check):
-    cfg = Config.fromfile(ROOT / name)
+@pytest.mark.parametrize('method', SEARCHES)
+def test_searches_are_complete(method, check):
+    cfg = load_config(ROOT / 'demo/detection.py', method)
     settings = SearchSettings.of(cfg)
-    if settings.strategy is None:
-        assert Config.fromfile(
-            (ROOT / name).parent / settings.then).model.type == cfg.model.type
-        return
     tables = settings.vocabulary
     levels = cfg.model.levels
     recipe = Recipe(tuple(
@@ -128,19 +137,11 @@ def test_check_says_what_is_wrong(
         cfg, '--cfg-options', f'train_dataloader.dataset.ann_file={empty}')
     assert 'is not a file' in sentence(
         cfg, '--cfg-options', 'train_dataloader.dataset.ann_file=gone.json')
-    assert 'phases last 8 in all' in sentence(
-        cfg, '--cfg-options', 'train_cfg.max_iters=9')
+    assert '3 phases for a schedule of 2' in sentence(
+        cfg, '--cfg-options', 'train_cfg.max_iters=2')
     assert 'is not a file' in sentence(
         cfg, '--cfg-options', 'model.teacher.checkpoint=gone.pth')
-    assert 'does not know a distiller' in sentence(
-        cfg, '--cfg-options', 'default_hooks.checkpoint.type=CheckpointHook')
     torch.save({}, tmp_path / 'none.pth')
     assert 'weights do not match' in sentence(
         cfg, '--cfg-options',
         f"model.teacher.checkpoint={tmp_path / 'none.pth'}")
-
-
-def test_the_readme_shows_the_real_config():
-    config = ROOT / 'detection/rl-pyramidkd_faster-rcnn_r101-r50_fpn_coco.py'
-    readme = (ROOT.parent / 'README.md').read_text()
-    assert f'```python\n{config.read_text()}```' in readme

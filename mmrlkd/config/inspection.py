@@ -24,11 +24,24 @@ def check_config(cfg: Config) -> None:
     """Refuse a config that would train and lose something, or not train.
 
     Raises:
-        ValueError: no training annotations, or a distiller whose phases do
+        ValueError: no schedule, no training annotations, or a distiller whose phases do
             not fit or whose runner or wrapper would not distil.
     """
+    _check_schedule(cfg)
     check_annotations(cfg)
     check_plugs(cfg)
+
+
+def _check_schedule(cfg: Config) -> None:
+    """Refuse a config that does not say how to train."""
+    for key, accepted in (
+            ('train_dataloader', 'a data loader'),
+            ('train_cfg', 'dict(max_epochs=…) or dict(max_iters=…)'),
+            ('optim_wrapper', 'dict(optimizer=…)')):
+        if not cfg.get(key):
+            raise ValueError(
+                f'{key} is {cfg.get(key)!r}, and without it nothing is '
+                f'trained; accepted: {accepted}.')
 
 
 def check_plugs(cfg: Config) -> None:

@@ -5,17 +5,17 @@ from functools import partial
 from os.path import abspath
 from typing import Any
 
-from mmengine.hooks import Hook
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 
 from mmrlkd.registry import HOOKS
 
+from .distiller_hook import DistillerHook
 from .phase_hook import distiller_of
 from .seeding import HELD_OUT, SeededIterator
 
 
 @HOOKS.register_module()
-class HeldOutHook(Hook):
+class HeldOutHook(DistillerHook):
     """Connects a :class:`~mmrlkd.distillation.PyramidDistiller` with held-out
     batches: one for each iteration from which its selector learns.
 

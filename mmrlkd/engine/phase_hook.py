@@ -8,7 +8,7 @@ from numbers import Real
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.hooks import Hook, ParamSchedulerHook
+from mmengine.hooks import ParamSchedulerHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 
@@ -17,6 +17,7 @@ from mmrlkd.registry import HOOKS
 from mmrlkd.structures import Phase
 
 from .data_parallel import DistillDataParallel
+from .distiller_hook import DistillerHook
 from .param_scheduler_hook import UpdateParamSchedulerHook
 from .run_state_hook import RUN_STATE, distiller_in, keep_run_state
 
@@ -210,7 +211,7 @@ def lengths_of(total: int, phases: Sequence[Phase]) -> list[int]:
 
 
 @HOOKS.register_module()
-class PhaseHook(Hook):
+class PhaseHook(DistillerHook):
     """Takes a :class:`~mmrlkd.distillation.PyramidDistiller` through phases.
 
     ``train_cfg`` says, as without phases, for how many epochs or iterations

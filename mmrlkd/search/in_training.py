@@ -1,17 +1,21 @@
 """A search that is a training: what it would choose, each time it is scored."""
 
 import time
+from copy import deepcopy
 from math import ceil
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmrlkd.distillation.selection.selectors import SubsetSearch
 from mmrlkd.engine.phase_hook import distiller_of
+from mmrlkd.engine.run_state_hook import add_run_state_hook
 
 from .history import History, Trial
 from .recipe import Outcome, Recipe
+from .settings import SearchSettings
 
 
 class TrialHook(Hook):
@@ -59,6 +63,31 @@ class TrialHook(Hook):
         self._begin = now
 
 
+def hold_out(cfg: Config, settings: SearchSettings) -> None:
+    """Have a config search, in place: on the search's data, and learning from
+    images that the student is not trained on.
+
+    Raises:
+        ValueError: the config does not say which images these are.
+    """
+    if settings.data:
+        cfg.merge_from_dict(dict(settings.data))
+    if any(hook['type'] == 'mmrlkd.HeldOutHook'
+           for hook in cfg.get('custom_hooks') or []):
+        return
+    if not settings.held_out:
+        raise ValueError(
+            'search has no held_out; accepted: what differs from '
+            'train_dataloader, such as dict(dataset=dict(ann_file=…)).')
+    loader = Config(dict(dataloader=deepcopy(cfg.train_dataloader)))
+    loader.merge_from_dict(dict(dataloader=dict(settings.held_out)))
+    # Iterations do not end with an epoch of these images.
+    loader.dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
+    cfg.custom_hooks = [
+        *(cfg.get('custom_hooks') or []),
+        dict(type='mmrlkd.HeldOutHook', dataloader=loader.dataloader)]
+
+
 def search_in_training(cfg, history: Path, metric: str) -> History:
     """Train by a config whose selector searches; continue where it was.
 
@@ -70,6 +99,7 @@ def search_in_training(cfg, history: Path, metric: str) -> History:
     Raises:
         ValueError: the selector finds nothing.
     """
+    add_run_state_hook(cfg)
     runner = Runner.from_cfg(cfg)
     selector = distiller_of(runner).selector
     if not isinstance(selector, SubsetSearch):

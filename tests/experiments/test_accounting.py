@@ -38,7 +38,7 @@ def test_the_last_record_speaks_for_the_rest() -> None:
 
 
 @pytest.mark.parametrize('phases', [
-    [], [dict(name='pretrain', share=1)],
+    [dict(name='pretrain', share=1)],
     [dict(name='policy', share=1, learn_every=0)],
     [dict(name='finetune', share=1)]])
 def test_phases_that_search_nothing(phases: list[dict]) -> None:

@@ -8,7 +8,9 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmrlkd.config.inspection import check_config
 from mmrlkd.distillation.teacher.online import Teacher
+from mmrlkd.engine.run_state_hook import add_run_state_hook
 from mmrlkd.registry import HOOKS
 
 #: Three epochs of the student in five of the loop.
@@ -157,6 +159,19 @@ def test_without_checkpoints_it_trains(run_config, train, tmp_path):
     assert not list((tmp_path / 'run').glob('*.pth'))
 
 
+def test_without_hooks_and_schedulers_it_trains_and_resumes(
+        run_config, train, tmp_path):
+    cfg = run_config(phases=None, param_scheduler=None, custom_hooks=None,
+                     default_hooks=None)
+    check_config(cfg)
+    add_run_state_hook(cfg)
+    runner = train(cfg)
+    assert runner.iter == 8
+    (saved, ) = (tmp_path / 'run').glob('*.pth')
+    assert 'distiller' in torch.load(saved, weights_only=True)['mmrlkd']
+    train(cfg, resume=True)
+
+
 def split(checkpoint: Path) -> None:
     """A checkpoint and its ``.distill`` file, as versions before wrote them.
     """
@@ -225,30 +240,32 @@ def test_what_may_change_on_resuming_does(run_config, train):
 
 
 def test_distillation_may_end_before_training_does(
-        run_config, noted, train, monkeypatch, logged, tmp_path):
+        run_config, plain_config_text, monkeypatch, logged, tmp_path):
     """Afterwards the loss is the student's and the teacher is not run."""
+    plan = [dict(name='pretrain', share=0.5), dict(name='plain', share=0.5)]
+    window = dict(log_processor=dict(type='LogProcessor', by_epoch=False,
+                                     window_size=1), param_scheduler=[])
+    cfg = run_config(phases=plan, total=4, **window)
+    cfg.model.balancer = dict(type='mmrlkd.GradNorm')
+    runner = Runner.from_cfg(cfg)
     looks = []
     look = Teacher.look
     monkeypatch.setattr(
         Teacher, 'look', lambda self, images: looks.append(1) or look(
             self, images))
-    plan = [dict(name='pretrain', share=0.5), dict(name='plain', share=0.5)]
-    cfg = run_config(phases=plan, total=4, param_scheduler=[])
-    cfg.model.balancer = dict(type='mmrlkd.GradNorm')
-    runner = train(cfg)
+    runner.train()
     assert len(looks) == 2 and runner.iter == 4
     lines = logged(tmp_path / 'run')
-    assert ['loss_distill' in line for line in lines] == [True] * 2 + [False] * 2
+    for key in ('loss_distill', 'levels_per_image', 'distill_gflops'):
+        assert [line[key] > 0 for line in lines] == [True] * 2 + [False] * 2
     assert all(line['updates_student'] == 1 for line in lines)
 
     # The same student, batch and seed, without a distiller around it.
-    plain = run_config('plain', phases=None, param_scheduler=[])
+    plain = run_config('plain', phases=None, **window)
     plain.model = plain.model.student
     plain.train_cfg.max_iters = 4
-    plain.resume = False
     plain.load_from = str(tmp_path / 'run/iter_2.pth')
     alone = Runner.from_cfg(plain)
-    alone.load_or_resume()
     alone.train_loop.dataloader_iterator.skip_iter(2)
     alone.train()
     other = logged(tmp_path / 'plain')

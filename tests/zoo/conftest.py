@@ -10,13 +10,17 @@ HEADER = '''# Pairs that are tested
 Each pair is two configs of a library's own config folder, named in a config:
 
 ```python
-_base_ = ['mmdet::retinanet/retinanet_r18_fpn_1x_coco.py',
-          'mmrlkd::_base_/methods/rl_pyramidkd.py']
+_base_ = ['mmdet::retinanet/retinanet_r18_fpn_1x_coco.py', 'mmrlkd::methods/ppo.py']
 model = dict(
     _delete_=True, type='mmrlkd.PyramidDistiller', student=_base_.model,
     teacher=dict(config='mmdet::retinanet/retinanet_r50_fpn_1x_coco.py',
                  checkpoint='checkpoints/retinanet_r50_fpn_1x_coco.pth'),
-    selector=_base_.selector)
+    **_base_.method.model)
+custom_hooks = _base_.get('custom_hooks', []) + _base_.method.custom_hooks
+custom_imports = _base_.distillation.custom_imports
+default_hooks = _base_.distillation.default_hooks
+model_wrapper_cfg = _base_.distillation.model_wrapper_cfg
+log_processor = _base_.distillation.log_processor
 ```
 
 `python tools/check.py --pair STUDENT TEACHER`, with two such names, shows what would

@@ -228,15 +228,15 @@ def test_iterations_without_an_update_and_frozen_backbones_are_not_looked_at(
         log = model.train_step(copy.deepcopy(detection_batch), optimizer)
         return len(looked), log
 
-    rows, log = step(Phase('pretrain', 1), 0)
+    rows, log = step(Phase('pretrain', 1.0), 0)
     assert rows == 5
     before = weights_in(log)
-    policy = Phase('policy', 2, student_every=2, freeze_backbone=True)
+    policy = Phase('policy', 1.0, student_every=2, freeze_backbone=True)
     rows, log = step(policy, 0)
     assert rows == 0 and 'balance/P2' not in log
     rows, log = step(policy, 1)
     assert rows == 0 and weights_in(log).equal(before)
-    rows, log = step(Phase('finetune', 1), 0)
+    rows, log = step(Phase('finetune', 1.0), 0)
     assert rows == 5 and not weights_in(log).equal(before)
 
 

@@ -2,8 +2,9 @@
 
 import torch
 from mmengine.optim import OptimWrapper
-from mmrlkd.distillation.weighting.finite_check import FiniteCheck
 from torch import nn
+
+from mmrlkd.distillation.weighting.finite_check import FiniteCheck
 
 
 def test_statistics_of_a_moved_model_are_restored():
