@@ -8,16 +8,15 @@ Several processes: ``tools/dist_train.sh CONFIG GPUS``.
 
 import argparse
 import os
-import sys
 from pathlib import Path
-from typing import NoReturn
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 import mmrlkd  # noqa: F401
-from mmrlkd.config.inspection import CONFIG_ERRORS, check_config
+from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
+from mmrlkd.config.inspection import check_config
 from mmrlkd.config.locations import load_config
 from mmrlkd.engine.processes import join_processes
 
@@ -92,32 +91,20 @@ def _enable_amp(cfg: Config) -> None:
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
+@errors_as_sentences()
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    try:
+    with errors_as_sentences(CONFIG_ERRORS):
         cfg = read_config(args)
         check_config(cfg)
         join_processes(cfg)
         runner = (RUNNERS.build(cfg) if 'runner_type' in cfg else
                   Runner.from_cfg(cfg))
-    except CONFIG_ERRORS as error:
-        stop(error)
     if 'search' in cfg:
         runner.logger.warning(
             'The config has a search, which tools/search.py runs; this is a '
             f'training with {cfg.model.selector.type} as it stands.')
-    try:
-        runner.train()
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
-        stop(error)
-
-
-def stop(error: Exception) -> NoReturn:
-    """End with the sentence that the error carries."""
-    if os.environ.get('MMRLKD_TRACEBACK'):
-        raise error
-    sys.exit(f'{type(error).__name__}: {error}\n'
-             '(MMRLKD_TRACEBACK=1 shows where this was found.)')
+    runner.train()
 
 
 if __name__ == '__main__':

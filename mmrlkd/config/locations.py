@@ -12,11 +12,15 @@ from typing import Any
 
 from mmengine.config import Config
 
+from .options import apply_options
+from .student import with_names
+
 #: The environment variable.
 ROOT = 'MMRLKD_ROOT'
 #: Folders of the root, and the keys of a config whose values lie in them.
 FOLDERS = ('data', 'checkpoints')
-KEYS = ('data_root', 'ann_file', 'checkpoint', 'load_from')
+KEYS = ('data_root', 'ann_file', 'seg_prefix', 'img_prefix', 'gt_folder',
+        'proposal_file', 'checkpoint', 'load_from')
 
 
 def load_config(path: str | Path,
@@ -25,17 +29,20 @@ def load_config(path: str | Path,
 
     Args:
         path: of the config.
-        options: what the command line overrides, by dotted key; taken as it
-            is.
+        options: what the command line overrides, by dotted key; paths are
+            taken as they are.
+
+    Raises:
+        ValueError: an option that nothing reads; see
+            :func:`.options.apply_options`.
     """
-    cfg = Config.fromfile(path)
+    cfg = with_names(Config.fromfile(path))
     root = os.environ.get(ROOT)
     if root:
         # Weights that students begin from are torch's to look for.
         os.environ.setdefault('TORCH_HOME', os.path.abspath(root))
         _move(cfg._cfg_dict, root)
-    if options:
-        cfg.merge_from_dict(dict(options))
+    apply_options(cfg, options)
     return cfg
 
 
@@ -54,6 +61,10 @@ def _move(node: Any, root: str) -> None:
         for key, value in node.items():
             if key in KEYS and isinstance(value, str):
                 node[key] = locate(value, root)
+            elif key in KEYS and isinstance(value, list | tuple):
+                node[key] = type(value)(
+                    locate(each, root) if isinstance(each, str) else each
+                    for each in value)
             else:
                 _move(value, root)
     elif isinstance(node, list | tuple):

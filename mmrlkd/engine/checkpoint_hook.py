@@ -18,6 +18,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from mmengine.runner import find_latest_checkpoint
 
+from mmrlkd.config.student import plain_student_config
 from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.registry import HOOKS
 
@@ -117,6 +118,8 @@ class DistillCheckpointHook(CheckpointHook):
             log_scalars={}, runtime_info=info,
             resumed_keys={key: True for key in info})
         checkpoint['meta'] = _plain(checkpoint['meta'])
+        checkpoint['meta']['cfg'] = plain_student_config(
+            runner.cfg).pretty_text
 
     def _save_sidecar(self, runner, path: Path) -> None:
         distiller = _distiller(runner)
