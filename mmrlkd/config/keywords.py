@@ -29,6 +29,10 @@ FAMILIES: dict[str, Family] = {
     member.name.replace(' ', '_'): member
     for member in vars(registry).values() if isinstance(member, Family)}
 
+#: Options that stand in a member's config and are another's: of what applies
+#: a balancer, see :class:`mmrlkd.distillation.weighting.balancing.Balancing`.
+_BESIDE = {'balancer': ('layer', 'include_task', 'report_every')}
+
 _WORDS: dict[Any, str] = {
     float: 'a number', int: 'an integer', bool: 'True or False',
     str: 'a string', NoneType: 'None', dict: 'a dict', list: 'a list',
@@ -148,11 +152,12 @@ def _check_options(cls: type, section: Mapping, path: str,
         complete: whether nothing but the section gives it arguments.
     """
     taken, open_ = parameters_of(cls)
+    beside = _BESIDE.get(family.name, ()) if family is not None else ()
     given = {key: value for key, value in section.items()
-             if key not in RESERVED}
+             if key not in RESERVED and key not in beside}
     wrong = [key for key in given if key not in taken]
     if wrong and not open_:
-        hint = near(wrong[0], list(taken))
+        hint = near(wrong[0], [*taken, *beside])
         others = [] if family is None else [
             name for name, other in family.module_dict.items()
             if other is not cls and set(wrong) <= set(parameters_of(other)[0])]
@@ -161,7 +166,7 @@ def _check_options(cls: type, section: Mapping, path: str,
                     f'{path} inherits it, write _delete_=True beside type')
         raise ValueError(
             f'{", ".join(f"{path}.{key}" for key in wrong)}: no option of '
-            f'{cls.__name__}{hint}; accepted: {", ".join(taken) or "none"}.')
+            f'{cls.__name__}{hint}; accepted: {", ".join([*taken, *beside]) or "none"}.')
     missing = [name for name, each in taken.items()
                if each.default is each.empty and name not in given]
     if missing and complete:

@@ -275,7 +275,7 @@ class PyramidDistiller(BaseModel):
             diagnostics = self.selector.learn()
             if diagnostics is not None:
                 scalars.update({
-                    f'policy/{field.name}': getattr(diagnostics, field.name)
+                    f'policy.{field.name}': getattr(diagnostics, field.name)
                     for field in fields(diagnostics)
                 })
         return scalars
@@ -370,7 +370,7 @@ class PyramidDistiller(BaseModel):
         if self._logits is None or pyramid is None or maps.logits is None:
             return {}
         loss = self._logits(maps.logits, pyramid.logits(), samples)
-        self._report['distill/logits'] = loss.detach()
+        self._report['distill.logits'] = loss.detach()
         self._report['logit_gflops'] = torch.tensor(self._logits.gflops)
         return {'loss_logits': self.logit_weight * loss}
 

@@ -32,6 +32,6 @@ def describe(part: Distillation, selection: Selection, per_level: Tensor,
         'reward_gflops': torch.tensor((in_all - ran) / batch),
     }
     for i, name in enumerate(part.space.names):
-        report[f'select/{name}'] = chosen[i]
-        report[f'distill/{name}'] = per_level[i].detach()
+        report[f'select.{name}'] = chosen[i]
+        report[f'distill.{name}'] = per_level[i].detach()
     return report

@@ -26,7 +26,7 @@ def warnings_of(hook, iterations):
 def scalars(rates, entropy=1.0, progress=0.1):
     return {'policy_entropy': torch.tensor(entropy),
             'policy_progress': torch.tensor(progress),
-            **{f'select/P{i}': torch.tensor(r) for i, r in enumerate(rates)}}
+            **{f'select.P{i}': torch.tensor(r) for i, r in enumerate(rates)}}
 
 
 def test_a_collapse_is_said_once():

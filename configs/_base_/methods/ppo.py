@@ -9,5 +9,5 @@ selector = dict(
 model_wrapper_cfg = dict(type='mmrlkd.DistillDataParallel')
 # Scalars that a log shows as the mean of its window, not as the last value.
 mean_pattern = (
-    r'.*(loss|time|grad_norm|levels_per_image|distill|select/|reward|'
+    r'.*(loss|time|grad_norm|levels_per_image|distill|select|reward|'
     r'updates_student|policy_entropy).*')

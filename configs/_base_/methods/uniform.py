@@ -6,5 +6,5 @@ model_wrapper_cfg = dict(type='mmrlkd.DistillDataParallel')
 randomness = dict(seed=0)  # resuming draws from the same seeds
 # Scalars that a log shows as the mean of its window, not as the last value.
 mean_pattern = (
-    r'.*(loss|time|grad_norm|levels_per_image|distill|select/|reward|'
+    r'.*(loss|time|grad_norm|levels_per_image|distill|select|reward|'
     r'updates_student|policy_entropy).*')
