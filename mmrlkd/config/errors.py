@@ -9,14 +9,14 @@ from contextlib import contextmanager
 TRACEBACK = 'MMRLKD_TRACEBACK'
 
 #: Raised with a sentence for the user, at any time of a run.
-SENTENCES: tuple[type[Exception], ...] = (
+SENTENCES = (
     ValueError, FileNotFoundError, FloatingPointError)
 
 #: Raised while something is built from a wrong config: mmengine reports an
 #: unknown type or argument with KeyError or TypeError, the libraries an unfit
 #: argument with AssertionError, a missing optional package with that or an
 #: ImportError. ``a.b`` of a section that is not there is an AttributeError.
-CONFIG_ERRORS: tuple[type[Exception], ...] = (
+CONFIG_ERRORS = (
     *SENTENCES, KeyError, TypeError, AssertionError, ImportError,
     AttributeError, SyntaxError)
 

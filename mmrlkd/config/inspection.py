@@ -132,7 +132,7 @@ def settings_of(config: Any, key: str) -> Iterator[Any]:
         yield from settings_of(value, key)
 
 
-def data_sets(config: Any, key: str) -> Iterator[tuple[str, Mapping]]:
+def data_sets(config: Any, key: str) -> Iterator[tuple[str, dict]]:
     """The data sets that a config has, inside its wrappers, with their keys.
 
     Args:
@@ -144,7 +144,7 @@ def data_sets(config: Any, key: str) -> Iterator[tuple[str, Mapping]]:
         for i, each in enumerate(config):
             yield from data_sets(each, f'{key}.{i}')
         return
-    if not isinstance(config, Mapping):
+    if not isinstance(config, dict):
         return
     inner = [name for name in ('dataset', 'datasets') if name in config]
     for name in inner:

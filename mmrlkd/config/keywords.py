@@ -68,7 +68,8 @@ def parameters_of(cls: type) -> tuple[dict[str, inspect.Parameter], bool]:
             continue
         if parent is object:
             return taken, False
-        given = list(inspect.signature(parent.__init__).parameters.values())[1:]
+        given = list(inspect.signature(
+            vars(parent)['__init__']).parameters.values())[1:]
         for each in given:
             if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY):
                 taken.setdefault(each.name, each)
@@ -166,7 +167,8 @@ def _check_options(cls: type, section: Mapping, path: str,
                     f'{path} inherits it, write _delete_=True beside type')
         raise ValueError(
             f'{", ".join(f"{path}.{key}" for key in wrong)}: no option of '
-            f'{cls.__name__}{hint}; accepted: {", ".join([*taken, *beside]) or "none"}.')
+            f'{cls.__name__}{hint}; accepted: '
+            f'{", ".join([*taken, *beside]) or "none"}.')
     missing = [name for name, each in taken.items()
                if each.default is each.empty and name not in given]
     if missing and complete:
@@ -187,7 +189,7 @@ def _hints(cls: type) -> dict[str, Any]:
     for parent in reversed(cls.__mro__):
         if '__init__' in vars(parent) and parent is not object:
             try:
-                hints |= get_type_hints(parent.__init__)
+                hints |= get_type_hints(vars(parent)['__init__'])
             except (NameError, TypeError):
                 continue
     return hints
@@ -256,9 +258,9 @@ def own_registries() -> list[Registry]:
             if isinstance(member, Registry) and member.scope == 'mmrlkd']
 
 
-def own_sections(node: Any, path: str = '') -> Iterator[tuple[str, Mapping]]:
+def own_sections(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
     """Where a config names members of this package, and the parts that do."""
-    if isinstance(node, Mapping):
+    if isinstance(node, dict):
         kind = node.get('type')
         if isinstance(kind, str) and kind.startswith('mmrlkd.'):
             yield path, node

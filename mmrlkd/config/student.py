@@ -17,6 +17,7 @@ from .keywords import (
     find_class,
     near,
     own_registries,
+    own_sections,
     parameters_of,
     type_name,
 )
@@ -58,7 +59,7 @@ def with_names(cfg: Config) -> Config:
 
 
 def _has_objects(node: Any) -> bool:
-    if isinstance(node, Mapping):  # values() would build the lazy ones
+    if isinstance(node, dict):  # its own values() would build the lazy ones
         return any(_has_objects(value) for value in dict.values(node))
     if isinstance(node, list | tuple):
         return any(_has_objects(value) for value in node)
@@ -144,10 +145,8 @@ def reach_student(cfg: Config) -> None:
             "type='mmrlkd.PyramidDistiller', student=_base_.model, …), and "
             'changes of the student in model.student.')
     kind = student.get('type', '')
-    taken, open_ = {}, True
     cls = find_class(MODELS, kind, student.get('_scope_') or scope)
-    if cls is not None:
-        taken, open_ = parameters_of(cls)
+    taken, open_ = ({}, True) if cls is None else parameters_of(cls)
     for key in given:
         hint = near(key, [*own])
         if not (key in student or key in taken or (open_ and not hint)):
@@ -193,8 +192,8 @@ def plain_student_config(cfg: Config) -> Config:
     """The student's own config, for a checkpoint to carry.
 
     It has what is needed to build the student, to read its test images and to
-    show its predictions, and no teacher, import, hook or loop of this package;
-    so ``DetInferencer(weights=…)`` does with the checkpoint alone.
+    show its predictions, and no teacher and nothing of this package; so
+    ``DetInferencer(weights=…)`` does with the checkpoint alone.
 
     Args:
         cfg: of a run.
@@ -211,4 +210,21 @@ def plain_student_config(cfg: Config) -> Config:
     if others:
         kept['custom_imports'] = dict(
             plain['custom_imports'], imports=others)
+    for _, section in own_sections(kept):
+        _make_plain(section)
     return Config(kept, format_python_code=False)
+
+
+def _make_plain(section: dict) -> None:
+    """Name the library's class that a member of this package extends."""
+    for members in own_registries():
+        cls = members.get(section['type'])
+        for parent in () if cls is None else cls.__mro__:
+            if not parent.__module__.startswith('mmrlkd.'):
+                section['type'] = (
+                    f"{parent.__module__.partition('.')[0]}.{parent.__name__}")
+                taken, open_ = parameters_of(parent)
+                for key in set(section) - set(taken) - RESERVED:
+                    if not open_:
+                        del section[key]
+                return

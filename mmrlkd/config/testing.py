@@ -9,10 +9,10 @@ from .inspection import data_sets
 
 #: What the libraries' own test tools take where a config names nothing.
 _TTA_MODELS: dict[str, dict[str, Any]] = {
-    'mmdet': dict(type='mmdet.DetTTAModel', tta_cfg=dict(
+    'mmdet': dict(type='DetTTAModel', tta_cfg=dict(
         nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)),
-    'mmseg': dict(type='mmseg.SegTTAModel'),
-    'mmpretrain': dict(type='mmpretrain.AverageClsScoreTTA'),
+    'mmseg': dict(type='SegTTAModel'),
+    'mmpretrain': dict(type='AverageClsScoreTTA'),
 }
 #: What boxes of a flipped image are turned back by.
 _DETECTION_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape',
@@ -37,10 +37,10 @@ def augment(cfg: Config) -> None:
             f'--tta: {scope} has no tta_model that is known here; accepted: '
             'tta_model and tta_pipeline in the config.')
     model = cfg.get('tta_model') or _TTA_MODELS[scope]
-    (_, dataset), *others = data_sets(cfg.test_dataloader.dataset, '')
-    pipeline = cfg.get('tta_pipeline') or _flipped(dataset['pipeline'], scope)
+    sets = [each for _, each in data_sets(cfg.test_dataloader.dataset, '')]
+    pipeline = cfg.get('tta_pipeline') or _flipped(sets[0]['pipeline'], scope)
     cfg.model = ConfigDict(**model, module=cfg.model)
-    for each in (dataset, *(other for _, other in others)):
+    for each in sets:
         each['pipeline'] = deepcopy(pipeline)
 
 

@@ -118,8 +118,10 @@ class DistillCheckpointHook(CheckpointHook):
             log_scalars={}, runtime_info=info,
             resumed_keys={key: True for key in info})
         checkpoint['meta'] = _plain(checkpoint['meta'])
-        checkpoint['meta']['cfg'] = plain_student_config(
-            runner.cfg).pretty_text
+        # Inferencers read the one or the other.
+        text = plain_student_config(runner.cfg).pretty_text
+        checkpoint['meta']['cfg'] = text
+        checkpoint['message_hub']['runtime_info']['cfg'] = text
 
     def _save_sidecar(self, runner, path: Path) -> None:
         distiller = _distiller(runner)

@@ -12,6 +12,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from numpy._core import multiarray
 from torch import nn
 
 from mmrlkd.config.student import is_distiller, model_config
@@ -129,11 +130,23 @@ def _looks_like(checkpoint: Mapping[str, Any]) -> str:
     return f"It has {', '.join(map(str, list(weights)[:3]))}, …. "
 
 
+def _buffer_method(owner: Any, name: str) -> Any:
+    """What stands for ``getattr`` in a file: a HistoryBuffer has a table of
+    its own methods, and nothing else is got."""
+    if owner is HistoryBuffer and name in vars(HistoryBuffer):
+        return vars(HistoryBuffer)[name]
+    raise ValueError(f'getattr of {owner!r} and {name!r}')
+
+
 #: Harmless types in checkpoints that mmengine's own hook writes.
 _HARMLESS = [
-    HistoryBuffer, np.ndarray, np.dtype, np._core.multiarray._reconstruct,
-    np._core.multiarray.scalar, np.dtypes.Float64DType, np.dtypes.Float32DType,
-    np.dtypes.Int64DType, np.dtypes.Int32DType]
+    HistoryBuffer, np.ndarray, np.dtype,
+    *((function, f'numpy.{core}.multiarray.{function.__name__}')
+      for core in ('core', '_core')
+      for function in (multiarray._reconstruct, multiarray.scalar)),
+    *(type(np.dtype(kind)) for kind in (
+        'float64', 'float32', 'int64', 'int32', 'bool')),
+    (_buffer_method, 'builtins.getattr')]
 
 
 def _load(path: str | Path) -> dict:
@@ -146,6 +159,6 @@ def _load(path: str | Path) -> dict:
             return torch.load(path, map_location='cpu', weights_only=True)
         except (UnpicklingError, RuntimeError, EOFError) as error:
             raise ValueError(
-                f'{path} cannot be read without running code from it: '
-                f'{str(error).splitlines()[0]} Accepted: a checkpoint of '
-                'weights, numbers and strings.') from error
+                f'{path} is no checkpoint that can be read without running code '
+                'from it; accepted: weights, numbers and strings.'
+            ) from error
