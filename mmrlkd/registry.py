@@ -1,9 +1,7 @@
 """One registry for each interface; members are imported when first asked for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
-from typing import Any
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -13,31 +11,6 @@ from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import Registry
 
-
-class Apart(Registry):
-    """A registry some of whose members need a library of their own.
-
-    Each of these is imported when it is named, the others with the package.
-
-    Args:
-        *args: as ``Registry``.
-        apart: modules of these members, by their names.
-        **kwargs: as ``Registry``.
-    """
-
-    def __init__(self, *args: Any, apart: Mapping[str, str],
-                 **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._apart = apart
-
-    def get(self, key: str) -> type | None:
-        """A member by its name."""
-        module = self._apart.get(key.rpartition('.')[2])
-        if module is not None:
-            import_module(module)
-        return super().get(key)
-
-
 #: Distillers: models that hold a student and look at a teacher.
 MODELS = Registry(
     'model', parent=MMENGINE_MODELS, locations=['mmrlkd.distillation'])
@@ -46,12 +19,9 @@ MODEL_WRAPPERS = Registry(
     locations=['mmrlkd.engine'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, locations=['mmrlkd.engine'])
 LOOPS = Registry('loop', parent=MMENGINE_LOOPS, locations=['mmrlkd.engine'])
-DATASETS = Apart(
-    'dataset', parent=MMENGINE_DATASETS, locations=['mmrlkd.datasets'],
-    apart={'ScenesSegDataset': 'mmrlkd.datasets.seg_scenes'})
-METRICS = Apart(
-    'metric', parent=MMENGINE_METRICS, locations=['mmrlkd.evaluation'],
-    apart={'DifficultyIoUMetric': 'mmrlkd.evaluation.difficulty_iou'})
+#: Empty here: what projects outside the library add, as ``mmrlkd.NAME``.
+DATASETS = Registry('dataset', parent=MMENGINE_DATASETS)
+METRICS = Registry('metric', parent=MMENGINE_METRICS)
 
 
 class Family(Registry):

@@ -184,8 +184,8 @@ def build_distiller(tiny_student: dict, tiny_teacher: dict):
 @pytest.fixture(scope='session')
 def tiny_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of 16 + 8 images of 64 px."""
-    from mmrlkd.datasets.scenes import SceneConfig
-    from mmrlkd.datasets.writer import write_dataset
+    from projects.scenes.scenes import SceneConfig
+    from projects.scenes.writer import write_dataset
     folder = tmp_path_factory.mktemp('data') / 'tiny'
     write_dataset(
         folder, SceneConfig(train=16, val=8, size=64, source='digits'))
@@ -195,6 +195,7 @@ def tiny_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def scenes_dataset(tiny_scenes: Path) -> Callable[[str], dict]:
     """Config of a split of the tiny scenes, by its name."""
+    import projects.scenes.detection  # noqa: F401
     meta = dict(meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
                            'scale_factor'))
 
@@ -263,6 +264,7 @@ def run_config(tiny_scenes, scenes_dataset, tiny_student, tiny_teacher,
         loader = dict(batch_size=4, num_workers=0)
         cfg = dict(
             default_scope='mmdet',
+            custom_imports=dict(imports=['projects.scenes.detection']),
             work_dir=str(tmp_path / name),
             model=dict(
                 type='mmrlkd.PyramidDistiller', student=student or tiny_student,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmrlkd.config.locations import load_config
+from mmrlkd.config.compose import load_config
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob('*.md'), *(ROOT / 'docs').rglob('*.md')])

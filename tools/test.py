@@ -15,8 +15,8 @@ from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 
 import mmrlkd  # noqa: F401
+from mmrlkd.config.compose import load_config
 from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
-from mmrlkd.config.locations import load_config
 from mmrlkd.config.student import student_config
 from mmrlkd.config.testing import augment, draw_into
 from mmrlkd.engine.processes import join_processes
@@ -55,7 +55,7 @@ def read_config(args: argparse.Namespace) -> Config:
     Raises:
         ValueError: an option that cannot be had.
     """
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, cfg_options=args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(
         Path('work_dirs', Path(args.config).stem))

@@ -6,14 +6,10 @@ there, the folder that the environment variable ``MMRLKD_ROOT`` names.
 """
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-
-from .options import apply_options
-from .student import with_names
 
 #: The environment variable.
 ROOT = 'MMRLKD_ROOT'
@@ -23,27 +19,13 @@ KEYS = ('data_root', 'ann_file', 'seg_prefix', 'img_prefix', 'gt_folder',
         'proposal_file', 'checkpoint', 'load_from')
 
 
-def load_config(path: str | Path,
-                options: Mapping[str, Any] | None = None) -> Config:
-    """A config whose files are where this machine has them.
-
-    Args:
-        path: of the config.
-        options: what the command line overrides, by dotted key; paths are
-            taken as they are.
-
-    Raises:
-        ValueError: an option that nothing reads; see
-            :func:`.options.apply_options`.
-    """
-    cfg = with_names(Config.fromfile(path))
+def place_files(cfg: Config) -> None:
+    """Name the files of a config where this machine has them, in place."""
     root = os.environ.get(ROOT)
     if root:
         # Weights that students begin from are torch's to look for.
         os.environ.setdefault('TORCH_HOME', os.path.abspath(root))
         _move(cfg._cfg_dict, root)
-    apply_options(cfg, options)
-    return cfg
 
 
 def locate(path: str, root: str) -> str:

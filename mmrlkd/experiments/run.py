@@ -9,8 +9,8 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
+from mmrlkd.config.compose import load_config
 from mmrlkd.config.inspection import CONFIG_ERRORS
-from mmrlkd.config.locations import load_config
 from mmrlkd.evaluation.results import Record, newest_record, read_log
 
 from .failure import ExperimentFailed
@@ -43,7 +43,8 @@ class Run:
             ExperimentFailed: it cannot be read, or defines no model.
         """
         try:
-            cfg = load_config(self.config, parse_options(self.options))
+            cfg = load_config(
+                self.config, cfg_options=parse_options(self.options))
         except (*CONFIG_ERRORS, SyntaxError) as error:
             raise ExperimentFailed(
                 f'{self.config} cannot be read: {error}') from error

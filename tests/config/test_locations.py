@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmrlkd.config.locations import load_config
+from mmrlkd.config.compose import load_config
 
 CONFIG = '''
 data_root = 'data/coco/'
@@ -66,7 +66,7 @@ def test_a_root_has_what_the_working_directory_has_not(
 def test_other_paths_and_options_are_taken_as_they_are(
         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('MMRLKD_ROOT', '/root')
-    cfg = load_config('config.py', {
+    cfg = load_config('config.py', cfg_options={
         'model.teacher.checkpoint': 'checkpoints/other.pth'})
     assert cfg.model.teacher.checkpoint == 'checkpoints/other.pth'
     assert cfg.val_dataloader.dataset.ann_file == 'annotations/val.json'

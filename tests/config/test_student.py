@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmrlkd.config.locations import load_config
+from mmrlkd.config.compose import load_config
 from mmrlkd.config.student import (
     is_distiller,
     plain_student_config,
@@ -55,7 +55,7 @@ def write(run_config, tmp_path):
     ('model.student.test_cfg.score_thr', 0.4, 'test_cfg.score_thr'),
 ])
 def test_options_of_a_plain_model_reach_the_student(write, key, value, place):
-    cfg = load_config(write(), {key: value})
+    cfg = load_config(write(), cfg_options={key: value})
     found = cfg.model.student
     for part in place.split('.'):
         found = found[part]
@@ -71,7 +71,7 @@ def test_values_of_a_plain_model_in_a_file_reach_the_student(write):
 
 
 def test_options_at_the_top_level_reach_the_distiller(write):
-    cfg = load_config(write(), {'selector.reward.efficiency': 0.3,
+    cfg = load_config(write(), cfg_options={'selector.reward.efficiency': 0.3,
                                 'loss_weight': 2})
     assert cfg.model.selector.reward.efficiency == 0.3
     assert cfg.model.loss_weight == 2
@@ -94,13 +94,14 @@ def test_options_at_the_top_level_reach_the_distiller(write):
 ], ids=['misspelt', 'delete', 'string', 'copy', 'section'])
 def test_what_nothing_reads_is_refused(write, text, options, sentence):
     with pytest.raises(ValueError, match=sentence):
-        load_config(write(text), options)
+        load_config(write(text), cfg_options=options)
 
 
 def test_a_new_style_config_reads_like_one_with_names(tmp_path):
     Path(tmp_path, 'base.py').write_text("default_scope = 'mmdet'")
     Path(tmp_path, 'config.py').write_text(NEW_STYLE)
-    cfg = load_config(tmp_path / 'config.py', {'model.backbone.depth': 34})
+    cfg = load_config(
+        tmp_path / 'config.py', cfg_options={'model.backbone.depth': 34})
     assert is_distiller(cfg)
     assert cfg.model.type == 'mmrlkd.PyramidDistiller'
     assert cfg.model.student.backbone == dict(

@@ -3,7 +3,7 @@
     python tools/datasets/make_scenes.py data/scenes
 
 writes detection, instance segmentation, segmentation and classification data
-of the same objects into one folder; see ``mmrlkd/datasets/writer.py`` for its
+of the same objects into one folder; see ``projects/scenes/writer.py`` for its
 layout. The same arguments give the same bytes.
 """
 
@@ -12,10 +12,10 @@ import os
 import sys
 from pathlib import Path
 
-from mmrlkd.datasets.difficulty import STRATA
-from mmrlkd.datasets.scenes import SceneConfig
-from mmrlkd.datasets.sources import SOURCES, SourceUnavailable
-from mmrlkd.datasets.writer import write_dataset
+from projects.scenes.difficulty import STRATA
+from projects.scenes.scenes import SceneConfig
+from projects.scenes.sources import SOURCES, SourceUnavailable
+from projects.scenes.writer import write_dataset
 
 
 class _Parser(argparse.ArgumentParser):
