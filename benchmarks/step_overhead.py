@@ -31,16 +31,16 @@ POLICY = dict(type='mmrlkd.PolicySelector')
 UNIFORM = dict(type='mmrlkd.UniformSelector')
 #: Selector and phase of each variant.
 VARIANTS: dict[str, tuple[dict, Phase]] = {
-    FLOOR: (UNIFORM, Phase('run', 1)),
-    'all levels': (UNIFORM, Phase('run', 1)),
+    FLOOR: (UNIFORM, Phase('run', 1.0)),
+    'all levels': (UNIFORM, Phase('run', 1.0)),
     'P4 + P5': (
         dict(type='mmrlkd.FixedSelector', levels=['P4', 'P5']),
-        Phase('run', 1)),
+        Phase('run', 1.0)),
     'P5': (
-        dict(type='mmrlkd.FixedSelector', levels=['P5']), Phase('run', 1)),
-    'policy chooses': (POLICY, Phase('run', 1, learn_every=0)),
-    'policy learns, every 4th step': (POLICY, Phase('run', 1, learn_every=4)),
-    'policy learns, every step': (POLICY, Phase('run', 1)),
+        dict(type='mmrlkd.FixedSelector', levels=['P5']), Phase('run', 1.0)),
+    'policy chooses': (POLICY, Phase('run', 1.0, learn_every=0)),
+    'policy learns, every 4th step': (POLICY, Phase('run', 1.0, learn_every=4)),
+    'policy learns, every step': (POLICY, Phase('run', 1.0)),
 }
 
 

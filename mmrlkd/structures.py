@@ -139,7 +139,7 @@ class Phase:
 
     Attributes:
         name: for the log.
-        length: epochs or iterations, as the run counts, > 0.
+        share: of the student's updates that are made in it, in (0, 1].
         choose: distil what the selector chooses; otherwise all levels with
             equal weights.
         learn_every: the selector learns from every n-th iteration, which
@@ -148,14 +148,17 @@ class Phase:
         freeze_backbone: the student's backbone takes no gradient and keeps
             its statistics.
         lr_factor: multiplies the student's learning rate as the phase begins.
+        distil: learn from the teacher; otherwise it is not computed, and the
+            loss is the student's own.
     """
     name: str
-    length: int
+    share: float
     choose: bool = True
     learn_every: int = 1
     student_every: int = 1
     freeze_backbone: bool = False
     lr_factor: float = 1.0
+    distil: bool = True
 
 
 class LossSource(Protocol):

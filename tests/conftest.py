@@ -231,10 +231,11 @@ PPO = dict(
     policy=dict(type='mmrlkd.LSTMPolicy', hidden=16),
     reward=dict(type='mmrlkd.ResidualReward'),
     learner=dict(type='mmrlkd.PPO', epochs=2, minibatches=2))
+#: Two updates of the student in each, the second in four iterations.
 PHASES = [
-    dict(name='pretrain', length=2),
-    dict(name='policy', length=4, student_every=2),
-    dict(name='finetune', length=2, learn_every=1),
+    dict(name='pretrain', share=1 / 3),
+    dict(name='policy', share=1 / 3, student_every=2),
+    dict(name='finetune', share=1 / 3, learn_every=1),
 ]
 
 
@@ -250,16 +251,18 @@ def plain_config_text(monkeypatch):
 @pytest.fixture
 def run_config(tiny_scenes, scenes_dataset, tiny_student, tiny_teacher,
                tmp_path):
-    """A config of a whole run; arguments override its top-level keys."""
+    """A config of a whole run; arguments override its top-level keys.
+
+    ``total`` is the number of the student's updates, or of epochs of them.
+    """
 
     def build(name='run', selector=PPO, phases=PHASES, by_epoch=False,
-              student=None, **overrides):
+              student=None, total=None, **overrides):
         custom = [dict(type='mmrlkd.SeedHook')]
-        total = 8
+        total = total or (8 if phases is None else 6)
         if phases is not None:
             custom.append(dict(type='mmrlkd.PhaseHook', phases=phases))
             custom.append(dict(type='mmrlkd.PolicyHealthHook', window=2))
-            total = sum(phase['length'] for phase in phases)
         sampler = 'DefaultSampler' if by_epoch else 'InfiniteSampler'
         loader = dict(batch_size=4, num_workers=0)
         cfg = dict(

@@ -24,12 +24,12 @@ from mmrlkd.config.data_check import check_data
 from mmrlkd.config.decisions import dead_copies, decisions
 from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
 from mmrlkd.config.inspection import check_annotations, check_plugs
-from mmrlkd.config.keywords import type_name
 from mmrlkd.config.pair import pair_model
 from mmrlkd.config.student import is_distiller, model_config
 from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.distillation.features.probing import PROBE_SIZE
 from mmrlkd.engine import GradNormHook
+from mmrlkd.engine.phase_hook import check_phases
 from mmrlkd.registry import MODELS, STRATEGIES
 from mmrlkd.search.settings import SearchSettings, searches
 
@@ -71,14 +71,12 @@ def build(cfg: Config, skip_weights: bool) -> PyramidDistiller:
         built = HOOKS.build(hook)
         if isinstance(built, GradNormHook):
             balancing.append(built)
-        if type_name(hook['type']) == 'PhaseHook':
-            key = 'max_epochs' if 'max_epochs' in cfg.train_cfg else 'max_iters'
-            built.check_length(cfg.train_cfg[key], f'train_cfg.{key}')
     if not skip_weights:
         check_annotations(cfg)
     model = MODELS.build(model_config(cfg))
     if not skip_weights and model.teacher is not None:
         model.teacher.require_weights()
+    check_phases(cfg, model)
     for each in balancing:
         each.balance(model)
     return model

@@ -34,6 +34,7 @@ from rich.table import Table
 import mmrlkd
 from mmrlkd.config.student import is_distiller
 from mmrlkd.engine.atomic import write_atomically
+from mmrlkd.engine.phase_hook import lengths_of, phases_of
 from mmrlkd.engine.trained import count_parameters, load_distiller
 from mmrlkd.evaluation.results import Results, read_run
 from mmrlkd.evaluation.selections import (
@@ -183,10 +184,12 @@ def collect(runs: list[Run], header: dict[str, Any],
 
 
 def _phases(cfg: Config) -> list[list[Any]]:
-    return [[phase['name'], phase['length']]
-            for hook in cfg.get('custom_hooks', [])
-            if hook['type'] == 'mmrlkd.PhaseHook'
-            for phase in hook['phases']]
+    phases = phases_of(cfg)
+    if not phases:
+        return []
+    lengths = lengths_of(cfg.train_cfg.max_iters, phases)
+    return [[phase.name, length]
+            for phase, length in zip(phases, lengths, strict=True)]
 
 
 def describe_origin(command: str, scenes: dict[str, Any],

@@ -22,6 +22,7 @@ from mmrlkd.config.compose import (
 from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
 from mmrlkd.config.inspection import check_config
 from mmrlkd.engine.processes import join_processes
+from mmrlkd.engine.run_state_hook import add_run_state_hook
 from mmrlkd.search.settings import check_searching, searches
 
 
@@ -104,6 +105,7 @@ def main(argv: list[str] | None = None) -> None:
         cfg = read_config(args)
         check_config(cfg)
         check_searching(cfg)
+        add_run_state_hook(cfg)
         join_processes(cfg)
         runner = (RUNNERS.build(cfg) if 'runner_type' in cfg else
                   Runner.from_cfg(cfg))

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmrlkd.engine.phase_hook import make_phase
+from mmrlkd.engine.phase_hook import check_phases, phases_of
 
 from .errors import CONFIG_ERRORS
 from .keywords import check_distiller, type_name
@@ -23,12 +23,25 @@ def check_config(cfg: Config) -> None:
     """Refuse a config that would train and lose something, or not train.
 
     Raises:
-        ValueError: no training annotations, an unknown option, or a distiller
-            whose checkpoints could not be resumed or whose runner or wrapper
+        ValueError: no schedule, no training annotations, an unknown option, or
+            a distiller whose phases do not fit or whose runner or wrapper
             would not distil.
     """
+    _check_schedule(cfg)
     check_plugs(cfg)
     check_annotations(cfg)
+
+
+def _check_schedule(cfg: Config) -> None:
+    """Refuse a config that does not say how to train."""
+    for key, accepted in (
+            ('train_dataloader', 'a data loader'),
+            ('train_cfg', 'dict(max_epochs=…) or dict(max_iters=…)'),
+            ('optim_wrapper', 'dict(optimizer=…)')):
+        if not cfg.get(key):
+            raise ValueError(
+                f'{key} is {cfg.get(key)!r}, and without it nothing is '
+                f'trained; accepted: {accepted}.')
 
 
 def check_plugs(cfg: Config) -> None:
@@ -37,19 +50,12 @@ def check_plugs(cfg: Config) -> None:
     if not is_distiller(cfg):
         return
     check_distiller(cfg)
-    for key in ('train_cfg', 'optim_wrapper'):
-        if not cfg.get(key):
-            raise ValueError(
-                f'the config has no {key}, so nothing would be trained; '
-                'accepted: a schedule, as in _base_/schedules of the library.')
     _check_runner(cfg)
     _check_checkpointing(cfg)
     _check_constructor(cfg)
-    accumulates = cfg.optim_wrapper.get('accumulative_counts', 1) > 1
-    skips = any(
-        make_phase(**phase).student_every > 1
-        for hook in cfg.get('custom_hooks') or []
-        if type_name(hook['type']) == 'PhaseHook' for phase in hook['phases'])
+    accumulates = (cfg.get('optim_wrapper') or {}).get(
+        'accumulative_counts', 1) > 1
+    skips = any(phase.student_every > 1 for phase in phases_of(cfg))
     if accumulates and skips:
         raise ValueError(
             f'optim_wrapper.accumulative_counts is '
@@ -57,21 +63,13 @@ def check_plugs(cfg: Config) -> None:
             'iterations, but a phase updates the student in some of them '
             'only (student_every > 1); accepted: 1, or student_every=1 in '
             'every phase.')
-    hooks = cfg.get('default_hooks') or {}
-    if not ('checkpoint' in hooks and hooks['checkpoint'] is None):
-        _check_type(hooks.get('checkpoint'), 'default_hooks.checkpoint',
-                    'mmrlkd.DistillCheckpointHook')
-    if cfg.get('launcher', 'none') != 'none':
-        _check_type(cfg.get('model_wrapper_cfg'), 'model_wrapper_cfg',
-                    'mmrlkd.DistillDataParallel')
-
-
-def _check_type(section: Mapping | None, key: str, accepted: str) -> None:
-    kind = (section or {}).get('type')
-    if type_name(kind) != type_name(accepted):
+    check_phases(cfg)
+    wrapper = (cfg.get('model_wrapper_cfg') or {}).get('type')
+    if (cfg.get('launcher', 'none') != 'none'
+            and type_name(wrapper) != 'DistillDataParallel'):
         raise ValueError(
-            f'{key}.type is {kind!r}, which does not know a distiller; '
-            f'accepted: {accepted!r}.')
+            f'model_wrapper_cfg.type is {wrapper!r}, which does not know a '
+            "distiller; accepted: 'mmrlkd.DistillDataParallel'.")
 
 
 def _check_runner(cfg: Config) -> None:
@@ -92,7 +90,7 @@ def _check_runner(cfg: Config) -> None:
 
 def _check_constructor(cfg: Config) -> None:
     """Refuse constructors that look for a backbone's layers by name."""
-    constructor = cfg.optim_wrapper.get('constructor')
+    constructor = (cfg.get('optim_wrapper') or {}).get('constructor')
     if 'Decay' in str(constructor):
         raise ValueError(
             f'optim_wrapper.constructor is {constructor!r}, which gives the '

@@ -6,6 +6,7 @@ from math import isfinite
 from typing import Any
 
 import torch
+from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
@@ -33,8 +34,9 @@ from .hidden import Hidden
 from .level_losses import LevelLosses
 from .logits import LogitDistillation
 from .passes import StudentPasses
-from .report import describe
+from .report import describe, describe_none
 from .schedule import Schedule
+from .settings import ACCEPTED, check_fixed, differences, flatten
 from .step_effect import StepEffect
 from .student_keys import adopt_student_keys
 
@@ -47,7 +49,7 @@ class PyramidDistiller(BaseModel):
     its data preprocessor. The teacher and the selector are hidden from the
     optimizer, from DDP, from EMA and from checkpoints; the connectors are
     trained with the student and are not in its state dict. What resuming
-    needs beyond the student is :meth:`sidecar_state`.
+    needs beyond the student is :meth:`run_state`.
 
     Args:
         student: config of the student, as its library knows it.
@@ -117,6 +119,8 @@ class PyramidDistiller(BaseModel):
         self.held_out = HeldOut()
         self.guard = FiniteGuard(self.student, max_skipped_updates)
         self._report: dict[str, Tensor] = {}
+        #: Set by RunStateHook, which keeps :meth:`run_state` in checkpoints.
+        self.keeps_run_state = False
 
         chosen = SELECTORS.build(selector)
         self._selector = Hidden(chosen)
@@ -147,6 +151,11 @@ class PyramidDistiller(BaseModel):
                 connector or dict(type='mmrlkd.ConvConnector'),
                 recipe or {}, costs, budget)
             chosen.bind(self.distillation.space)
+        self._settings = flatten(dict(
+            levels=[level.name for level in self.levels],
+            loss=loss or dict(type='mmrlkd.MSELoss'),
+            connector=connector or dict(type='mmrlkd.ConvConnector'),
+            recipe=recipe, selector=selector), 'model')
         self._tap = PyramidTap(self._adapter, self.levels)
         self._passes = StudentPasses(self._adapter, self._tap)
         self._balancing: Balancing | None = None
@@ -192,6 +201,11 @@ class PyramidDistiller(BaseModel):
         wrapper wraps."""
         return self.student
 
+    @property
+    def head(self) -> nn.Module:
+        """The student's, where mmpretrain's hooks look for it."""
+        return self.student.head
+
     def balance(self, balancer: dict) -> None:
         """Weigh the levels' losses from now on.
 
@@ -213,6 +227,7 @@ class PyramidDistiller(BaseModel):
                 'already; accepted: model.balancer or a hook in custom_hooks '
                 'that brings one, once.')
         self._balancing = Balancing(balancer, self._adapter, self.levels)
+        self._settings |= flatten(balancer, 'model.balancer')
 
     @property
     def search_images(self) -> int:
@@ -249,6 +264,7 @@ class PyramidDistiller(BaseModel):
         Returns:
             Scalars for the log.
         """
+        self._check_run_state()
         updates = self.schedule.updates_student
         if not updates:
             runnable = self  # no backward: nothing to synchronise
@@ -259,7 +275,7 @@ class PyramidDistiller(BaseModel):
             losses = runnable._run_forward(data, mode='loss')
         scalars: dict[str, Tensor] = {}
         if updates:
-            if self._balancing is not None:
+            if self._balancing is not None and self.schedule.phase.distil:
                 losses |= self._balanced(losses, optim_wrapper)
             total, scalars = self.parse_losses(losses)
             self.guard.update(optim_wrapper, total)
@@ -296,6 +312,8 @@ class PyramidDistiller(BaseModel):
             inputs: (B, 3, H, W), preprocessed.
             data_samples: the library's annotations, one for each image.
         """
+        if not self.schedule.phase.distil:
+            return self._undistilled(inputs, data_samples)
         pyramid = self._look(inputs)
         if not self.distils:
             self._report = {}
@@ -352,6 +370,20 @@ class PyramidDistiller(BaseModel):
         losses = self.student.loss(images, samples)
         return {'loss_task' if key == 'loss' else key: value
                 for key, value in losses.items()}
+
+    def _undistilled(self, inputs: Tensor,
+                     data_samples: list) -> dict[str, Tensor]:
+        """The losses of a phase that does not distil: the student's own."""
+        losses = self._task_losses(inputs, data_samples)
+        self._report = {}
+        if self.distils:
+            self._report |= describe_none(self.distillation)
+            losses['loss_distill'] = inputs.new_zeros(())
+        if self._logits is not None:
+            self._report |= {'distill.logits': torch.tensor(0.0),
+                             'logit_gflops': torch.tensor(0.0)}
+            losses['loss_logits'] = inputs.new_zeros(())
+        return losses
 
     def _look(self, images: Tensor) -> LazyPyramid | None:
         """The teacher's pyramid of ``images`` (B, 3, H, W).
@@ -451,16 +483,30 @@ class PyramidDistiller(BaseModel):
             *args, destination=destination, prefix=prefix,
             keep_vars=keep_vars)
 
-    def sidecar_state(self) -> dict[str, Any]:
+    def _check_run_state(self) -> None:
+        """Refuse to train in a Runner whose checkpoints would lack the
+        connectors and the policy: resuming would start them anew, unnoticed.
+        """
+        if not self.keeps_run_state and MessageHub.get_current_instance(
+        ).runtime_info.get('loop_stage') == 'train':
+            raise ValueError(
+                'default_hooks has no RunStateHook, so checkpoints would lack '
+                'what resuming needs; accepted: default_hooks=dict('
+                "run_state=dict(type='mmrlkd.RunStateHook'), …), which "
+                "mmrlkd.PhaseHook and mmrlkd.DistillCheckpointHook bring "
+                'along.')
+
+    def run_state(self) -> dict[str, Any]:
         """What resuming needs beyond the student: plain tensors and numbers.
 
         All of it is equal on all ranks; what is not is the selector's
-        ``local_state``.
+        ``local_run_state``.
         """
         state: dict[str, Any] = {
+            'settings': dict(self._settings),
             'skipped': self.guard.skipped,
             'skipped_in_a_row': self.guard.in_a_row,
-            'selector': self.selector.sidecar_state(),
+            'selector': self.selector.run_state(),
             'held_out_batches': self.held_out.given,
             'search_images': self.search_images,
         }
@@ -471,24 +517,35 @@ class PyramidDistiller(BaseModel):
             state['balancing'] = self._balancing.state_dict()
         return state
 
-    def load_sidecar_state(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`sidecar_state` gave.
+    def load_run_state(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`run_state` gave.
 
         Raises:
-            ValueError: this model balances and the saved one did not.
+            ValueError: it is the state of another kind of distillation.
         """
+        saved = state.get('settings', {})
+        if saved:
+            check_fixed(saved, self._settings)
+        if self._balancing is not None and 'balancing' not in state:
+            raise ValueError(
+                f'model.balancer is a {type(self._balancing.balancer).__name__}'
+                f', and the run to be resumed had none; {ACCEPTED}')
+        try:
+            self._load(state)
+        except (KeyError, RuntimeError, ValueError) as error:
+            clauses = list(differences(saved, self._settings).values()) or [
+                'model has other levels, connectors, selector or balancer '
+                f'than the run to be resumed ({error})']
+            raise ValueError(f"{'; '.join(clauses)}; {ACCEPTED}") from error
+
+    def _load(self, state: dict[str, Any]) -> None:
         self.guard.skipped = state['skipped']
         self.guard.in_a_row = state['skipped_in_a_row']
-        self.selector.load_sidecar_state(state['selector'])
+        self.selector.load_run_state(state['selector'])
         self.held_out.given = state['held_out_batches']
         self._passes.images = state['search_images']
         if self.distils:
             self.distillation.links.load_state_dict(state['links'])
             self.distillation.running_mean.copy_(state['running_mean'])
         if self._balancing is not None:
-            if 'balancing' not in state:
-                raise ValueError(
-                    f'balancer is a {type(self._balancing.balancer).__name__}'
-                    ', but the run to be resumed had none; accepted: the '
-                    'balancer that the run was started with.')
             self._balancing.load_state_dict(state['balancing'])

@@ -35,3 +35,17 @@ def describe(part: Distillation, selection: Selection, per_level: Tensor,
         report[f'select.{name}'] = chosen[i]
         report[f'distill.{name}'] = per_level[i].detach()
     return report
+
+
+def describe_none(part: Distillation) -> dict[str, Tensor]:
+    """The scalars of :func:`describe` where nothing is distilled: zeros,
+    because the log repeats what it was told last.
+
+    Args:
+        part: what would distil.
+    """
+    names = ['levels_per_image', 'distill_cost', 'distill_gflops',
+             'reward_gflops']
+    for level in part.space.names:
+        names += [f'select.{level}', f'distill.{level}']
+    return {name: torch.tensor(0.0) for name in names}

@@ -9,7 +9,7 @@ from mmrlkd.structures import Phase
 from .hidden import Hidden
 
 #: How the model trains while no hook sets a phase.
-ALWAYS = Phase('train', length=1)
+ALWAYS = Phase('train', share=1.0)
 
 
 class Schedule:
@@ -61,8 +61,9 @@ class Schedule:
     def learns(self) -> bool:
         """Whether the selector learns from this iteration."""
         every = self.phase.learn_every
-        return (self._selector.module.learns and self.phase.choose
-                and every > 0 and self.iteration % every == 0)
+        return (self._selector.module.learns and self.phase.distil
+                and self.phase.choose and every > 0
+                and self.iteration % every == 0)
 
     def hold_still(self) -> None:
         """Let a frozen backbone keep its statistics while the rest trains."""

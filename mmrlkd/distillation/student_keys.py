@@ -10,7 +10,7 @@ def adopt_student_keys(module: nn.Module, state_dict: dict, prefix: str,
     """Let the student's plain keys load into a distiller.
 
     Torch looks for ``student.…``; what the state dict does not hold (the
-    connectors, which resume from the sidecar) stays as it is.
+    connectors, which resume from a part of their own) stays as it is.
     """
     for key in [k for k in state_dict if k.startswith(prefix)
                 and not k.startswith(f'{prefix}student.')]:

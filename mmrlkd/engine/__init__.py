@@ -7,10 +7,11 @@ from .held_out_hook import HeldOutHook
 from .param_scheduler_hook import UpdateParamSchedulerHook
 from .phase_hook import PhaseHook
 from .policy_health_hook import PolicyHealthHook
+from .run_state_hook import RunStateHook
 from .seeding import SeededIterBasedTrainLoop, SeedHook
 
 __all__ = [
     'DistillCheckpointHook', 'DistillDataParallel', 'GradNormHook',
-    'HeldOutHook', 'PhaseHook', 'PolicyHealthHook', 'SeedHook',
-    'SeededIterBasedTrainLoop', 'UpdateParamSchedulerHook'
+    'HeldOutHook', 'PhaseHook', 'PolicyHealthHook', 'RunStateHook',
+    'SeedHook', 'SeededIterBasedTrainLoop', 'UpdateParamSchedulerHook'
 ]

@@ -3,9 +3,12 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
-from math import isfinite
+from math import isclose, isfinite, prod
+from numbers import Real
 from typing import Any
 
+from mmengine.config import Config
+from mmengine.hooks import ParamSchedulerHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 
@@ -14,6 +17,8 @@ from mmrlkd.registry import HOOKS
 from mmrlkd.structures import Phase
 
 from .distiller_hook import DistillerHook
+from .param_scheduler_hook import UpdateParamSchedulerHook
+from .run_state_hook import RUN_STATE, distiller_in, keep_run_state
 
 #: What each phase of the method does; a config may override any field.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -21,10 +26,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     'policy': dict(student_every=5, freeze_backbone=True),
     'finetune': dict(learn_every=4, lr_factor=0.1),
     'search': dict(),  # student and selector together, step by step
+    'plain': dict(distil=False, choose=False, learn_every=0),
 }
 
 
-def make_phase(name: str, length: int, **overrides) -> Phase:
+def make_phase(name: str, share: float | None = None, **overrides) -> Phase:
     """A phase by its preset's name.
 
     Raises:
@@ -33,113 +39,310 @@ def make_phase(name: str, length: int, **overrides) -> Phase:
     if name not in PRESETS:
         raise ValueError(f'phases names {name!r}; accepted: '
                          f"{', '.join(PRESETS)}.")
+    if (not isinstance(share, Real) or isinstance(share, bool)
+            or not 0 < share <= 1):
+        raise ValueError(
+            f'phases: share of {name!r} is {share!r}; accepted: a number '
+            "> 0 and <= 1, the share of the student's updates (leave a phase "
+            'out to skip it).')
     try:
-        phase = Phase(name, length, **{**PRESETS[name], **overrides})
+        phase = Phase(name, share, **{**PRESETS[name], **overrides})
     except TypeError as error:
         raise ValueError(
             f'phases: {name!r} has a field that is not known ({error}); '
             f"accepted: {', '.join(Phase.__dataclass_fields__)}.") from error
-    for field, least in (('length', 1), ('learn_every', 0),
-                         ('student_every', 1)):
+    for field, least in (('learn_every', 0), ('student_every', 1)):
         value = getattr(phase, field)
         if not isinstance(value, int) or value < least:
             raise ValueError(
                 f'phases: {field} of {name!r} is {value!r}; accepted: an '
-                f'integer >= {least}' + (
-                    ' (leave a phase out to skip it).'
-                    if field == 'length' else '.'))
+                f'integer >= {least}.')
     if not (isfinite(phase.lr_factor) and phase.lr_factor > 0):
         raise ValueError(
             f'phases: lr_factor of {name!r} is {phase.lr_factor!r}; '
             'accepted: a number > 0.')
+    if not phase.distil and phase.student_every > 1:
+        raise ValueError(
+            f'phases: student_every of {name!r} is {phase.student_every}, '
+            'but without distillation (distil=False) its other iterations '
+            'would do nothing; accepted: 1.')
     return phase
+
+
+def make_phases(configs: Sequence[dict]) -> list[Phase]:
+    """The phases of a run.
+
+    Args:
+        configs: as :class:`PhaseHook` has them.
+
+    Raises:
+        ValueError: a phase that cannot work, or shares that do not sum to 1.
+    """
+    if not configs:
+        raise ValueError(
+            'phases is empty; accepted: a list such as '
+            "[dict(name='pretrain', share=0.4), …].")
+    if any('length' in config for config in configs):
+        raise ValueError(_renamed(configs))
+    phases = [make_phase(**config) for config in configs]
+    total = sum(phase.share for phase in phases)
+    if not isclose(total, 1, abs_tol=1e-3):
+        raise ValueError(
+            f'phases: the shares sum to {total:.4g}; accepted: shares of the '
+            "student's updates that sum to 1.")
+    return phases
+
+
+def _renamed(configs: Sequence[dict]) -> str:
+    """How lengths, of the loop, are written as shares, of the updates."""
+    updates = [
+        config.get('length', 0) / {
+            **PRESETS.get(config.get('name', ''), {}), **config
+        }.get('student_every', 1) for config in configs]
+    total = sum(updates) or 1
+    shares = ', '.join(
+        f"{config.get('name')} {each / total:.4g}"
+        for config, each in zip(configs, updates, strict=True))
+    return (
+        'phases: length is not known any more; accepted: share, of the '
+        "student's updates. The same phases have the shares "
+        f'{shares}, and train_cfg has max_epochs or max_iters = {total:g}, '
+        'the updates of the student alone.')
+
+
+def divide(total: int, phases: Sequence[Phase]) -> list[int]:
+    """Epochs, or iterations, of a student's schedule that each phase has.
+
+    Boundaries are rounded to whole ones; each phase has at least one.
+
+    Args:
+        total: of the schedule.
+        phases: whose shares sum to 1.
+
+    Raises:
+        ValueError: there are more phases than that.
+    """
+    if len(phases) > total:
+        raise ValueError(
+            f'phases has {len(phases)} phases for a schedule of {total}; '
+            'accepted: at most one phase for each epoch (in a run by '
+            'iterations, each iteration).')
+    sums = list(accumulate(phase.share for phase in phases))
+    ends: list[int] = []
+    for i, end in enumerate(sums):
+        least = ends[-1] + 1 if ends else 1
+        most = total - (len(phases) - 1 - i)
+        ends.append(min(max(round(total * end / sums[-1]), least), most))
+    return [end - begin for begin, end in zip([0, *ends], ends)]
+
+
+def check_phases(cfg: Config, model: PyramidDistiller | None = None) -> None:
+    """Refuse phases that do not fit the rest of a config.
+
+    Args:
+        cfg: of a run.
+        model: built from it; its levels are compared with what the phases
+            freeze. Without it, the levels that the config names are.
+
+    Raises:
+        ValueError: there are more phases than epochs, or a phase freezes
+            what it should train.
+    """
+    phases = phases_of(cfg)
+    train_cfg = cfg.get('train_cfg') or {}
+    total = train_cfg.get('max_epochs') or train_cfg.get('max_iters')
+    if phases and total:
+        divide(total, phases)
+    if model is not None:
+        check_frozen(model, phases)
+    else:
+        _refuse_frozen(phases, [name for name in cfg.model.get('levels') or []
+                                if name.startswith('C')])
+
+
+def phases_of(cfg: Config) -> list[Phase]:
+    """The phases that a config's hook brings; none without one."""
+    return [phase for hook in cfg.get('custom_hooks') or []
+            if hook['type'] in ('mmrlkd.PhaseHook', 'PhaseHook', PhaseHook)
+            for phase in make_phases(hook['phases'])]
+
+
+def check_frozen(model: PyramidDistiller, phases: Sequence[Phase]) -> None:
+    """Refuse to distil into a backbone that a phase freezes.
+
+    Raises:
+        ValueError: a phase does.
+    """
+    _refuse_frozen(phases, [level.name for level in model.levels
+                            if level.module == 'backbone'])
+
+
+def _refuse_frozen(phases: Sequence[Phase], levels: Sequence[str]) -> None:
+    for phase in phases:
+        if levels and phase.freeze_backbone and phase.distil:
+            raise ValueError(
+                f"model.levels has {', '.join(levels)}, which are the "
+                f"backbone's, and the phase {phase.name!r} freezes it "
+                '(freeze_backbone=True): only the connectors would learn; '
+                "accepted: freeze_backbone=False in that phase, or the neck's "
+                "levels ('P…').")
+
+
+def loop_length(cfg: Config) -> int | None:
+    """Epochs, or iterations, that the training loop of a config takes: those
+    of ``train_cfg``, and more where phases do not update the student in each.
+    None where ``train_cfg`` does not say."""
+    train_cfg = cfg.get('train_cfg') or {}
+    total = train_cfg.get('max_iters') or train_cfg.get('max_epochs')
+    phases = phases_of(cfg)
+    return sum(lengths_of(total, phases)) if total and phases else total
+
+
+def lengths_of(total: int, phases: Sequence[Phase]) -> list[int]:
+    """Epochs, or iterations, of the loop that each phase takes.
+
+    Args:
+        total: those of the student's schedule.
+        phases: whose shares sum to 1.
+    """
+    return [length * phase.student_every for length, phase
+            in zip(divide(total, phases), phases, strict=True)]
 
 
 @HOOKS.register_module()
 class PhaseHook(DistillerHook):
     """Takes a :class:`~mmrlkd.distillation.PyramidDistiller` through phases.
 
-    Stateless: the phase and the position in it follow from the run's epoch
-    or iteration, so resuming continues in the right one. A phase's
-    ``lr_factor`` multiplies the learning rates once, as it begins; the
-    optimizer's state carries them on.
+    ``train_cfg`` says, as without phases, for how many epochs or iterations
+    the student is updated, and the phases share them. The loop is lengthened
+    where a phase updates the student only every n-th iteration
+    (``student_every``): it takes n times as many. Learning rates follow the
+    updates (:class:`.UpdateParamSchedulerHook`), so schedules are written for
+    the student alone, too. What counts the loop's own epochs or iterations
+    (``val_interval``, hooks that switch something at an epoch) sees the longer
+    run; the log names where each phase begins.
+
+    The phase follows from the epoch and the batch in it, or from the iteration
+    in a run by iterations: where mmengine repeats an epoch on resuming, the
+    phase repeats it, too. A phase's ``lr_factor`` multiplies the learning
+    rates once, as it begins; the optimizer's state carries them on.
 
     Args:
         phases: one dict for each, in order: ``name`` (pretrain, policy,
-            finetune, search), ``length``, and any other field of
-            :class:`~mmrlkd.structures.Phase`. Lengths count epochs in an
-            epoch-based run and iterations in an iteration-based one, and sum
-            to the run's length.
+            finetune, search, plain), ``share``, and any other field of
+            :class:`~mmrlkd.structures.Phase`. In an epoch-based run phases
+            begin with an epoch.
     """
 
     priority = 'HIGHEST'  # before the learning rate is read for the log
 
     def __init__(self, phases: Sequence[dict]) -> None:
-        if not phases:
-            raise ValueError(
-                'phases is empty; accepted: a list such as '
-                "[dict(name='pretrain', length=10), …].")
-        self.phases = [make_phase(**phase) for phase in phases]
-        self._ends = list(accumulate(phase.length for phase in self.phases))
+        self.phases = make_phases(phases)
+        self._total: int | None = None  # of the student's schedule
+        self._number: int | None = None  # phase of the last iteration
+        #: Product of the lr_factors applied so far; None: not known.
+        self._lr_factor: float | None = 1.0
 
-    def check_length(self, total: int, key: str) -> None:
-        """Refuse phases that do not fill the run.
-
-        Args:
-            total: epochs or iterations of the run.
-            key: config key that says so.
-        """
-        if self._ends[-1] != total:
-            raise ValueError(
-                f'phases last {self._ends[-1]} in all, but {key} is {total}; '
-                'accepted: lengths that sum to it.')
+    def before_run(self, runner) -> None:
+        keep_run_state(runner)
+        for i, hook in enumerate(runner.hooks):
+            if type(hook) is ParamSchedulerHook:
+                runner.hooks[i] = UpdateParamSchedulerHook()
 
     def before_train(self, runner) -> None:
         model = distiller_of(runner)
-        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-        key = 'max_epochs' if by_epoch else 'max_iters'
-        total = runner.max_epochs if by_epoch else runner.max_iters
-        self.check_length(total, f'train_cfg.{key}')
         if is_model_wrapper(runner.model) and not hasattr(
                 type(runner.model), 'runs_distiller'):
             raise ValueError(
                 f'model_wrapper_cfg is {type(runner.model).__name__}; '
                 "accepted: dict(type='mmrlkd.DistillDataParallel').")
-        self._unit = (len(runner.train_dataloader) if by_epoch else 1)
-        self._learning = sum(
-            phase.length for phase in self.phases if _learns(phase))
-        if model.selector.learns and not self._learning:
+        check_frozen(model, self.phases)
+        loop = runner.train_loop
+        self._by_epoch = isinstance(loop, EpochBasedTrainLoop)
+        self._unit = len(runner.train_dataloader) if self._by_epoch else 1
+        if self._total is None:
+            self._total = loop.max_epochs if self._by_epoch else loop.max_iters
+        lengths = lengths_of(self._total, self.phases)
+        if self._by_epoch:
+            loop._max_epochs = sum(lengths)
+        loop._max_iters = sum(lengths) * self._unit
+        self._ends = [end * self._unit for end in accumulate(lengths)]
+        self._begins = [0, *self._ends[:-1]]
+        #: Iterations of learning before each phase, and in all.
+        self._learned = list(accumulate(
+            (length * self._unit * _learns(phase) for length, phase
+             in zip(lengths, self.phases, strict=True)), initial=0))
+        self._describe(runner, lengths)
+        if model.selector.learns and not any(map(_learns, self.phases)):
             runner.logger.warning(
                 'The selector learns in none of the phases: it will choose '
                 'as it was initialised.')
+        if self._lr_factor is None:  # the file of an older version
+            self._lr_factor = self._factor_of(self._find(runner.iter - 1))
 
     def before_train_iter(self, runner, batch_idx: int,
                           data_batch=None) -> None:
-        model = distiller_of(runner)
-        position, inside = divmod(runner.iter, self._unit)
-        number = bisect_right(self._ends, position)
+        # mmengine counts iterations on where it repeats an epoch.
+        position = (runner.epoch * self._unit + batch_idx if self._by_epoch
+                    else runner.iter)
+        number = self._find(position)
+        if number != self._number:
+            self._begin(runner, number)
         phase = self.phases[number]
-        begin = self._ends[number] - phase.length
-        iteration = (position - begin) * self._unit + inside
-        if iteration == 0:
-            runner.logger.info(f'Phase {number + 1}: {phase}')
+        iteration = position - self._begins[number]
+        learned = self._learned[number] + iteration * _learns(phase)
+        distiller_of(runner).schedule.set(
+            phase, iteration, min(learned / max(self._learned[-1], 1), 1.0))
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        checkpoint.setdefault(RUN_STATE, {})['lr_factor'] = self._lr_factor
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        # Without the optimizer the learning rates start anew.
+        if runner._resume and 'optimizer' in checkpoint:
+            self._lr_factor = checkpoint.get(RUN_STATE, {}).get('lr_factor')
+
+    def _find(self, position: int) -> int:
+        """The phase of an iteration; the last one for all after the end."""
+        return min(bisect_right(self._ends, position), len(self.phases) - 1)
+
+    def _factor_of(self, number: int) -> float:
+        return prod(phase.lr_factor for phase in self.phases[:number + 1])
+
+    def _begin(self, runner, number: int) -> None:
+        self._number = number
+        runner.logger.info(f'Phase {number + 1}: {self.phases[number]}')
+        assert self._lr_factor is not None
+        factor = self._factor_of(number)
+        if factor != self._lr_factor:
             for group in runner.optim_wrapper.param_groups:
-                group['lr'] *= phase.lr_factor
-        learned = sum(p.length for p in self.phases[:number] if _learns(p))
-        learned = learned * self._unit + iteration * _learns(phase)
-        model.schedule.set(
-            phase, iteration, learned / max(self._learning * self._unit, 1))
+                group['lr'] *= factor / self._lr_factor
+            self._lr_factor = factor
+
+    def _describe(self, runner, lengths: Sequence[int]) -> None:
+        unit = 'epochs' if self._by_epoch else 'iterations'
+        ends = list(accumulate(lengths))
+        stretches = ', '.join(
+            f'{phase.name} {end - length + 1} to {end}' for phase, length, end
+            in zip(self.phases, lengths, ends, strict=True))
+        runner.logger.info(
+            f"The student's schedule has {self._total} {unit}, the loop "
+            f'{ends[-1]}: {stretches}.')
 
 
 def _learns(phase: Phase) -> bool:
-    return phase.choose and phase.learn_every > 0
+    return phase.distil and phase.choose and phase.learn_every > 0
 
 
 def distiller_of(runner) -> PyramidDistiller:
-    model = runner.model
-    model = model.module if is_model_wrapper(model) else model
-    if not isinstance(model, PyramidDistiller):
+    """The distiller that a Runner trains.
+
+    Raises:
+        ValueError: it trains something else.
+    """
+    model = distiller_in(runner)
+    if model is None:
         raise ValueError(
-            f'model is a {type(model).__name__}, which has no phases; '
+            f'model is a {type(runner.model).__name__}, which has no phases; '
             "accepted: type='mmrlkd.PyramidDistiller'.")
     return model

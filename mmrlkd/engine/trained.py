@@ -19,7 +19,7 @@ from mmrlkd.config.student import is_distiller, model_config
 from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.registry import MODELS
 
-from .checkpoint_hook import sidecar_path
+from .run_state_hook import read_run_state
 
 #: Ends of the names of buffers, which no optimizer changes.
 _BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
@@ -31,7 +31,7 @@ def load_distiller(cfg: Config, checkpoint: str | Path,
 
     Args:
         cfg: the config it was trained with.
-        checkpoint: the student's; its sidecar lies beside it.
+        checkpoint: that the run wrote.
         device: where the model goes.
 
     Raises:
@@ -41,15 +41,14 @@ def load_distiller(cfg: Config, checkpoint: str | Path,
         raise ValueError(
             f"model.type is {cfg.model.get('type')!r}, which distils "
             "nothing; accepted: 'mmrlkd.PyramidDistiller'.")
-    for path, role in ((Path(checkpoint), 'the checkpoint of the student'),
-                       (sidecar_path(checkpoint), 'the sidecar that training '
-                        'writes beside the checkpoint')):
-        if not path.is_file():
-            raise ValueError(f'{path} is not a file; accepted: {role}.')
+    if not Path(checkpoint).is_file():
+        raise ValueError(
+            f'{checkpoint} is not a file; accepted: a checkpoint of the run.')
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = MODELS.build(model_config(cfg))
-    model.load_state_dict(_load(checkpoint)['state_dict'])
-    model.load_sidecar_state(_load(sidecar_path(checkpoint))['distiller'])
+    content = _load(checkpoint)
+    model.load_state_dict(content['state_dict'])
+    model.load_run_state(read_run_state(checkpoint, content)['distiller'])
     return model.to(device).eval()
 
 

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 
 from mmrlkd.config.student import is_distiller
-from mmrlkd.engine.phase_hook import make_phase
+from mmrlkd.engine.phase_hook import phases_of
 from mmrlkd.search.found import HISTORY, INCUMBENT
+from mmrlkd.structures import Phase
 
 from .searching import read_candidates
 
@@ -91,15 +91,15 @@ def cost_of_phases(cfg: Config, iterations: int,
         times: ``[iteration, seconds]`` as logged: mean of the iterations
             since the last record.
     """
-    phases = [phase for hook in cfg.get('custom_hooks', [])
-              if hook['type'] == 'mmrlkd.PhaseHook' for phase in hook['phases']]
-    # Of epochs or of iterations: both are shares of the run.
-    unit = iterations / max(sum(phase['length'] for phase in phases), 1)
+    phases = phases_of(cfg)
+    # Of the run, not of the student's updates.
+    lengths = [phase.share * phase.student_every for phase in phases]
+    unit = iterations / (sum(lengths) or 1)
     times = list(times)
     ends = [0.0, *(at for at, _ in times[:-1]), float(iterations)]
     begin, images, seconds = 0.0, 0.0, 0.0
-    for phase in phases:
-        end = begin + unit * phase['length']
+    for phase, length in zip(phases, lengths, strict=True):
+        end = begin + unit * length
         every = _learns_every(phase)
         if every:
             images += (end - begin) * (
@@ -112,11 +112,10 @@ def cost_of_phases(cfg: Config, iterations: int,
     return SearchCost(round(images), seconds)
 
 
-def _learns_every(phase: dict[str, Any]) -> int:
+def _learns_every(phase: Phase) -> int:
     """Iterations from one step of the search to the next; 0 if there is none
     in this phase."""
-    searches = phase['name'] in _SEARCHING
-    return make_phase(**phase).learn_every if searches else 0
+    return phase.learn_every if phase.name in _SEARCHING else 0
 
 
 def _held_out(cfg: Config) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmrlkd.engine.phase_hook import loop_length
 from mmrlkd.evaluation.estimate import estimate
 from mmrlkd.evaluation.results import RunResult, read_log, read_run
 from mmrlkd.evaluation.tasks import DETECTION, Task
@@ -171,7 +172,8 @@ def _read(method: str, seed: int, folder: Path) -> ComparedRun | None:
             or log.evaluation is None or not log.training):
         return None
     result = read_run(
-        trained, method, seed, cfg.train_cfg.get('max_iters'))
+        trained, method, seed, loop_length(cfg)
+        if 'max_iters' in cfg.train_cfg else None)
     kind = family(cfg, searched)
     search = SearchCost()
     if searched:

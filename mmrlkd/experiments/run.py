@@ -11,6 +11,7 @@ from mmengine.config import Config, DictAction
 
 from mmrlkd.config.compose import load_config
 from mmrlkd.config.inspection import CONFIG_ERRORS
+from mmrlkd.engine.phase_hook import loop_length
 from mmrlkd.evaluation.results import Record, newest_record, read_log
 
 from .failure import ExperimentFailed
@@ -63,7 +64,8 @@ class Run:
     @property
     def iterations(self) -> int | None:
         """How long it trains; None for a run that counts epochs."""
-        return self.cfg.train_cfg.get('max_iters')
+        return (loop_length(self.cfg)
+                if 'max_iters' in self.cfg.train_cfg else None)
 
     @property
     def distils(self) -> bool:
@@ -127,7 +129,7 @@ def end_of(cfg: Config) -> str:
     """
     for key, prefix in (('max_iters', 'iter'), ('max_epochs', 'epoch')):
         if key in cfg.train_cfg:
-            return f'{prefix}_{cfg.train_cfg[key]}'
+            return f'{prefix}_{loop_length(cfg)}'
     raise ExperimentFailed(
         f'{cfg.filename}: train_cfg={dict(cfg.train_cfg)} does not say how '
         'long to train; accepted: max_iters or max_epochs in it.')

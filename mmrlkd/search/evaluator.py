@@ -188,7 +188,9 @@ class ShortTraining:
             dict(type='CosineAnnealingLR', by_epoch=False, begin=warm,
                  end=max(iterations, warm + 1), eta_min=0)]
         cfg.custom_hooks = [dict(type='mmrlkd.SeedHook')]
-        cfg.default_hooks = dict(cfg.default_hooks, checkpoint=None)
+        cfg.default_hooks = dict(
+            cfg.default_hooks, checkpoint=None,
+            run_state=dict(type='mmrlkd.RunStateHook'))
         cfg.log_processor = dict(type='LogProcessor', by_epoch=False)
         cfg.visualizer = dict(type='Visualizer', vis_backends=[])
         cfg.randomness = dict(seed=self.config.seed)

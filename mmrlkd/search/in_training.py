@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmrlkd.engine.phase_hook import distiller_of
+from mmrlkd.engine.run_state_hook import add_run_state_hook
 
 from .history import History, Trial
 from .recipe import Outcome, Recipe
@@ -97,6 +98,7 @@ def search_in_training(cfg, history: Path, metric: str) -> History:
     Raises:
         ValueError: the selector finds nothing.
     """
+    add_run_state_hook(cfg)
     runner = Runner.from_cfg(cfg)
     selector = distiller_of(runner).selector
     if not hasattr(selector, 'found'):

@@ -180,7 +180,7 @@ def test_between_updates_the_student_does_not_move(
     distiller = build_distiller(selector=POLICY)
     distiller.train()
     optimizer = optimizer_of(distiller)
-    phase = Phase('policy', 9, student_every=3, freeze_backbone=True)
+    phase = Phase('policy', 1.0, student_every=3, freeze_backbone=True)
     policy = snapshot(distiller.selector.policy)
     backbone = snapshot(distiller.student.backbone)
     for iteration in range(3):
@@ -196,7 +196,7 @@ def test_between_updates_the_student_does_not_move(
     assert any(not torch.equal(v, policy[k])
                for k, v in distiller.selector.policy.state_dict().items())
 
-    distiller.schedule.set(Phase('finetune', 9), 0, progress=0.5)
+    distiller.schedule.set(Phase('finetune', 1.0), 0, progress=0.5)
     assert distiller.student.backbone.training
     assert all(p.requires_grad for p in distiller.student.backbone.parameters())
 
@@ -205,10 +205,10 @@ def test_phases_that_do_not_choose_distil_all_levels(
         build_distiller, detection_batch):
     distiller = build_distiller(selector=POLICY, budget=1.0)
     distiller.train()
-    distiller.schedule.set(Phase('pretrain', 5, choose=False, learn_every=0), 0, 0.0)
+    distiller.schedule.set(Phase('pretrain', 1.0, choose=False, learn_every=0), 0, 0.0)
     log = distiller.train_step(detection_batch, optimizer_of(distiller))
     assert log['levels_per_image'] == 4
-    distiller.schedule.set(Phase('policy', 5), 0, 0.0)
+    distiller.schedule.set(Phase('policy', 1.0), 0, 0.0)
     log = distiller.train_step(detection_batch, optimizer_of(distiller))
     assert log['distill_cost'] <= 1.0
 
@@ -231,7 +231,7 @@ def test_an_iteration_without_update_leaves_statistics(
     distiller = build_distiller(selector=POLICY)
     distiller.train()
     before = snapshot(distiller)
-    distiller.schedule.set(Phase('policy', 5, student_every=5), 0, progress=0.0)
+    distiller.schedule.set(Phase('policy', 1.0, student_every=5), 0, progress=0.0)
     distiller.train_step(detection_batch, optimizer_of(distiller))
     assert_same(before, snapshot(distiller))
 
@@ -242,7 +242,7 @@ def test_alignment_at_the_stages_of_a_frozen_backbone(
         levels=('C3', 'C5'), costs='pixels', selector=dict(
             POLICY, reward=dict(type='mmrlkd.AlignmentReward')))
     distiller.train()
-    phase = Phase('policy', 5, freeze_backbone=True)
+    phase = Phase('policy', 1.0, freeze_backbone=True)
     distiller.schedule.set(phase, 0, progress=0.0)
     log = distiller.train_step(detection_batch, optimizer_of(distiller))
     assert log['policy.dropped_episodes'] == 0
@@ -282,7 +282,7 @@ def test_flops_of_a_reward_are_what_was_not_selected(
     for every, selected in ((1, lambda t, f, b: t + f + b),
                             (2, lambda t, f, b: t + f)):
         distiller.schedule.set(
-            Phase('policy', 5, student_every=every), 0, progress=0.0)
+            Phase('policy', 1.0, student_every=every), 0, progress=0.0)
         log = distiller.train_step(detection_batch, optimizer_of(distiller))
         rates = [log[f'select.{name}'].item() for name in LEVELS]
         parts = list(zip(rates, flops.teacher, flops.forward, flops.backward))

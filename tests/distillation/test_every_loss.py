@@ -49,7 +49,7 @@ def test_what_it_learns_resumes(build_distiller, detection_batch, loss):
     step(model, detection_batch)
     other = build_distiller(loss=loss)
     other.load_state_dict(model.state_dict())
-    other.load_sidecar_state(copy.deepcopy(model.sidecar_state()))
+    other.load_run_state(copy.deepcopy(model.run_state()))
     torch.manual_seed(0)
     first = step(model, detection_batch)
     torch.manual_seed(0)

@@ -1,6 +1,7 @@
 """Segmentors and classifiers are distilled as detectors are."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from mmengine.config import ConfigDict
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
+from mmpretrain.engine.hooks import SwitchRecipeHook
 from torch import nn
 
 from mmrlkd.distillation.features.adapters import adapt
@@ -135,6 +137,20 @@ def test_a_step_with_the_policy(task):
     after = model.state_dict()
     assert any(not torch.equal(before[key], after[key]) for key in before)
     MODELS.build(student).load_state_dict(after, strict=True)
+
+
+def test_mmpretrains_hook_switches_the_students_loss(tmp_path):
+    init_default_scope('mmpretrain')
+    model = MODELS.build(copy.deepcopy(classifier(8)))
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'teacher.pth')
+    distiller = MODELS.build(dict(
+        type='mmrlkd.PyramidDistiller', student=copy.deepcopy(classifier(4)),
+        teacher=dict(config=copy.deepcopy(classifier(8)),
+                     checkpoint=str(tmp_path / 'teacher.pth')),
+        selector=POLICY))
+    loss = nn.Identity()
+    SwitchRecipeHook([])._switch_loss(SimpleNamespace(model=distiller), loss)
+    assert distiller.student.head.loss_module is loss
 
 
 def test_all_levels_are_found(task):

@@ -40,7 +40,7 @@ def train(model, wrapped, batch):
     optimizer = build_optim_wrapper(model, dict(
         type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-3, momentum=0.9)))
     wrapped.train()
-    phases = [Phase('a', 1), Phase('b', 1, freeze_backbone=True), Phase('c', 1)]
+    phases = [Phase('a', 1.0), Phase('b', 1.0, freeze_backbone=True), Phase('c', 1.0)]
     for phase in phases:
         model.schedule.set(phase, 0, 0.0)
         log = wrapped.train_step(copy.deepcopy(batch), optimizer)
@@ -94,10 +94,11 @@ def train_policy_half(rank, cfg, weights, batch):
     optimizer = build_optim_wrapper(model, dict(
         type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-3)))
     mine, chosen, updates = half(batch, rank), [], 0
-    for phase in (Phase('pretrain', 2, choose=False, learn_every=0),
-                  Phase('policy', 4, student_every=2, freeze_backbone=True),
-                  Phase('finetune', 4, learn_every=2)):
-        for iteration in range(phase.length):
+    for phase, length in (
+            (Phase('pretrain', 0.2, choose=False, learn_every=0), 2),
+            (Phase('policy', 0.4, student_every=2, freeze_backbone=True), 4),
+            (Phase('finetune', 0.4, learn_every=2), 4)):
+        for iteration in range(length):
             model.schedule.set(phase, iteration, 0.0)
             log = wrapped.train_step(copy.deepcopy(mine), optimizer)
             chosen.append([log[f'select.P{i}'].item() for i in range(2, 6)])
@@ -114,7 +115,7 @@ def search(model, wrapped, batch, held_out):
         type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-3, momentum=0.9)))
     chosen, scales = [], []
     for iteration in range(3):
-        model.schedule.set(Phase('search', 3), iteration, iteration / 3)
+        model.schedule.set(Phase('search', 1.0), iteration, iteration / 3)
         model.held_out.give(copy.deepcopy(held_out))
         log = wrapped.train_step(copy.deepcopy(batch), optimizer)
         chosen.append([log[f'select.P{i}'].item() for i in range(2, 6)])

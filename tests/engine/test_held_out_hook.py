@@ -61,7 +61,7 @@ def test_a_dataset_that_tells_nothing_is_left_alone():
 
 
 def test_the_search_phase_trains_both_in_every_iteration():
-    phase = make_phase('search', 3)
+    phase = make_phase('search', 1.0)
     assert phase.choose and not phase.freeze_backbone
     assert phase.learn_every == phase.student_every == 1
 

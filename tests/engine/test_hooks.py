@@ -56,7 +56,7 @@ def test_entropy_gone_early_is_said(progress, said):
 
 def test_presets_are_the_methods_phases():
     pretrain, policy, finetune = (
-        make_phase(name, 3) for name in ('pretrain', 'policy', 'finetune'))
+        make_phase(name, 0.3) for name in ('pretrain', 'policy', 'finetune'))
     assert not pretrain.choose and pretrain.learn_every == 0
     assert policy.freeze_backbone and policy.student_every == 5
     assert policy.learn_every == 1
@@ -105,8 +105,8 @@ HELD_OUT = [dict(type='mmrlkd.HeldOutHook', dataloader={})]
 
 
 @pytest.mark.parametrize('change, sentence', [
-    (dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook'))),
-     'default_hooks.checkpoint.type is \'CheckpointHook\''),
+    (dict(train_cfg=None), r'train_cfg is None, .*accepted: dict\(max_epochs'),
+    (dict(optim_wrapper=None), 'optim_wrapper is None, and without it nothing'),
     (dict(launcher='pytorch'), 'model_wrapper_cfg.type is None'),
     (dict(train_dataloader=dict(dataset=dict(ann_file='gone.json'))),
      'gone.json is not a file'),

@@ -4,7 +4,6 @@ import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 
-from mmrlkd.engine.checkpoint_hook import sidecar_path
 from mmrlkd.engine.trained import count_parameters, load_distiller
 from mmrlkd.evaluation.selections import (
     ImageSelection,
@@ -46,8 +45,8 @@ def trained(build_distiller, tiny_student: dict, tiny_teacher: dict,
     selector = dict(type='mmrlkd.PolicySelector')
     model = build_distiller(selector=selector)
     checkpoint = tmp_path / 'iter_1.pth'
-    torch.save({'state_dict': model.state_dict()}, checkpoint)
-    torch.save({'distiller': model.sidecar_state()}, sidecar_path(checkpoint))
+    torch.save({'state_dict': model.state_dict(),
+                'mmrlkd': {'distiller': model.run_state()}}, checkpoint)
     dataset = dict(
         type='mmrlkd.ScenesDataset', data_root=str(tiny_scenes),
         ann_file='annotations/val.json', data_prefix=dict(img='val/'),
@@ -91,7 +90,7 @@ def test_a_trained_policy_chooses_for_every_image(
 def test_a_loaded_distiller_is_the_saved_one(
         trained: tuple[Config, Path]) -> None:
     cfg, checkpoint = trained
-    saved = torch.load(sidecar_path(checkpoint), weights_only=True)
+    saved = torch.load(checkpoint, weights_only=True)['mmrlkd']
     model = load_distiller(cfg, checkpoint)
     assert not model.training
     policy = model.selector.policy.state_dict()
@@ -103,8 +102,12 @@ def test_a_loaded_distiller_is_the_saved_one(
 
 def test_what_is_no_distiller_is_refused(trained: tuple[Config, Path]) -> None:
     cfg, checkpoint = trained
-    sidecar_path(checkpoint).unlink()
-    with pytest.raises(ValueError, match=r'\.distill is not a file'):
+    content = torch.load(checkpoint, weights_only=True)
+    torch.save({'state_dict': content['state_dict']}, checkpoint)
+    with pytest.raises(ValueError, match="has no 'mmrlkd', where connectors"):
+        load_distiller(cfg, checkpoint)
+    checkpoint.unlink()
+    with pytest.raises(ValueError, match=r'iter_1\.pth is not a file'):
         load_distiller(cfg, checkpoint)
     cfg.model = ConfigDict(type='RetinaNet')
     with pytest.raises(ValueError, match="'RetinaNet', which distils nothing"):

@@ -13,8 +13,9 @@ from mmrlkd.experiments.accounting import (
 )
 from mmrlkd.registry import SELECTORS
 
-PHASES = [dict(name='pretrain', length=30), dict(name='policy', length=40),
-          dict(name='finetune', length=30)]
+#: 30, 40 (of which 8 update the student) and 30 iterations of 100.
+PHASES = [dict(name='pretrain', share=30 / 68), dict(name='policy', share=8 / 68),
+          dict(name='finetune', share=30 / 68)]
 
 
 def config(phases: list[dict], *hooks: dict) -> Config:
@@ -36,21 +37,17 @@ def test_the_last_record_speaks_for_the_rest() -> None:
     assert cost.seconds == pytest.approx(20 * .1 + 20 * .3)
 
 
-def test_lengths_may_be_epochs() -> None:
-    phases = [dict(phase, length=phase['length'] // 10) for phase in PHASES]
-    cost = cost_of_phases(config(phases), 100, [[100, .5]])
-    assert cost == SearchCost(40 * 8, pytest.approx(20))
-
-
 @pytest.mark.parametrize('phases', [
-    [], PHASES[:1], [dict(PHASES[1], learn_every=0)], PHASES[2:]])
+    [dict(name='pretrain', share=1)],
+    [dict(name='policy', share=1, learn_every=0)],
+    [dict(name='finetune', share=1)]])
 def test_phases_that_search_nothing(phases: list[dict]) -> None:
     assert cost_of_phases(config(phases), 30, [[30, .5]]) == SearchCost(0, 0)
 
 
 def test_held_out_images_went_through_the_student_too() -> None:
     hook = dict(type='mmrlkd.HeldOutHook', dataloader=dict(batch_size=4))
-    phases = [dict(name='search', length=10, learn_every=2)]
+    phases = [dict(name='search', share=1, learn_every=2)]
     cost = cost_of_phases(config(phases, hook), 10, [[10, .5]])
     assert cost == SearchCost(10 * 8 + 5 * 4, 5.0)
 

@@ -25,8 +25,8 @@ def state_of():
     def state_of(runner):
         model = runner.model
         return dict(_flat(dict(
-            student=model.state_dict(), sidecar=model.sidecar_state(),
-            local=model.selector.local_state(),
+            student=model.state_dict(), run=model.run_state(),
+            local=model.selector.local_run_state(),
             optimizer=runner.optim_wrapper.state_dict(),
             schedulers=[s.state_dict() for s in runner.param_schedulers])))
 
@@ -64,9 +64,8 @@ def leave():
 
     def leave(killed, whole, checkpoint):
         killed.mkdir()
-        for suffix in ('pth', 'distill'):
-            name = f'{checkpoint}.{suffix}'
-            (killed / name).write_bytes((whole / name).read_bytes())
+        name = f'{checkpoint}.pth'
+        (killed / name).write_bytes((whole / name).read_bytes())
         (killed / 'last_checkpoint').write_text(
             str(killed / f'{checkpoint}.pth'))
 

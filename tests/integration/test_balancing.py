@@ -41,8 +41,9 @@ def test_three_iterations_and_a_resume(
         pytest.importorskip('torchjd')
 
     def config(name_of_run):
-        cfg = run_config(name_of_run, selector=RANDOM, phases=[
-            dict(name='pretrain', length=1), dict(name='search', length=2)])
+        cfg = run_config(name_of_run, selector=RANDOM, total=3, phases=[
+            dict(name='pretrain', share=1 / 3),
+            dict(name='search', share=2 / 3)])
         cfg.model.balancer = MEMBERS[name]
         cfg.optim_wrapper.accumulative_counts = 2
         return cfg
@@ -120,6 +121,7 @@ def test_mixed_precision_clipping_and_accumulation_together(
     cfg.custom_hooks = [hook for hook in cfg.custom_hooks
                         if hook['type'] != 'mmrlkd.PhaseHook']
     cfg.custom_hooks.append(dict(type='mmrlkd.Poison'))
+    cfg.train_cfg.max_iters = 8
     cfg.optim_wrapper.update(
         type='AmpOptimWrapper', dtype='bfloat16', accumulative_counts=2,
         loss_scale=dict(init_scale=2.0**12))

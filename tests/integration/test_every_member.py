@@ -64,8 +64,9 @@ def test_three_iterations_and_a_resume(
         settings = dict(phases=None, train_cfg=dict(
             type='mmrlkd.SeededIterBasedTrainLoop', max_iters=3))
     else:
-        settings = dict(phases=[dict(name='pretrain', length=1),
-                                dict(name='search', length=2)])
+        settings = dict(total=3, phases=[
+            dict(name='pretrain', share=1 / 3),
+            dict(name='search', share=2 / 3)])
     whole = train(build(selector=member, name='whole', **settings))
     lines = logged(tmp_path / 'whole')
     assert len(lines) == 3

@@ -23,7 +23,8 @@ def accumulating(run_config, even_student):
         length = parts * updates
         cfg = run_config(
             name, selector=UNIFORM, student=even_student,
-            phases=[dict(name='pretrain', length=length)], param_scheduler=[],
+            phases=[dict(name='pretrain', share=1)], total=length,
+            param_scheduler=[],
             optim_wrapper=dict(
                 type='OptimWrapper', accumulative_counts=parts,
                 clip_grad=dict(max_norm=1.0),
@@ -106,10 +107,7 @@ def test_recomputing_changes_nothing(
 
     def run(name, **settings):
         nonlocal count
-        cfg = run_config(name, selector=selector, phases=[
-            dict(name='pretrain', length=1),
-            dict(name='policy', length=2, student_every=2),
-            dict(name='finetune', length=1, learn_every=1)], **settings)
+        cfg = run_config(name, selector=selector, total=3, **settings)
         cfg.model.balancer = balancer
         count = 0
         return state_of(train(cfg)), count

@@ -6,7 +6,8 @@ import torch
 DARTS = dict(type='mmrlkd.DARTSSelector', lr=0.05)
 SECOND = dict(type='mmrlkd.DARTSSelector', lr=0.05, order=2)
 GDAS = dict(type='mmrlkd.GDASSelector', lr=0.05)
-PHASES = [dict(name='pretrain', length=1), dict(name='search', length=3)]
+PHASES = dict(total=4, phases=[
+    dict(name='pretrain', share=0.25), dict(name='search', share=0.75)])
 
 
 @pytest.mark.parametrize('selector, images', [
@@ -14,7 +15,7 @@ PHASES = [dict(name='pretrain', length=1), dict(name='search', length=3)]
 ], ids=['darts', 'second order', 'gdas'])
 def test_a_search_runs(
         search_config, train, tmp_path, selector, images, logged):
-    runner = train(search_config(selector, phases=PHASES))
+    runner = train(search_config(selector, **PHASES))
     log = logged(tmp_path / 'run')
     assert [line['search_images'] for line in log] == images
     assert runner.model.search_images == images[-1]
@@ -39,14 +40,15 @@ def test_a_search_runs(
 def test_resumed_is_uninterrupted_bit_for_bit(
         search_config, train, tmp_path, selector, by_epoch, state_of,
         assert_same, leave):
-    phases = [dict(name='pretrain', length=1),
-              dict(name='search', length=3, learn_every=2)]
+    phases = [dict(name='pretrain', share=0.25),
+              dict(name='search', share=0.75, learn_every=2)]
     whole = train(search_config(
-        selector, 'whole', phases=phases, by_epoch=by_epoch))
+        selector, 'whole', phases=phases, total=4, by_epoch=by_epoch))
     leave(tmp_path / 'killed', tmp_path / 'whole',
           'epoch_2' if by_epoch else 'iter_2')
     resumed = train(search_config(
-        selector, 'killed', phases=phases, by_epoch=by_epoch), resume=True)
+        selector, 'killed', phases=phases, total=4, by_epoch=by_epoch),
+        resume=True)
     assert_same(state_of(whole), state_of(resumed))
 
 
@@ -54,10 +56,10 @@ def test_searching_does_not_disturb_training(search_config, train):
     """With weights that α cannot move and levels that it cannot choose, the
     student is the one that a run without search trains."""
     searched = train(search_config(
-        dict(DARTS, lr=1e-30), 'searched', phases=PHASES))
+        dict(DARTS, lr=1e-30), 'searched', **PHASES))
     plain = train(search_config(
-        DARTS, 'plain', phases=[dict(PHASES[0], length=1),
-                                dict(PHASES[1], learn_every=0)]))
+        DARTS, 'plain', total=4, phases=[
+            PHASES['phases'][0], dict(PHASES['phases'][1], learn_every=0)]))
     assert plain.model.held_out.given == 0
     for key, value in searched.model.state_dict().items():
         assert torch.equal(value, plain.model.state_dict()[key]), key
@@ -66,12 +68,12 @@ def test_searching_does_not_disturb_training(search_config, train):
 def test_no_held_out_images_no_search(run_config, train):
     with pytest.raises(ValueError, match='selector is a DARTSSelector, which '
                                          'learns from held-out images'):
-        train(run_config(selector=DARTS, phases=PHASES))
+        train(run_config(selector=DARTS, **PHASES))
 
 
 def test_training_images_are_no_held_out_images(
         search_config, train, scenes_dataset):
-    cfg = search_config(DARTS, phases=PHASES)
+    cfg = search_config(DARTS, **PHASES)
     cfg.custom_hooks[-1]['dataloader']['dataset'] = scenes_dataset('train')
     with pytest.raises(ValueError, match='shares 16 of its 16 images'):
         train(cfg)

@@ -19,9 +19,9 @@ from mmrlkd.evaluation.selections import report_selections
 from mmrlkd.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
-PHASES = [dict(name='pretrain', length=1),
-          dict(name='policy', length=2, student_every=2),
-          dict(name='finetune', length=1)]
+PHASES = [dict(name='pretrain', share=1 / 3),
+          dict(name='policy', share=1 / 3, student_every=2),
+          dict(name='finetune', share=1 / 3)]
 #: The task's library, and what adds a term for the logits, if it has any.
 TASKS = {
     'segmentation': ('mmseg', dict(type='mmrlkd.KLLoss', tau=1.0)),
@@ -63,7 +63,7 @@ def short(tiny_scenes: Path, ten_classes: Path,
         for key in ('val_evaluator', 'test_evaluator'):
             if 'ann_file' in cfg[key]:
                 cfg[key].ann_file = str(tiny_scenes / 'annotations/val.json')
-        cfg.train_cfg.update(max_iters=4, val_interval=4)
+        cfg.train_cfg.update(max_iters=3, val_interval=4)
         cfg.custom_hooks[1].phases = PHASES
         cfg.default_hooks.checkpoint.update(interval=2, max_keep_ckpts=-1)
         cfg.default_hooks.logger.interval = 1

@@ -89,9 +89,9 @@ def even_config(run_config, even_student):
             name, student=even_student, selector=dict(
                 type='mmrlkd.PolicySelector', greedy=True,
                 policy=dict(type='mmrlkd.LSTMPolicy', hidden=16)),
-            phases=[dict(name='pretrain', length=2),
-                    dict(name='finetune', length=2, learn_every=0,
-                         lr_factor=1.0)],
+            total=4, phases=[dict(name='pretrain', share=0.5),
+                             dict(name='finetune', share=0.5, learn_every=0,
+                                  lr_factor=1.0)],
             optim_wrapper=dict(
                 type='OptimWrapper', clip_grad=dict(max_norm=10.0),
                 optimizer=dict(type='SGD', lr=0.01, momentum=0.9)),
@@ -136,7 +136,7 @@ def test_two_processes_are_one_and_test_the_student(
     one, two = saved('one', 'iter_4.pth'), saved('two', 'iter_4.pth')
     for part in ('state_dict', 'ema_state_dict'):
         same(two[part], one[part])
-    mine, theirs = (saved(name, 'iter_4.distill')['distiller']
+    mine, theirs = (saved(name, 'iter_4.pth')['mmrlkd']['distiller']
                     for name in ('two', 'one'))
     same(mine['links'], theirs['links'])
     same(mine['selector']['policy'], theirs['selector']['policy'])
@@ -144,8 +144,9 @@ def test_two_processes_are_one_and_test_the_student(
     before = saved('one', 'iter_1.pth')['state_dict']
     assert max((value - before[key]).abs().max()
                for key, value in one['state_dict'].items()) > 1e-3
-    levels = [saved(name, 'iter_4.distill')['logs']['train/levels_per_image'][0]
-              for name in ('one', 'two')]
+    logs = [saved(name, 'iter_4.pth')['mmrlkd']['logs']
+            for name in ('one', 'two')]
+    levels = [log['train/levels_per_image'][0] for log in logs]
     assert levels[0][0] == 4 and levels[0][-1] < 4  # the policy chose
 
     code, said = launch(

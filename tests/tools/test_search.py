@@ -109,8 +109,8 @@ def test_a_training_can_be_the_search(
         run_config, scenes_dataset, plain_config_text, tmp_path):
     cfg = run_config(
         selector=dict(type='mmrlkd.DARTSSelector', lr=0.05),
-        phases=[dict(name='pretrain', length=1),
-                dict(name='search', length=3)])
+        total=4, phases=[dict(name='pretrain', share=0.25),
+                         dict(name='search', share=0.75)])
     cfg.pop('experiment_name')
     cfg.train_cfg.val_interval = 2
     cfg.train_dataloader.dataset.ann_file = 'annotations/search_train.json'

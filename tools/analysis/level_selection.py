@@ -25,8 +25,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Levels that a trained selector chooses for each image.')
     parser.add_argument('config', help="the run's config")
-    parser.add_argument('checkpoint', help="the student's checkpoint, with "
-                        'its sidecar beside it')
+    parser.add_argument('checkpoint', help='that the run wrote')
     parser.add_argument('--out', type=Path, help='.json file to write')
     return parser.parse_args(argv)
 

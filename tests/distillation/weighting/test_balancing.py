@@ -228,15 +228,15 @@ def test_iterations_without_an_update_and_frozen_backbones_are_not_looked_at(
         log = model.train_step(copy.deepcopy(detection_batch), optimizer)
         return len(looked), log
 
-    rows, log = step(Phase('pretrain', 1), 0)
+    rows, log = step(Phase('pretrain', 1.0), 0)
     assert rows == 5
     before = weights_in(log)
-    policy = Phase('policy', 2, student_every=2, freeze_backbone=True)
+    policy = Phase('policy', 1.0, student_every=2, freeze_backbone=True)
     rows, log = step(policy, 0)
     assert rows == 0 and 'balance.P2' not in log
     rows, log = step(policy, 1)
     assert rows == 0 and weights_in(log).equal(before)
-    rows, log = step(Phase('finetune', 1), 0)
+    rows, log = step(Phase('finetune', 1.0), 0)
     assert rows == 5 and not weights_in(log).equal(before)
 
 
@@ -455,12 +455,12 @@ def test_one_balancer_for_a_student_that_is_distilled(build_distiller):
                         selector=dict(type='mmrlkd.NoneSelector'))
     with pytest.raises(ValueError, match='beside the GradNorm that there is'):
         build_distiller(balancer=balancer).balance(balancer)
-    state = build_distiller().sidecar_state()
+    state = build_distiller().run_state()
     with pytest.raises(ValueError, match='the run to be resumed had none'):
-        build_distiller(balancer=balancer).load_sidecar_state(state)
+        build_distiller(balancer=balancer).load_run_state(state)
 
 
-def test_the_balancer_is_nobodys_but_the_sidecars(build_distiller):
+def test_the_balancer_is_not_in_the_students_state_dict(build_distiller):
     plain = build_distiller()
     model = build_distiller(balancer=dict(type='mmrlkd.EMABalancer'))
     assert model.state_dict().keys() == plain.state_dict().keys()

@@ -57,17 +57,17 @@ class Selector(nn.Module, ABC):
     def set_progress(self, fraction: float) -> None:
         """Say how much of the training is over, from 0 to 1."""
 
-    def sidecar_state(self) -> dict[str, Any]:
-        """What a resumed run needs beside the student's checkpoint; tensors,
-        numbers and containers only. Equal on all ranks."""
+    def run_state(self) -> dict[str, Any]:
+        """What a resumed run needs beside the student: tensors, numbers and
+        containers of them only. Equal on all ranks."""
         return {}
 
-    def load_sidecar_state(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`sidecar_state`."""
+    def load_run_state(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`run_state`."""
 
-    def local_state(self) -> dict[str, Any]:
-        """Like :meth:`sidecar_state`, what differs from rank to rank."""
+    def local_run_state(self) -> dict[str, Any]:
+        """Like :meth:`run_state`, what differs from rank to rank."""
         return {}
 
-    def load_local_state(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`local_state`."""
+    def load_local_run_state(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`local_run_state`."""

@@ -154,10 +154,10 @@ class GatedSelector(Selector):
     def set_progress(self, fraction: float) -> None:
         self._descent.set_progress(fraction)
 
-    def sidecar_state(self) -> dict[str, Any]:
+    def run_state(self) -> dict[str, Any]:
         return {'gate': self.gate.state_dict(),
                 'descent': self._descent.state_dict()}
 
-    def load_sidecar_state(self, state: dict[str, Any]) -> None:
+    def load_run_state(self, state: dict[str, Any]) -> None:
         self.gate.load_state_dict(state['gate'])
         self._descent.load_state_dict(state['descent'])

@@ -149,18 +149,18 @@ class PolicySelector(Selector):
     def set_progress(self, fraction: float) -> None:
         self.learner.set_progress(fraction)
 
-    def sidecar_state(self) -> dict[str, Any]:
+    def run_state(self) -> dict[str, Any]:
         return {
             'policy': self.policy.state_dict(),
             'learner': self.learner.state_dict(),
         }
 
-    def load_sidecar_state(self, state: dict[str, Any]) -> None:
+    def load_run_state(self, state: dict[str, Any]) -> None:
         self.policy.load_state_dict(state['policy'])
         self.learner.load_state_dict(state['learner'])
 
-    def local_state(self) -> dict[str, Any]:
+    def local_run_state(self) -> dict[str, Any]:
         return {'rollouts': self.storage.state_dict()}
 
-    def load_local_state(self, state: dict[str, Any]) -> None:
+    def load_local_run_state(self, state: dict[str, Any]) -> None:
         self.storage.load_state_dict(state['rollouts'])

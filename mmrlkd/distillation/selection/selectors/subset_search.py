@@ -198,7 +198,7 @@ class SubsetSearch(Selector):
                 self.space.names, each, strict=True)},
         }
 
-    def sidecar_state(self) -> dict[str, Any]:
+    def run_state(self) -> dict[str, Any]:
         return {
             'alpha': self.alpha.detach(),
             'optimizer': self.optimizer.state_dict(),
@@ -206,7 +206,7 @@ class SubsetSearch(Selector):
             'skipped': self.skipped,
         }
 
-    def load_sidecar_state(self, state: dict[str, Any]) -> None:
+    def load_run_state(self, state: dict[str, Any]) -> None:
         self.alpha.data.copy_(state['alpha'])
         self.optimizer.load_state_dict(state['optimizer'])
         self._scale.copy_(state['scale'])

@@ -41,7 +41,7 @@ def test_all_levels_or_the_affordable_ones_with_most_weight(make, start):
     assert_close(found.weights, weights)
 
     tight = make(budget=2.)  # without P2; P3 alone, or P4 and P5
-    tight.load_sidecar_state(selector.sidecar_state())
+    tight.load_run_state(selector.run_state())
     found = tight.select(start(tight, process.state.global_feature))
     for row, weight in zip(found.levels, weights.tolist(), strict=True):
         both = weight[2] + weight[3]
@@ -80,7 +80,7 @@ def test_a_broken_image_teaches_nothing_and_spoils_nothing(make, learn):
     features, losses = torch.randn(4, 5), torch.rand(4, 4)
     whole, broken, blind = make(), make(), make()
     for other in broken, blind:
-        other.load_sidecar_state(whole.sidecar_state())
+        other.load_run_state(whole.run_state())
     learn(whole, features, losses)
     ruined = losses.clone()
     ruined[3] = float('nan')
@@ -100,7 +100,7 @@ def test_it_resumes_bit_for_bit(make, learn):
     batches = torch.randn(6, 4, 5), torch.rand(6, 4, 4)
     for features, losses in zip(*batches):
         learn(one, features, losses)
-    two.load_sidecar_state(copy.deepcopy(one.sidecar_state()))
+    two.load_run_state(copy.deepcopy(one.run_state()))
     for features, losses in zip(*batches):
         learn(one, features, losses)
         learn(two, features, losses)

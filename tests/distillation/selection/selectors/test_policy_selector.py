@@ -190,7 +190,7 @@ def test_resumes_bit_for_bit(make, play):
         play(selector)
         selector.learn()
     file = io.BytesIO()
-    torch.save((selector.sidecar_state(), selector.local_state(),
+    torch.save((selector.run_state(), selector.local_run_state(),
                 torch.get_rng_state()), file)
     file.seek(0)
     shared, local, rng = torch.load(file, weights_only=True)
@@ -204,8 +204,8 @@ def test_resumes_bit_for_bit(make, play):
 
     expected, logs = go_on(selector)
     resumed = make()
-    resumed.load_sidecar_state(shared)
-    resumed.load_local_state(local)
+    resumed.load_run_state(shared)
+    resumed.load_local_run_state(local)
     torch.set_rng_state(rng)
     found, resumed_logs = go_on(resumed)
 

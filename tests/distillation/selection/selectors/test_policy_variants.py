@@ -156,7 +156,7 @@ class TestEveryVariant:
             play(selector)
             selector.learn()
         file = io.BytesIO()
-        torch.save((selector.sidecar_state(), selector.local_state(),
+        torch.save((selector.run_state(), selector.local_run_state(),
                     torch.get_rng_state()), file)
         file.seek(0)
         shared, local, rng = torch.load(file, weights_only=True)
@@ -168,8 +168,8 @@ class TestEveryVariant:
 
         expected, log = go_on(selector)
         resumed = make(variant)
-        resumed.load_sidecar_state(shared)
-        resumed.load_local_state(local)
+        resumed.load_run_state(shared)
+        resumed.load_local_run_state(local)
         torch.set_rng_state(rng)
         found, resumed_log = go_on(resumed)
         assert weights(resumed).equal(weights(selector))

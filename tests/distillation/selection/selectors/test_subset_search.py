@@ -182,7 +182,7 @@ def test_a_resumed_search_goes_on_bit_for_bit(build, make_space, play, name):
     one = build(name, make_space(), lr=0.1).train()
     play(one, 5, effects)
     two = build(name, make_space(), lr=0.1).train()
-    two.load_sidecar_state(copy.deepcopy(one.sidecar_state()))
+    two.load_run_state(copy.deepcopy(one.run_state()))
     for selector in one, two:
         torch.manual_seed(3)
         play(selector, 5, effects)

@@ -1,0 +1,208 @@
+"""What resuming needs beyond the student, in the checkpoint's own file."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dist import (
+    all_gather_object,
+    get_rank,
+    get_world_size,
+    is_main_process,
+)
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer
+from mmengine.model import is_model_wrapper
+from mmengine.runner import find_latest_checkpoint
+from mmengine.utils import apply_to
+from torch import Tensor
+
+from mmrlkd.config.student import is_distiller, plain_student_config
+from mmrlkd.distillation import PyramidDistiller
+from mmrlkd.registry import HOOKS
+
+#: Top-level key of a checkpoint.
+RUN_STATE = 'mmrlkd'
+
+
+@HOOKS.register_module()
+class RunStateHook(Hook):
+    """Keeps in every checkpoint what resuming a distillation needs.
+
+    ``state_dict`` stays the student's, with the student's keys. Under the
+    top-level key ``mmrlkd`` lie connectors, policy, the policy's optimizer,
+    running means, unfinished rollouts and the logs' history. The file loads
+    with ``torch.load(weights_only=True)``, whatever hook writes it.
+
+    Rollouts differ from rank to rank, and mmengine's CheckpointHook saves on
+    the first rank alone: those of the others are dropped then, with a warning.
+    :class:`.DistillCheckpointHook` gathers them.
+    """
+
+    priority = 'LOWEST'  # what is saved is complete by then
+
+    def __init__(self) -> None:
+        self._rollouts: list[dict[str, Any]] | None = None
+        self._warned = False
+
+    def before_run(self, runner) -> None:
+        distiller = distiller_in(runner)
+        if distiller is not None:
+            distiller.keeps_run_state = True
+
+    def gather(self, runner) -> None:
+        """Collect from all ranks what the next checkpoint needs of them; to
+        be called on all."""
+        distiller = distiller_in(runner)
+        if distiller is not None:
+            gathered = all_gather_object(distiller.selector.local_run_state())
+            self._rollouts = gathered if is_main_process() else None
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Add the state, and leave only what ``weights_only=True`` loads."""
+        hub = checkpoint['message_hub']
+        info = {key: _plain(value)
+                for key, value in hub['runtime_info'].items()}
+        checkpoint['message_hub'] = dict(
+            log_scalars={}, runtime_info=info,
+            resumed_keys={key: True for key in info})
+        checkpoint['meta'] = _plain(checkpoint['meta'])
+        # Inferencers read the one or the other, where nothing of this package
+        # need be installed.
+        text = plain_student_config(runner.cfg).pretty_text
+        checkpoint['meta']['cfg'] = text
+        checkpoint['message_hub']['runtime_info']['cfg'] = text
+        distiller = distiller_in(runner)
+        if distiller is None:
+            return
+        state = checkpoint.setdefault(RUN_STATE, {})
+        state['distiller'] = distiller.run_state()
+        state['logs'] = {
+            key: [torch.as_tensor(np.asarray(part)) for part in value.data]
+            for key, value in runner.message_hub.log_scalars.items()
+            if len(value.data[0])}
+        if 'optimizer' in checkpoint:  # a checkpoint to resume from
+            state['local'] = self._take_rollouts(runner, distiller)
+        # As the rest of the file: it loads where there is no GPU.
+        checkpoint[RUN_STATE] = apply_to(
+            state, lambda x: isinstance(x, Tensor), lambda x: x.cpu())
+
+    def _take_rollouts(self, runner, distiller: PyramidDistiller
+                       ) -> list[dict[str, Any]]:
+        gathered, self._rollouts = self._rollouts, None
+        if gathered is None:
+            gathered = [distiller.selector.local_run_state()]
+            if get_world_size() > 1 and not self._warned:
+                self._warned = True
+                runner.logger.warning(
+                    'Checkpoints are saved by one process: unfinished '
+                    'rollouts of the others will be dropped on resuming; '
+                    'default_hooks.checkpoint.type='
+                    "'mmrlkd.DistillCheckpointHook' keeps them.")
+        return gathered
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """When resuming, take the state back.
+
+        Raises:
+            ValueError: there is none, or of another model.
+        """
+        distiller = distiller_in(runner)
+        if not runner._resume or distiller is None:
+            return
+        path = runner._load_from or find_latest_checkpoint(runner.work_dir)
+        state = apply_to(
+            read_run_state(path, checkpoint),
+            lambda x: isinstance(x, Tensor), lambda x: x.cpu())
+        _check_student(checkpoint['state_dict'], distiller)
+        distiller.load_run_state(state['distiller'])
+        local = state.get('local', [])
+        if len(local) == get_world_size():
+            distiller.selector.load_local_run_state(local[get_rank()])
+        else:
+            runner.logger.warning(
+                f'The run was saved with the rollouts of {len(local)} '
+                f'processes, and this one has {get_world_size()}: unfinished '
+                'rollouts are dropped.')
+        for key, (values, counts) in state['logs'].items():
+            runner.message_hub.log_scalars[key] = HistoryBuffer(
+                values.tolist(), counts.tolist())
+
+
+def read_run_state(path: str | Path, checkpoint: dict) -> dict[str, Any]:
+    """What resuming needs, from a checkpoint or, as older versions wrote it,
+    from the ``.distill`` file beside it.
+
+    Args:
+        path: of the checkpoint.
+        checkpoint: its content.
+
+    Raises:
+        ValueError: there is neither.
+    """
+    if 'distiller' in checkpoint.get(RUN_STATE, {}):
+        return checkpoint[RUN_STATE]
+    beside = Path(path).with_suffix('.distill')
+    if beside.is_file():
+        return torch.load(beside, map_location='cpu', weights_only=True)
+    raise ValueError(
+        f'{path} has no {RUN_STATE!r}, where connectors and policy lie; '
+        'accepted: a checkpoint that a run with mmrlkd.RunStateHook wrote '
+        '(or, of an older version, one with its .distill file beside it). To '
+        "start a new run from the student's weights, set load_from instead "
+        'of resume.')
+
+
+def _check_student(saved: dict[str, Any], distiller: PyramidDistiller) -> None:
+    """Refuse to resume with another student: mmengine would leave out what
+    does not fit."""
+    present = distiller.state_dict()
+    saved = {key.removeprefix('module.'): value
+             for key, value in saved.items()}
+    for key in sorted(saved.keys() | present.keys()):
+        sizes = [tuple(weights[key].shape) if key in weights else 'not there'
+                 for weights in (present, saved)]
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f'model.student: {key} is {sizes[0]}, and in the run to be '
+                f'resumed it was {sizes[1]}; accepted: the student that the '
+                'run was started with, or load_from instead of resume.')
+
+
+def keep_run_state(runner) -> None:
+    """Give a Runner a :class:`RunStateHook` where it has none; to be called
+    in a hook's ``before_run``."""
+    if not any(isinstance(hook, RunStateHook) for hook in runner.hooks):
+        runner.register_hook(RunStateHook())
+
+
+def add_run_state_hook(cfg: Config) -> None:
+    """Give a distiller's config the hook, unless it names one."""
+    if is_distiller(cfg):
+        cfg.default_hooks = dict(
+            dict(run_state=dict(type='mmrlkd.RunStateHook')),
+            **(cfg.get('default_hooks') or {}))
+
+
+def distiller_in(runner) -> PyramidDistiller | None:
+    """The distiller that a Runner trains, if it is one."""
+    model = runner.model
+    model = model.module if is_model_wrapper(model) else model
+    return model if isinstance(model, PyramidDistiller) else None
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, strings, tensors and containers of them, nothing else."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(item) for item in value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return torch.as_tensor(value)
+    if isinstance(value, str | int | float | bool | torch.Tensor | None):
+        return value
+    return str(value)

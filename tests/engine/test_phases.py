@@ -1,0 +1,49 @@
+"""Where phases begin, and what they ask of the rest of a config."""
+
+import pytest
+from mmengine.config import Config
+
+from mmrlkd.engine.phase_hook import (
+    check_phases,
+    divide,
+    loop_length,
+    make_phases,
+)
+
+THREE = [dict(name='pretrain', share=5 / 12),
+         dict(name='policy', share=1 / 6),
+         dict(name='finetune', share=5 / 12)]
+
+
+@pytest.mark.parametrize(('total', 'parts'), [
+    (24, [10, 4, 10]), (12, [5, 2, 5]), (80_000, [33333, 13334, 33333]),
+    (300, [125, 50, 125]), (3, [1, 1, 1]), (4, [2, 1, 1])])
+def test_shares_become_whole_epochs_or_iterations(total, parts):
+    assert divide(total, make_phases(THREE)) == parts
+
+
+def config(phases, levels=('P2', 'P3'), **train_cfg):
+    return Config(dict(
+        model=dict(type='mmrlkd.PyramidDistiller', levels=levels),
+        train_cfg=train_cfg, custom_hooks=[
+            dict(type='mmrlkd.PhaseHook', phases=phases)]))
+
+
+def test_the_loop_is_longer_where_the_student_rests():
+    assert loop_length(config(THREE, max_epochs=24)) == 10 + 4 * 5 + 10
+    assert loop_length(config(THREE, max_iters=600)) == 250 + 100 * 5 + 250
+    assert loop_length(Config(dict(train_cfg=dict(max_epochs=12)))) == 12
+    assert loop_length(Config(dict(train_cfg=None, custom_hooks=None))) is None
+
+
+def test_a_frozen_backbone_is_not_distilled_into(build_distiller):
+    cfg = config(THREE, levels=('C2', 'C3'), max_epochs=24)
+    sentence = (r"model\.levels has C2, C3, .* the phase 'policy' freezes it "
+                r'\(freeze_backbone=True\)')
+    with pytest.raises(ValueError, match=sentence):
+        check_phases(cfg)
+    with pytest.raises(ValueError, match=sentence):
+        check_phases(cfg, build_distiller(levels=('C2', 'C3')))
+    check_phases(cfg, build_distiller())  # levels of the neck
+    thawed = [dict(phase, freeze_backbone=False) for phase in THREE]
+    check_phases(config(thawed, levels=('C2', 'C3'), max_epochs=24))
