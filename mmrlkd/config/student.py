@@ -205,7 +205,9 @@ def plain_student_config(cfg: Config) -> Config:
         if key in RUNNER_KEYS and key not in _TRAINING}
     imports = (kept.get('custom_imports') or {}).get('imports', [])
     imports = [imports] if isinstance(imports, str) else imports
-    others = [name for name in imports if name.partition('.')[0] != 'mmrlkd']
+    own = {cls.__module__ for members in own_registries()
+           for cls in members.module_dict.values()} | {'mmrlkd'}
+    others = [name for name in imports if name not in own]
     kept.pop('custom_imports', None)
     if others:
         kept['custom_imports'] = dict(
@@ -219,8 +221,8 @@ def _make_plain(section: dict) -> None:
     """Name the library's class that a member of this package extends."""
     for members in own_registries():
         cls = members.get(section['type'])
-        for parent in () if cls is None else cls.__mro__:
-            if not parent.__module__.startswith('mmrlkd.'):
+        for parent in () if cls is None else cls.__mro__[1:]:
+            if parent.__module__.partition('.')[0] not in ('mmrlkd', 'projects'):
                 section['type'] = (
                     f"{parent.__module__.partition('.')[0]}.{parent.__name__}")
                 taken, open_ = parameters_of(parent)

@@ -65,7 +65,7 @@ def test_a_wrong_word_is_named_with_its_path(check, options, sentence):
 def test_a_config_without_schedule_is_refused(run_config, key):
     cfg = run_config()
     cfg[key] = None
-    with pytest.raises(ValueError, match=f'the config has no {key}'):
+    with pytest.raises(ValueError, match=f'{key} is None, and without it'):
         check_config(cfg)
 
 

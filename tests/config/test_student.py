@@ -130,7 +130,9 @@ def test_a_test_resumes_nothing(write):
 
 
 def test_the_config_that_a_checkpoint_carries_is_the_students(run_config):
-    cfg = run_config(custom_imports=dict(imports=['mmrlkd', 'mine']),
+    cfg = run_config(
+        custom_imports=dict(imports=[
+            'mmrlkd', 'mmrlkd.engine.phase_hook', 'mine']),
                      param=1, visualizer=dict(type='DetLocalVisualizer'))
     text = plain_student_config(cfg).pretty_text
     plain = Config.fromstring(text.replace("'mine'", "'json'"), '.py')
