@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 #: Environment variable: set, errors are shown with their traceback.
 TRACEBACK = 'MMRLKD_TRACEBACK'
@@ -24,6 +25,7 @@ CONFIG_ERRORS = (
 @contextmanager
 def errors_as_sentences(
     kinds: tuple[type[Exception], ...] = SENTENCES,
+    subject: str | Path | None = None,
 ) -> Iterator[None]:
     """End the process with an error's message instead of a traceback.
 
@@ -33,6 +35,8 @@ def errors_as_sentences(
 
     Args:
         kinds: the errors that are reported so.
+        subject: what they are about, such as a file; by default the message
+            begins with the error's type.
 
     Raises:
         SystemExit: with the message, which makes the exit status 1.
@@ -45,5 +49,5 @@ def errors_as_sentences(
         # str() of a KeyError is the repr of its message.
         text = (error.args[0] if isinstance(error, KeyError) and error.args
                 else str(error)) or repr(error)
-        sys.exit(f'{type(error).__name__}: {text}\n'
+        sys.exit(f'{subject or type(error).__name__}: {text}\n'
                  f'({TRACEBACK}=1 shows where this was found.)')
