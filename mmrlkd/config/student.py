@@ -76,8 +76,14 @@ def _named(node: Any) -> Any:
 
 
 def _prefix(node: Any, scope: str | None) -> None:
-    """Write ``mmrlkd.Name`` for the other names of this package's members."""
+    """Write ``mmrlkd.Name`` for the other names of this package's members.
+
+    The scope that mmengine notes in what is inherited from ``mmrlkd::…`` goes:
+    such names say it themselves, and all others are the task library's.
+    """
     if isinstance(node, dict):
+        if node.get('_scope_') == 'mmrlkd':
+            del node['_scope_']
         kind = node.get('type')
         name = type_name(kind)
         if isinstance(kind, str) and (

@@ -123,6 +123,18 @@ def test_names_need_no_prefix(write):
     assert cfg.default_hooks.logger.type == 'LoggerHook'
 
 
+def test_what_is_inherited_from_this_package_is_the_librarys(tmp_path):
+    """Of ``mmrlkd::…`` mmengine notes the scope, in which there is no
+    DetLocalVisualizer."""
+    path = tmp_path / 'config.py'
+    path.write_text("_base_ = ['mmrlkd::demo/detection.py']\n"
+                    'visualizer = _base_.visualizer\nmodel = _base_.model')
+    cfg = load_config(path)
+    assert cfg.visualizer.type == 'DetLocalVisualizer'
+    assert "'mmrlkd'" not in str({
+        key: value for key, value in cfg.items() if key != 'custom_imports'})
+
+
 def test_a_test_resumes_nothing(write):
     cfg = student_config(load_config(
         write('resume = True\nload_from = "epoch_3.pth"')))
