@@ -20,8 +20,11 @@ MODEL_WRAPPERS = Registry(
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, locations=['mmrlkd.engine'])
 LOOPS = Registry('loop', parent=MMENGINE_LOOPS, locations=['mmrlkd.engine'])
 #: Empty here: what projects outside the library add, as ``mmrlkd.NAME``.
-DATASETS = Registry('dataset', parent=MMENGINE_DATASETS)
-METRICS = Registry('metric', parent=MMENGINE_METRICS)
+#: mmengine warns that a registry's package is missing where it names no module.
+DATASETS = Registry(
+    'dataset', parent=MMENGINE_DATASETS, locations=['mmrlkd.registry'])
+METRICS = Registry(
+    'metric', parent=MMENGINE_METRICS, locations=['mmrlkd.registry'])
 
 
 class Family(Registry):

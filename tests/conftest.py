@@ -77,7 +77,8 @@ def no_leaking_members() -> Iterator[None]:
     yield
     for own, names in zip(OWN_REGISTRIES, before):
         for name, member in list(own.module_dict.items()):
-            if name not in names and not member.__module__.startswith('mmrlkd.'):
+            if name not in names and not member.__module__.startswith(
+                    ('mmrlkd.', 'projects.')):
                 del own.module_dict[name]
 
 

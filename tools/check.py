@@ -20,11 +20,10 @@ from rich.table import Table
 
 import mmrlkd  # noqa: F401
 from mmrlkd.config.compose import add_method_argument, load_config
-from mmrlkd.config.inspection import (
-    CONFIG_ERRORS,
-    check_annotations,
-    check_plugs,
-)
+from mmrlkd.config.data_check import check_data
+from mmrlkd.config.decisions import dead_copies, decisions
+from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
+from mmrlkd.config.inspection import check_annotations, check_plugs
 from mmrlkd.config.pair import pair_model
 from mmrlkd.config.student import is_distiller, model_config
 from mmrlkd.distillation import PyramidDistiller
@@ -66,12 +65,12 @@ def build(cfg: Config, skip_weights: bool) -> PyramidDistiller:
     if skip_weights and cfg.model.get('teacher'):
         cfg.model.teacher.checkpoint = None
     init_default_scope(cfg.get('default_scope', 'mmdet'))
+    check_plugs(cfg)
     balancing = []
     for hook in cfg.get('custom_hooks') or []:
         built = HOOKS.build(hook)
         if isinstance(built, GradNormHook):
             balancing.append(built)
-    check_plugs(cfg)
     if not skip_weights:
         check_annotations(cfg)
     model = MODELS.build(model_config(cfg))
@@ -150,28 +149,49 @@ def describe_search(settings: SearchSettings, model: PyramidDistiller) -> str:
             f'scored by {each.metric}.')
 
 
+def describe_decisions(cfg: Config, model: PyramidDistiller) -> Table:
+    """A row for each value that decides what the training comes to."""
+    table = Table(title='What decides')
+    for column in ('key', 'value'):
+        table.add_column(column, overflow='fold')
+    for row in decisions(cfg, model.selector):
+        table.add_row(*row)
+    return table
+
+
+@errors_as_sentences()
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    try:
+    data: list[str] = []
+    with errors_as_sentences(CONFIG_ERRORS):
         if args.pair:
             cfg = Config(dict(model=pair_model(*args.pair)))
             model = MODELS.build(cfg.model)
         else:
             cfg = load_config(args.config, args.method, args.cfg_options)
             model = build(cfg, args.skip_weights)
+            data = [] if args.skip_weights else check_data(cfg)
         search = ('' if not searches(cfg) else
                   describe_search(SearchSettings.of(cfg), model))
-    except CONFIG_ERRORS as error:
-        sys.exit(f"{args.config or ' and '.join(args.pair)}: "
-                 f'{str(error) or repr(error)}')
     console = Console(width=160 if not sys.stdout.isatty() else None)
+    for line in data:
+        console.print(line)
     if model.logit_distillation is not None:
         console.print(describe_logits(model))
-    if not model.distils:
-        if model.teacher is None:
-            console.print(
-                'The student is trained alone: nothing is distilled.')
-        return
+    if model.distils:
+        show_distillation(console, model)
+    elif model.teacher is None:
+        console.print('The student is trained alone: nothing is distilled.')
+    if not args.pair:
+        console.print(describe_decisions(cfg, model))
+        for line in dead_copies(cfg):
+            console.print(f'Not read: {line}')
+    if search:
+        console.print(search)
+
+
+def show_distillation(console: Console, model: PyramidDistiller) -> None:
+    """What is distilled, level by level, and what it costs."""
     console.print(describe(model))
     part = model.distillation
     console.print(
@@ -184,8 +204,6 @@ def main(argv: list[str] | None = None) -> None:
             f'Losses balanced by {type(model.balancing.balancer).__name__}' + (
                 f', from their gradients at {model.balancing.layer}.'
                 if model.balancing.layer else '.'))
-    if search:
-        console.print(search)
 
 
 if __name__ == '__main__':

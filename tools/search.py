@@ -14,7 +14,6 @@ evaluated again.
 """
 
 import argparse
-import os
 import sys
 from copy import deepcopy
 from pathlib import Path
@@ -37,7 +36,8 @@ from mmrlkd.config.compose import (
     load_config,
     work_dir_of,
 )
-from mmrlkd.config.inspection import CONFIG_ERRORS, check_config
+from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
+from mmrlkd.config.inspection import check_config
 from mmrlkd.config.student import is_distiller
 from mmrlkd.registry import MODELS
 from mmrlkd.search import History, Trial, run_search
@@ -138,12 +138,8 @@ def main(argv: list[str] | None = None) -> None:
     console = Console(
         width=None if sys.stdout.isatty() else 140, highlight=False)
     try:
-        search(args, console)
-    except (*CONFIG_ERRORS, FloatingPointError) as error:
-        if os.environ.get('MMRLKD_TRACEBACK'):
-            raise
-        sys.exit(f'{args.config}: {error}\n'
-                 '(MMRLKD_TRACEBACK=1 shows where this was found.)')
+        with errors_as_sentences(CONFIG_ERRORS, args.config):
+            search(args, console)
     except KeyboardInterrupt:
         sys.exit('Stopped. The same command continues where this left off.')
 

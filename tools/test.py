@@ -1,6 +1,6 @@
 """Test a checkpoint: a plain model's, or a distilled student's.
 
-    python tools/test.py CONFIG CHECKPOINT [--out results.pkl]
+    python tools/test.py CONFIG CHECKPOINT [--out results.pkl] [--tta]
         [--cfg-options KEY=VALUE …] [--launcher pytorch]
 
 Of a distillation config only the student is built: no teacher is loaded.
@@ -8,7 +8,6 @@ Of a distillation config only the student is built: no teacher is loaded.
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
@@ -17,9 +16,11 @@ from mmengine.runner import Runner
 
 import mmrlkd  # noqa: F401
 from mmrlkd.config.compose import load_config
-from mmrlkd.config.inspection import CONFIG_ERRORS
+from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
 from mmrlkd.config.student import student_config
+from mmrlkd.config.testing import augment, draw_into
 from mmrlkd.engine.processes import join_processes
+from mmrlkd.engine.trained import load_student
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -30,6 +31,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', help='.pkl file to dump the predictions to')
     parser.add_argument(
         '--show-dir', help='folder to draw the predictions into')
+    parser.add_argument(
+        '--tta', action='store_true', help='test-time augmentation: merge the '
+        "predictions of an image and its mirror image, or what the config's "
+        'tta_model and tta_pipeline say')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
         help='override values of the config')
@@ -44,24 +49,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def draw_into(folder: str, cfg: Config) -> None:
-    """Have the predictions drawn, by the hook of the config's library."""
-    scope = cfg.get('default_scope', 'mmdet')
-    cfg.default_hooks.visualization = {
-        'mmdet': dict(type='DetVisualizationHook', draw=True,
-                      test_out_dir=folder),
-        'mmseg': dict(type='SegVisualizationHook', draw=True),
-        'mmpretrain': dict(type='VisualizationHook', enable=True, interval=1,
-                           out_dir=folder),
-    }[scope]
-    if scope == 'mmseg':  # its hook draws where the visualizer does
-        cfg.visualizer.save_dir = folder
+def read_config(args: argparse.Namespace) -> Config:
+    """The student's config, with the command line's wishes in it.
 
-
-def main(argv: list[str] | None = None) -> dict[str, float]:
-    args = parse_args(argv)
-    if not Path(args.checkpoint).is_file() and '://' not in args.checkpoint:
-        sys.exit(f'checkpoint {args.checkpoint!r} is not a file.')
+    Raises:
+        ValueError: an option that cannot be had.
+    """
     cfg = load_config(args.config, cfg_options=args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(
@@ -69,14 +62,30 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     # Without a file name, or the training's config in the same work dir
     # would be overwritten.
     cfg = Config(student_config(cfg).to_dict())
-    cfg.load_from = args.checkpoint
+    for key in ('test_dataloader', 'test_evaluator', 'test_cfg'):
+        if cfg.get(key) is None:
+            raise ValueError(
+                f'{args.config}: the config has no {key}; accepted: one, such '
+                f'as {key} = {key.replace("test", "val")}.')
+    if args.tta:
+        augment(cfg)
     if args.show_dir:
         draw_into(args.show_dir, cfg)
-    try:
+    return cfg
+
+
+@errors_as_sentences()
+def main(argv: list[str] | None = None) -> dict[str, float]:
+    args = parse_args(argv)
+    if not Path(args.checkpoint).is_file() and '://' not in args.checkpoint:
+        raise FileNotFoundError(
+            f'checkpoint {args.checkpoint!r} is not a file (relative to '
+            f'{Path.cwd()}).')
+    with errors_as_sentences(CONFIG_ERRORS):
+        cfg = read_config(args)
         join_processes(cfg)
         runner = Runner.from_cfg(cfg)
-    except CONFIG_ERRORS as error:
-        sys.exit(f'{args.config}: {error}')
+        load_student(runner, args.checkpoint)
     if args.out:
         runner.test_evaluator.metrics.append(
             DumpResults(out_file_path=args.out))

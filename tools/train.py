@@ -8,8 +8,6 @@ Several processes: ``tools/dist_train.sh CONFIG GPUS``.
 
 import argparse
 import os
-import sys
-from typing import NoReturn
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
@@ -21,7 +19,8 @@ from mmrlkd.config.compose import (
     load_config,
     work_dir_of,
 )
-from mmrlkd.config.inspection import CONFIG_ERRORS, check_config
+from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
+from mmrlkd.config.inspection import check_config
 from mmrlkd.engine.processes import join_processes
 from mmrlkd.engine.run_state_hook import add_run_state_hook
 from mmrlkd.search.settings import check_searching, searches
@@ -99,9 +98,10 @@ def _enable_amp(cfg: Config) -> None:
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
+@errors_as_sentences()
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    try:
+    with errors_as_sentences(CONFIG_ERRORS):
         cfg = read_config(args)
         check_config(cfg)
         check_searching(cfg)
@@ -109,24 +109,11 @@ def main(argv: list[str] | None = None) -> None:
         join_processes(cfg)
         runner = (RUNNERS.build(cfg) if 'runner_type' in cfg else
                   Runner.from_cfg(cfg))
-    except CONFIG_ERRORS as error:
-        stop(error)
     if searches(cfg):
         runner.logger.warning(
             'The config has a search, which tools/search.py runs; this is a '
             f'training with {cfg.model.selector.type} as it stands.')
-    try:
-        runner.train()
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
-        stop(error)
-
-
-def stop(error: Exception) -> NoReturn:
-    """End with the sentence that the error carries."""
-    if os.environ.get('MMRLKD_TRACEBACK'):
-        raise error
-    sys.exit(f'{type(error).__name__}: {error}\n'
-             '(MMRLKD_TRACEBACK=1 shows where this was found.)')
+    runner.train()
 
 
 if __name__ == '__main__':

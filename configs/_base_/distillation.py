@@ -7,6 +7,6 @@ distillation = dict(
     # Scalars that a log shows as the mean of its window, not as the last value.
     log_processor=dict(
         mean_pattern=(
-            r'.*(loss|time|grad_norm|levels_per_image|distill|select/|reward|'
+            r'.*(loss|time|grad_norm|levels_per_image|distill|select|reward|'
             r'updates_student|policy_entropy).*')),
     randomness=dict(seed=0))  # resuming draws from the same seeds

@@ -21,10 +21,11 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from mmrlkd.registry import HOOKS, MODELS
+from mmrlkd.registry import HOOKS
 
 from .locations import place_files
-from .student import is_distiller
+from .options import apply_options
+from .student import is_distiller, with_names
 
 #: Where the methods are that are named by a word.
 METHODS = Path(__file__).parents[1] / '.mim/configs/methods'
@@ -68,22 +69,21 @@ def load_config(path: str | Path, method: str | Path | None = None,
         path: of the config.
         method: name of a file in ``configs/methods`` or path of another, in
             place of the method that the config has.
-        cfg_options: what the command line overrides, by dotted key; taken as
-            it is.
+        cfg_options: what the command line overrides, by dotted key, see
+            :func:`.options.apply_options`; paths are taken as they are.
 
     Raises:
         ValueError: the method is not known or not a method, the config has no
             place for one, or an option would have no effect.
     """
-    cfg = Config.fromfile(path)
+    cfg = with_names(Config.fromfile(path))
     if method is not None:
         put_method(cfg, method)
     elif is_distiller(cfg):
         _settle(cfg, None, _sets(cfg))
     place_files(cfg)
-    if cfg_options:
-        check_options(cfg, cfg_options)
-        cfg.merge_from_dict(dict(cfg_options))
+    check_options(cfg, cfg_options or {})
+    apply_options(cfg, cfg_options)
     return cfg
 
 
@@ -234,15 +234,13 @@ def is_methods_hook(hook: Mapping[str, Any]) -> bool:
 
 
 def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Refuse options that would be written where nothing reads them.
+    """Refuse options of what is read only while a config is composed.
 
     Raises:
-        ValueError: one would.
+        ValueError: one is.
     """
     if not is_distiller(cfg):
         return
-    arguments = inspect.signature(
-        MODELS.get('mmrlkd.PyramidDistiller')).parameters
     for key in options:
         first, _, rest = key.partition('.')
         if first in SOURCES:
@@ -251,11 +249,3 @@ def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
                 f'--cfg-options {key}: {first} is read when the config is '
                 'composed and not after; accepted: options of '
                 f'{SOURCES[first]}' + (f', here {meant}.' if meant else '.'))
-        if first in arguments and first not in cfg and rest:
-            raise ValueError(
-                f'--cfg-options {key}: the config has no {first}; accepted: '
-                f'model.{key}.')
-        if first in arguments and first not in cfg:
-            raise ValueError(
-                f'--cfg-options {key}: nothing reads it; accepted: '
-                f'model.{key}.')

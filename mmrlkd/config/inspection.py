@@ -1,7 +1,6 @@
 """Looking at a config before anything is built from it."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,26 +9,27 @@ from mmengine.config import Config
 
 from mmrlkd.engine.phase_hook import check_phases, phases_of
 
+from .errors import CONFIG_ERRORS
+from .keywords import check_distiller, type_name
 from .student import is_distiller
 
-#: What building something from a config raises when the config is wrong:
-#: mmengine says so of an unknown type or argument with KeyError and TypeError,
-#: the libraries of an unfit argument with AssertionError, and of a missing
-#: optional package with that or an ImportError.
-CONFIG_ERRORS = (ValueError, FileNotFoundError, KeyError, TypeError,
-                 AssertionError, ImportError)
+__all__ = [
+    'CONFIG_ERRORS', 'check_annotations', 'check_config', 'check_plugs',
+    'data_sets', 'settings_of'
+]
 
 
 def check_config(cfg: Config) -> None:
     """Refuse a config that would train and lose something, or not train.
 
     Raises:
-        ValueError: no schedule, no training annotations, or a distiller whose phases do
-            not fit or whose runner or wrapper would not distil.
+        ValueError: no schedule, no training annotations, an unknown option, or
+            a distiller whose phases do not fit or whose runner or wrapper
+            would not distil.
     """
     _check_schedule(cfg)
-    check_annotations(cfg)
     check_plugs(cfg)
+    check_annotations(cfg)
 
 
 def _check_schedule(cfg: Config) -> None:
@@ -45,9 +45,11 @@ def _check_schedule(cfg: Config) -> None:
 
 
 def check_plugs(cfg: Config) -> None:
-    """Refuse a distiller whose runner, hook or wrapper does not know it."""
+    """Refuse a distiller with options that its parts do not have, or whose
+    runner, hook or wrapper does not know it."""
     if not is_distiller(cfg):
         return
+    check_distiller(cfg)
     _check_runner(cfg)
     _check_checkpointing(cfg)
     _check_constructor(cfg)
@@ -64,7 +66,7 @@ def check_plugs(cfg: Config) -> None:
     check_phases(cfg)
     wrapper = (cfg.get('model_wrapper_cfg') or {}).get('type')
     if (cfg.get('launcher', 'none') != 'none'
-            and wrapper != 'mmrlkd.DistillDataParallel'):
+            and type_name(wrapper) != 'DistillDataParallel'):
         raise ValueError(
             f'model_wrapper_cfg.type is {wrapper!r}, which does not know a '
             "distiller; accepted: 'mmrlkd.DistillDataParallel'.")
@@ -108,7 +110,7 @@ def _check_checkpointing(cfg: Config) -> None:
                 "of the student, such as 'student.backbone.layer1'.")
     key = ('activation_checkpointing' if names else
            'with_cp' if any(settings_of(cfg.model.get('student'), 'with_cp')) else '')
-    if key and any(hook['type'] == 'mmrlkd.HeldOutHook'
+    if key and any(type_name(hook['type']) == 'HeldOutHook'
                    for hook in cfg.get('custom_hooks') or []):
         raise ValueError(
             f"{key} is set, but {cfg.model.selector.type} tries other weights "
@@ -128,36 +130,79 @@ def settings_of(config: Any, key: str) -> Iterator[Any]:
         yield from settings_of(value, key)
 
 
+def data_sets(config: Any, key: str) -> Iterator[tuple[str, dict]]:
+    """The data sets that a config has, inside its wrappers, with their keys.
+
+    Args:
+        config: a data set's, or a wrapper's such as RepeatDataset or
+            ConcatDataset.
+        key: of it.
+    """
+    if isinstance(config, list | tuple):
+        for i, each in enumerate(config):
+            yield from data_sets(each, f'{key}.{i}')
+        return
+    if not isinstance(config, dict):
+        return
+    inner = [name for name in ('dataset', 'datasets') if name in config]
+    for name in inner:
+        yield from data_sets(config[name], f'{key}.{name}')
+    if not inner:
+        yield key, config
+
+
 def check_annotations(cfg: Config) -> None:
     """Refuse a training set that is not there or has no annotations.
 
-    Looks at the annotation file that the config names; datasets that name
+    Looks at the annotation files that the config names; data sets that name
     none (folders of classes) are left to their library.
+
+    Raises:
+        ValueError: a file is missing or empty.
     """
-    dataset = cfg.train_dataloader.dataset
-    while 'dataset' in dataset:  # RepeatDataset and other wrappers
-        dataset = dataset.dataset
-    file = dataset.get('ann_file')
-    if not file:
-        return
+    loader = cfg.get('train_dataloader')
+    if not isinstance(loader, Mapping) or 'dataset' not in loader:
+        raise ValueError(
+            'train_dataloader has no dataset; accepted: the data loader of a '
+            'config, as in _base_/datasets.')
+    for key, dataset in data_sets(loader['dataset'], 'train_dataloader.dataset'):
+        files = dataset.get('ann_file') or ()
+        for file in [files] if isinstance(files, str) else files:
+            _check_file(file, dataset, f'{key}.ann_file')
+
+
+def _check_file(file: str, dataset: Mapping, key: str) -> None:
     root = dataset.get('data_root') or ''
     if '://' in root or '://' in file or dataset.get('backend_args'):
         return  # not on this machine's disk
     path = Path(root, file)
-    key = 'train_dataloader.dataset.ann_file'
     if not path.is_file():
         raise ValueError(
-            f'{key}: {path} is not a file; accepted: the annotations of the '
-            'training images (set data_root or ann_file).')
-    if path.suffix != '.json' or os.path.getsize(path) == 0:
+            f'{key}: {path}{_relative(path)} is not a file; accepted: the '
+            'annotations of the training images (set data_root or ann_file).')
+    if path.suffix != '.json' or path.stat().st_size == 0:
         return
     try:
         content = json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise ValueError(
             f'{key}: {path} is not JSON ({error}); accepted: a COCO '
-            'annotation file.') from error
-    if isinstance(content, dict) and not content.get('annotations'):
-        raise ValueError(
-            f'{key}: {path} has no annotations; accepted: a COCO file whose '
-            "'annotations' list is not empty.")
+            'annotation file, or one of mmengine with its data_list.'
+        ) from error
+    if not isinstance(content, dict):
+        return
+    # COCO's list, or mmengine's. What has neither is a library's own format.
+    for entry in ('data_list', 'annotations'):
+        if entry in content or (entry == 'annotations' and (
+                'images' in content or not content)):
+            if content.get(entry):
+                return
+            raise ValueError(
+                f'{key}: {path} has no annotations; accepted: a COCO file '
+                "whose 'annotations' list is not empty, or a file of mmengine "
+                "whose 'data_list' is not.")
+
+
+def _relative(path: Path) -> str:
+    """What a relative path is relative to."""
+    return '' if path.is_absolute() else f' (relative to {Path.cwd()})'

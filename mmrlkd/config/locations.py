@@ -15,7 +15,8 @@ from mmengine.config import Config
 ROOT = 'MMRLKD_ROOT'
 #: Folders of the root, and the keys of a config whose values lie in them.
 FOLDERS = ('data', 'checkpoints')
-KEYS = ('data_root', 'ann_file', 'checkpoint', 'load_from')
+KEYS = ('data_root', 'ann_file', 'seg_prefix', 'img_prefix', 'gt_folder',
+        'proposal_file', 'checkpoint', 'load_from')
 
 
 def place_files(cfg: Config) -> None:
@@ -42,6 +43,10 @@ def _move(node: Any, root: str) -> None:
         for key, value in node.items():
             if key in KEYS and isinstance(value, str):
                 node[key] = locate(value, root)
+            elif key in KEYS and isinstance(value, list | tuple):
+                node[key] = type(value)(
+                    locate(each, root) if isinstance(each, str) else each
+                    for each in value)
             else:
                 _move(value, root)
     elif isinstance(node, list | tuple):

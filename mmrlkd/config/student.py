@@ -1,14 +1,37 @@
-"""The student alone, from a distillation config."""
+"""The student of a distillation config: what is meant for it, and it alone."""
 
+from collections.abc import Mapping
 from copy import deepcopy
+from inspect import isclass, isfunction
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.config.lazy import LazyAttr, LazyObject
+from mmengine.registry import Registry
+
+from mmrlkd.registry import MODELS, Family
+
+from .keywords import (
+    RESERVED,
+    RUNNER_KEYS,
+    find_class,
+    near,
+    own_registries,
+    own_sections,
+    parameters_of,
+    type_name,
+)
+
+#: What training needs and running the student does not.
+_TRAINING = (
+    'auto_scale_lr', 'load_from', 'model_wrapper_cfg', 'optim_wrapper',
+    'param_scheduler', 'resume', 'search', 'train_cfg', 'train_dataloader')
 
 
 def is_distiller(cfg: Config) -> bool:
     """Whether a config's model is a distiller."""
-    model = cfg.get('model') or {}
-    return str(model.get('type', '')).endswith('PyramidDistiller')
+    kind = (cfg.get('model') or {}).get('type', '')
+    return type_name(kind).endswith('PyramidDistiller')
 
 
 def model_config(cfg: Config) -> ConfigDict:
@@ -22,21 +45,194 @@ def model_config(cfg: Config) -> ConfigDict:
     return model
 
 
-def student_config(cfg: Config) -> Config:
-    """A config whose model is the student and whose hooks need no distiller.
+def with_names(cfg: Config) -> Config:
+    """A config whose types are names, which all that reads configs knows.
 
-    A config that distils nothing is returned as it is.
+    New-style configs (``read_base()``) have classes and lazy objects instead.
+    Names of this package that stand without ``mmrlkd.`` get it, unless the
+    task library has a member of that name.
+    """
+    if _has_objects(cfg._cfg_dict):
+        cfg = Config(_named(cfg.to_dict()), filename=cfg.filename)
+    _prefix(cfg._cfg_dict, cfg.get('default_scope'))
+    return cfg
+
+
+def _has_objects(node: Any) -> bool:
+    if isinstance(node, dict):  # its own values() would build the lazy ones
+        return any(_has_objects(value) for value in dict.values(node))
+    if isinstance(node, list | tuple):
+        return any(_has_objects(value) for value in node)
+    return isinstance(node, LazyObject | LazyAttr) or isclass(node)
+
+
+def _named(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _named(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return type(node)(_named(value) for value in node)
+    return (f'{node.__module__}.{node.__qualname__}'
+            if isclass(node) or isfunction(node) else node)
+
+
+def _prefix(node: Any, scope: str | None) -> None:
+    """Write ``mmrlkd.Name`` for the other names of this package's members.
+
+    The scope that mmengine notes in what is inherited from ``mmrlkd::…`` goes:
+    such names say it themselves, and all others are the task library's.
+    """
+    if isinstance(node, dict):
+        if node.get('_scope_') == 'mmrlkd':
+            del node['_scope_']
+        kind = node.get('type')
+        name = type_name(kind)
+        if isinstance(kind, str) and (
+                kind == name or kind.startswith('mmrlkd.')):
+            for members in own_registries():
+                if not (kind == name and isinstance(members, Family)) and (
+                        name in _names(members)) and not (
+                        kind == name and _library_has(members, kind, scope)):
+                    node['type'] = f'mmrlkd.{name}'
+                    break
+        children: Any = node.values()
+    elif isinstance(node, list | tuple):
+        children = node
+    else:
+        return
+    for value in children:
+        _prefix(value, scope)
+
+
+def _names(members: Registry) -> set[str]:
+    members.import_from_location()
+    return set(members.module_dict)
+
+
+def _library_has(members: Registry, kind: str, scope: str | None) -> bool:
+    assert members.parent is not None
+    return find_class(members.parent, kind, scope) is not None
+
+
+def reach_student(cfg: Config) -> None:
+    """Hand on what a config sets in ``model`` as for a plain model.
+
+    ``model.test_cfg.score_thr`` of a distillation config is meant for the
+    student: it is moved to ``model.student.test_cfg.score_thr``.
+
+    Args:
+        cfg: changed in place; a plain model's is left as it is.
+
+    Raises:
+        ValueError: neither the distiller nor its student has the option, or a
+            whole plain model stands beside the distiller's keys, as where
+            ``_delete_=True`` was forgotten.
     """
     if not is_distiller(cfg):
-        return cfg
+        return
+    model, scope = cfg.model, cfg.get('default_scope')
+    distiller = find_class(MODELS, model.type, scope)
+    assert distiller is not None
+    own, _ = parameters_of(distiller)
+    student = model.get('student')
+    if not isinstance(student, Mapping):
+        raise ValueError(
+            f'model.student is {student!r}; accepted: the model of a config, '
+            'such as _base_.model.')
+    given = {key: value for key, value in model.items()
+             if key not in own and key not in RESERVED}
+    if 'data_preprocessor' in model and 'data_preprocessor' in student:
+        given['data_preprocessor'] = model.data_preprocessor
+    if not given:
+        return
+    if 'type' in (given.get('backbone') or {}):
+        raise ValueError(
+            f"model has {', '.join(given)} beside student: those of the "
+            'config that it inherits from. Accepted: model=dict(_delete_=True, '
+            "type='mmrlkd.PyramidDistiller', student=_base_.model, …), and "
+            'changes of the student in model.student.')
+    kind = student.get('type', '')
+    cls = find_class(MODELS, kind, student.get('_scope_') or scope)
+    taken, open_ = ({}, True) if cls is None else parameters_of(cls)
+    for key in given:
+        hint = near(key, [*own])
+        if not (key in student or key in taken or (open_ and not hint)):
+            raise ValueError(
+                f'model.{key}: no option of {type_name(model.type)}, nor of '
+                f'its student, a {type_name(kind)}'
+                f'{hint or near(key, [*taken])}; accepted: '
+                f"{', '.join([*own, *taken])}.")
+    plain = {key: value for key, value in model.items() if key not in given}
+    plain['student'] = Config._merge_a_into_b(
+        given, student, allow_list_keys=True)
+    cfg.model = ConfigDict(plain)
+
+
+def student_config(cfg: Config) -> Config:
+    """A config whose model is the student, without hooks of this package.
+
+    Nothing is left to resume or to load. A config that distils nothing keeps
+    its model.
+    """
     plain = deepcopy(cfg)
+    plain.resume, plain.load_from = False, None
+    if not is_distiller(cfg):
+        return plain
     plain.model = plain.model.student
-    plain.custom_hooks = [
-        hook for hook in plain.get('custom_hooks') or []
-        if hook['type'] not in ('mmrlkd.GradNormHook', 'mmrlkd.HeldOutHook',
-                                'mmrlkd.PhaseHook', 'mmrlkd.PolicyHealthHook')
-    ]
+    plain.custom_hooks = [hook for hook in plain.get('custom_hooks') or []
+                          if not _is_own(hook)]
+    plain.default_hooks = {
+        key: hook for key, hook in (plain.get('default_hooks') or {}).items()
+        if not _is_own(hook)}
     plain.pop('model_wrapper_cfg', None)
-    if plain.get('default_hooks'):
-        plain.default_hooks.pop('run_state', None)
     return plain
+
+
+def _is_own(section: Any) -> bool:
+    """Whether a part of a config is a member of this package."""
+    kind = section.get('type') if isinstance(section, Mapping) else None
+    module = kind if isinstance(kind, str) else getattr(kind, '__module__', '')
+    return module.partition('.')[0] == 'mmrlkd'
+
+
+def plain_student_config(cfg: Config) -> Config:
+    """The student's own config, for a checkpoint to carry.
+
+    It has what is needed to build the student, to read its test images and to
+    show its predictions, and no teacher and nothing of this package; so
+    ``DetInferencer(weights=…)`` does with the checkpoint alone.
+
+    Args:
+        cfg: of a run.
+    """
+    cfg = with_names(deepcopy(cfg))
+    plain = student_config(cfg).to_dict()
+    kept: dict[str, Any] = {
+        key: value for key, value in plain.items()
+        if key in RUNNER_KEYS and key not in _TRAINING}
+    imports = (kept.get('custom_imports') or {}).get('imports', [])
+    imports = [imports] if isinstance(imports, str) else imports
+    own = {cls.__module__ for members in own_registries()
+           for cls in members.module_dict.values()} | {'mmrlkd'}
+    others = [name for name in imports if name not in own]
+    kept.pop('custom_imports', None)
+    if others:
+        kept['custom_imports'] = dict(
+            plain['custom_imports'], imports=others)
+    for _, section in own_sections(kept):
+        _make_plain(section)
+    return Config(kept, format_python_code=False)
+
+
+def _make_plain(section: dict) -> None:
+    """Name the library's class that a member of this package extends."""
+    for members in own_registries():
+        cls = members.get(section['type'])
+        for parent in () if cls is None else cls.__mro__[1:]:
+            if parent.__module__.partition('.')[0] not in ('mmrlkd', 'projects'):
+                section['type'] = (
+                    f"{parent.__module__.partition('.')[0]}.{parent.__name__}")
+                taken, open_ = parameters_of(parent)
+                for key in set(section) - set(taken) - RESERVED:
+                    if not open_:
+                        del section[key]
+                return

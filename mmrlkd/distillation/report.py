@@ -32,8 +32,8 @@ def describe(part: Distillation, selection: Selection, per_level: Tensor,
         'reward_gflops': torch.tensor((in_all - ran) / batch),
     }
     for i, name in enumerate(part.space.names):
-        report[f'select/{name}'] = chosen[i]
-        report[f'distill/{name}'] = per_level[i].detach()
+        report[f'select.{name}'] = chosen[i]
+        report[f'distill.{name}'] = per_level[i].detach()
     return report
 
 
@@ -47,5 +47,5 @@ def describe_none(part: Distillation) -> dict[str, Tensor]:
     names = ['levels_per_image', 'distill_cost', 'distill_gflops',
              'reward_gflops']
     for level in part.space.names:
-        names += [f'select/{level}', f'distill/{level}']
+        names += [f'select.{level}', f'distill.{level}']
     return {name: torch.tensor(0.0) for name in names}

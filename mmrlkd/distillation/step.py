@@ -24,7 +24,7 @@ from mmrlkd.structures import Choice, Selection
 
 from .functional import preserved_rng
 from .level_losses import LevelLosses
-from .report import describe
+from .report import describe, describe_none
 from .schedule import StepPlan
 from .step_effect import SearchInputs, StepEffect
 
@@ -154,7 +154,7 @@ def forward(model: PyramidDistiller, plan: StepPlan, images: Tensor,
         gradients: whether a reward wants gradients at the student's maps.
     """
     if not plan.distil:
-        return StepOutput(task_losses(model, images, samples)), None
+        return undistilled(model, images, samples), None
     pyramid = extract_teacher(model, images, samples)
     heads = plan.update_student or gradients or not model.distils
     with (torch.set_grad_enabled(torch.is_grad_enabled() and heads),
@@ -187,9 +187,24 @@ def forward(model: PyramidDistiller, plan: StepPlan, images: Tensor,
             plan.update_student or not model.distils):
         loss = part(maps.logits, pyramid.logits(), samples)
         losses['loss_logits'] = model.logit_weight * loss
-        scalars['distill/logits'] = loss.detach()
+        scalars['distill.logits'] = loss.detach()
         scalars['logit_gflops'] = torch.tensor(part.gflops)
     return output, distilled
+
+
+def undistilled(model: PyramidDistiller, images: Tensor,
+                samples: list) -> StepOutput:
+    """The losses of a phase that does not distil: the student's own."""
+    losses = task_losses(model, images, samples)
+    scalars: dict[str, Tensor] = {}
+    if model.distils:
+        losses['loss_distill'] = images.new_zeros(())
+        scalars |= describe_none(model.distillation)
+    if model.logit_distillation is not None:
+        losses['loss_logits'] = images.new_zeros(())
+        scalars |= {'distill.logits': torch.tensor(0.0),
+                    'logit_gflops': torch.tensor(0.0)}
+    return StepOutput(losses, scalars)
 
 
 def extract_teacher(model: PyramidDistiller, images: Tensor,
@@ -294,7 +309,7 @@ def learn(model: PyramidDistiller, plan: StepPlan) -> dict[str, Tensor]:
     diagnostics = model.selector.learn() if plan.learn else None
     if diagnostics is None:
         return {}
-    return {f'policy/{each.name}': getattr(diagnostics, each.name)
+    return {f'policy.{each.name}': getattr(diagnostics, each.name)
             for each in fields(diagnostics)}
 
 

@@ -41,7 +41,7 @@ class PolicyHealthHook(DistillerHook):
         if 'policy_entropy' not in outputs:  # the policy did not choose
             return
         self._rates.append([float(value) for key, value in outputs.items()
-                            if key.startswith('select/')])
+                            if key.startswith('select.')])
         self._entropy.append(float(outputs['policy_entropy']))
         if len(self._rates) < self._window:
             return

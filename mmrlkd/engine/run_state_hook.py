@@ -19,7 +19,7 @@ from mmengine.runner import find_latest_checkpoint
 from mmengine.utils import apply_to
 from torch import Tensor
 
-from mmrlkd.config.student import is_distiller
+from mmrlkd.config.student import is_distiller, plain_student_config
 from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.registry import HOOKS
 
@@ -69,6 +69,11 @@ class RunStateHook(Hook):
             log_scalars={}, runtime_info=info,
             resumed_keys={key: True for key in info})
         checkpoint['meta'] = _plain(checkpoint['meta'])
+        # Inferencers read the one or the other, where nothing of this package
+        # need be installed.
+        text = plain_student_config(runner.cfg).pretty_text
+        checkpoint['meta']['cfg'] = text
+        checkpoint['message_hub']['runtime_info']['cfg'] = text
         distiller = distiller_in(runner)
         if distiller is None:
             return

@@ -1,10 +1,19 @@
 """Trained models, taken back from their files."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from numpy._core import multiarray
+from torch import nn
 
 from mmrlkd.config.student import is_distiller, model_config
 from mmrlkd.distillation import PyramidDistiller
@@ -50,5 +59,105 @@ def count_parameters(checkpoint: str | Path) -> int:
                if not name.endswith(_BUFFERS))
 
 
+def load_student(runner: Runner, checkpoint: str | Path) -> None:
+    """Load a checkpoint that fills the runner's model, for testing it.
+
+    Args:
+        runner: whose model gets the weights.
+        checkpoint: a path, or an address that starts with ``http``.
+
+    Raises:
+        ValueError: the file cannot be read or leaves weights as they were.
+    """
+    loaded = _load(checkpoint)
+    # Averaged weights (EMAHook) change places with the others here.
+    runner.call_hook('after_load_checkpoint', checkpoint=loaded)
+    model = runner.model
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    fill(model, loaded, checkpoint)
+    runner._has_loaded = True
+    runner.logger.info(f'Load checkpoint from {checkpoint}')
+
+
+def fill(model: nn.Module, checkpoint: Mapping[str, Any],
+         name: str | Path) -> None:
+    """Load weights that must be all that a model has.
+
+    Args:
+        model: gets them.
+        checkpoint: the content of a file.
+        name: of the file, for the message.
+
+    Raises:
+        ValueError: weights are missing or of another shape.
+    """
+    weights = checkpoint.get('state_dict', checkpoint)
+    weights = {str(key).removeprefix('module.'): value
+               for key, value in weights.items()}
+    expected = {key: value.shape for key, value in model.state_dict().items()
+                if not key.endswith('num_batches_tracked')}
+    try:
+        # Modules take what older versions of them saved: they judge.
+        wrong = [key for key in model.load_state_dict(
+            weights, strict=False).missing_keys if key in expected]
+    except RuntimeError as error:
+        wrong = [key for key, shape in expected.items()
+                 if getattr(weights.get(key), 'shape', None) != shape]
+        wrong = wrong or [str(error)]
+    if wrong:
+        raise ValueError(
+            f'{name} does not fill the {type(model).__name__}: {len(wrong)} of '
+            f'its {len(expected)} weights are missing or of another shape, '
+            f'among them {", ".join(wrong[:3])}. {_looks_like(checkpoint)}'
+            "Accepted: a checkpoint of this config's student.")
+
+
+def _looks_like(checkpoint: Mapping[str, Any]) -> str:
+    """A sentence about what a file holds instead of a student."""
+    weights = checkpoint.get('state_dict', checkpoint)
+    if 'distiller' in checkpoint and 'state_dict' not in checkpoint:
+        return ('It looks like the file of connectors and policy that earlier '
+                'versions wrote beside a checkpoint; the student is in the '
+                '.pth of the same name. ')
+    if 'optimizer' in checkpoint and 'state_dict' not in checkpoint:
+        return "It looks like an optimizer's state. "
+    prefixes = {str(key).partition('.')[0] for key in weights}
+    if prefixes & {'student', 'architecture', 'teacher', 'ema_model'}:
+        return (f"Its weights begin with {', '.join(sorted(prefixes)[:3])}: it "
+                'looks like the checkpoint of another distiller. ')
+    return f"It has {', '.join(map(str, list(weights)[:3]))}, …. "
+
+
+def _buffer_method(owner: Any, name: str) -> Any:
+    """What stands for ``getattr`` in a file: a HistoryBuffer has a table of
+    its own methods, and nothing else is got."""
+    if owner is HistoryBuffer and name in vars(HistoryBuffer):
+        return vars(HistoryBuffer)[name]
+    raise ValueError(f'getattr of {owner!r} and {name!r}')
+
+
+#: Harmless types in checkpoints that mmengine's own hook writes.
+_HARMLESS = [
+    HistoryBuffer, np.ndarray, np.dtype,
+    *((function, f'numpy.{core}.multiarray.{function.__name__}')
+      for core in ('core', '_core')
+      for function in (multiarray._reconstruct, multiarray.scalar)),
+    *(type(np.dtype(kind)) for kind in (
+        'float64', 'float32', 'int64', 'int32', 'bool')),
+    (_buffer_method, 'builtins.getattr')]
+
+
 def _load(path: str | Path) -> dict:
-    return torch.load(path, map_location='cpu', weights_only=True)
+    """The content of a checkpoint, without running code from it."""
+    with torch.serialization.safe_globals(_HARMLESS):
+        if str(path).startswith('http'):
+            return torch.hub.load_state_dict_from_url(
+                str(path), map_location='cpu', weights_only=True)
+        try:
+            return torch.load(path, map_location='cpu', weights_only=True)
+        except (UnpicklingError, RuntimeError, EOFError) as error:
+            raise ValueError(
+                f'{path} is no checkpoint that can be read without running code '
+                'from it; accepted: weights, numbers and strings.'
+            ) from error

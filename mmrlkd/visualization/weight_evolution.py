@@ -7,8 +7,8 @@ from mmrlkd.evaluation.results import RunLog
 from .style import MUTED, level_colours, styled
 
 #: What the distiller logs, before the name of the level or ``task``.
-WEIGHT = 'balance/'
-NORM = 'gradient_norm/'
+WEIGHT = 'balance.'
+NORM = 'gradient_norm.'
 #: Also logged there, and no weight.
 _COUNTS = ('skipped', )
 

@@ -103,3 +103,17 @@ def test_weights_to_begin_with_lie_there_too(
     Path('config.py').write_text("load_from = 'checkpoints/student.pth'")
     assert load_config('config.py').load_from == os.path.join(
         here.parent / 'root', 'checkpoints/student.pth')
+
+
+def test_lists_and_panoptic_folders_lie_there_too(
+        here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('MMRLKD_ROOT', '../root')
+    Path('config.py').write_text(
+        "train = dict(ann_file=['data/coco/a.json', 'mine/b.json'])\n"
+        "val_evaluator = dict(seg_prefix='data/coco/panoptic/')")
+    cfg = load_config('config.py')
+    root = here.parent / 'root'
+    assert cfg.train.ann_file == [
+        os.path.join(root, 'data/coco/a.json'), 'mine/b.json']
+    assert cfg.val_evaluator.seg_prefix == os.path.join(
+        root, 'data/coco/panoptic/')

@@ -191,7 +191,7 @@ def test_between_updates_the_student_does_not_move(
                  if not torch.equal(v, before[k])}
         assert log['updates_student'] == (iteration == 2)
         assert bool(moved) == (iteration == 2)
-        assert 'policy/entropy' in log
+        assert 'policy.entropy' in log
     assert_same(backbone, snapshot(distiller.student.backbone))
     assert any(not torch.equal(v, policy[k])
                for k, v in distiller.selector.policy.state_dict().items())
@@ -245,7 +245,7 @@ def test_alignment_at_the_stages_of_a_frozen_backbone(
     phase = Phase('policy', 1.0, freeze_backbone=True)
     distiller.schedule.set(phase, 0, progress=0.0)
     log = distiller.train_step(detection_batch, optimizer_of(distiller))
-    assert log['policy/dropped_episodes'] == 0
+    assert log['policy.dropped_episodes'] == 0
     assert torch.isfinite(log['reward'])
 
 
@@ -284,7 +284,7 @@ def test_flops_of_a_reward_are_what_was_not_selected(
         distiller.schedule.set(
             Phase('policy', 1.0, student_every=every), 0, progress=0.0)
         log = distiller.train_step(detection_batch, optimizer_of(distiller))
-        rates = [log[f'select/{name}'].item() for name in LEVELS]
+        rates = [log[f'select.{name}'].item() for name in LEVELS]
         parts = list(zip(rates, flops.teacher, flops.forward, flops.backward))
         assert log['distill_gflops'].item() * 1e9 == pytest.approx(
             sum(r * selected(t, f, b) for r, t, f, b in parts), rel=1e-5)

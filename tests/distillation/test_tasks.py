@@ -223,11 +223,11 @@ def test_logits_and_features_combine(task, loss):
     model = build(logit_loss=dict(type=f'mmrlkd.{loss}'), logit_weight=0.5)
     scalars = step(model, data)
     torch.testing.assert_close(
-        scalars['loss_logits'], 0.5 * scalars['distill/logits'])
+        scalars['loss_logits'], 0.5 * scalars['distill.logits'])
     assert scalars['loss_distill'] > 0 and scalars['logit_gflops'] > 0
     total = sum(value for key, value in scalars.items()
                 if 'loss' in key and key != 'loss'
-                and not key.startswith('policy/'))
+                and not key.startswith('policy.'))
     torch.testing.assert_close(scalars['loss'], total)
 
 

@@ -103,8 +103,8 @@ def train_policy_half(rank, cfg, weights, batch):
         for iteration in range(length):
             model.schedule.set(phase, iteration, 0.0)
             log = wrapped.train_step(copy.deepcopy(mine), optimizer)
-            chosen.append([log[f'select/P{i}'].item() for i in range(2, 6)])
-            updates += 'policy/entropy' in log
+            chosen.append([log[f'select.P{i}'].item() for i in range(2, 6)])
+            updates += 'policy.entropy' in log
     return dict(
         weights_of(model), policy=model.selector.policy.state_dict(),
         chosen=chosen, updates=updates)
@@ -120,8 +120,8 @@ def search(model, wrapped, batch, held_out):
         model.schedule.set(Phase('search', 1.0), iteration, iteration / 3)
         model.held_out.give(copy.deepcopy(held_out))
         log = wrapped.train_step(copy.deepcopy(batch), optimizer)
-        chosen.append([log[f'select/P{i}'].item() for i in range(2, 6)])
-        scales.append(log['policy/effect_scale'].clone())
+        chosen.append([log[f'select.P{i}'].item() for i in range(2, 6)])
+        scales.append(log['policy.effect_scale'].clone())
     return dict(
         weights_of(model), alpha=model.selector.alpha.detach(),
         scales=torch.stack(scales), chosen=chosen, images=model.search_images)
@@ -145,7 +145,7 @@ def balance(model, wrapped, batch, settings=None):
     return dict(
         weights_of(model), balancer=model.balancing.balancer.state_dict(),
         logs=[{key: value.detach() for key, value in log.items()
-               if key.startswith(('balance/', 'gradient_'))} for log in logs])
+               if key.startswith(('balance.', 'gradient_'))} for log in logs])
 
 
 def balance_halves(rank, cases, batch):

@@ -70,4 +70,4 @@ def test_the_student_alone_holds_nothing_out(run_config):
     cfg = run_config()
     cfg.custom_hooks.append(dict(type='mmrlkd.HeldOutHook', dataloader={}))
     plain = student_config(Config(cfg.to_dict()))
-    assert [hook.type for hook in plain.custom_hooks] == ['mmrlkd.SeedHook']
+    assert [hook.type for hook in plain.custom_hooks] == []

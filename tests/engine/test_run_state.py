@@ -20,9 +20,10 @@ def two_ranks(monkeypatch):
 
 
 @pytest.fixture
-def runner(build_distiller):
+def runner(build_distiller, run_config):
     warnings = []
     return SimpleNamespace(
+        cfg=run_config(),
         model=build_distiller(selector=PPO), warnings=warnings,
         message_hub=SimpleNamespace(log_scalars={}), _resume=True,
         _load_from='file.pth', logger=SimpleNamespace(

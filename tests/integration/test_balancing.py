@@ -52,12 +52,12 @@ def test_three_iterations_and_a_resume(
     lines = logged(tmp_path / 'whole')
     assert len(lines) == 3
     for line in lines:
-        assert line['skipped_updates'] == line['balance/skipped'] == 0
-        weights = [line[f'balance/P{i}'] for i in range(2, 6)]
+        assert line['skipped_updates'] == line['balance.skipped'] == 0
+        weights = [line[f'balance.P{i}'] for i in range(2, 6)]
         if whole.model.balancing.balancer.remembers:
-            weights.append(line.get('balance/task', 0))
+            weights.append(line.get('balance.task', 0))
             assert sum(weights) == pytest.approx(4 + ('task' in name), rel=1e-4)
-    assert ('gradient_norm/task' in lines[-1]) == (
+    assert ('gradient_norm.task' in lines[-1]) == (
         'report_every' in MEMBERS[name])
     leave(tmp_path / 'killed', tmp_path / 'whole', 'iter_2')
     resumed = train(config('killed'), resume=True)
@@ -86,7 +86,7 @@ def test_the_hook_is_the_config_and_resumes_in_every_phase(
     by_config = state_of(train(balanced('config')))
     assert_same(by_config, state_of(train(balanced('hook', hook=True))))
     lines = logged(tmp_path / 'hook')
-    weights = [line.get('balance/P2') for line in lines]
+    weights = [line.get('balance.P2') for line in lines]
     # Two of pretraining, four of the frozen phase, two of finetuning.
     assert len({*weights[:2], *weights[-2:]}) == 4
     assert set(weights[2:6]) <= {weights[1], None}
@@ -127,13 +127,13 @@ def test_mixed_precision_clipping_and_accumulation_together(
         loss_scale=dict(init_scale=2.0**12))
     runner = train(cfg)
     lines = logged(tmp_path / 'amp')
-    assert [line['balance/skipped'] for line in lines] == [1] * 8
+    assert [line['balance.skipped'] for line in lines] == [1] * 8
     assert [line['skipped_updates'] for line in lines] == [0] + [1] * 7
     assert runner.optim_wrapper.loss_scaler.get_scale() == 2**11
-    assert lines[0]['balance/P2'] == 1
-    assert len({line['balance/P2'] for line in lines}) == 8
+    assert lines[0]['balance.P2'] == 1
+    assert len({line['balance.P2'] for line in lines}) == 8
     for line in lines:
-        assert sum(line[f'balance/P{i}'] for i in range(2, 6)) == (
+        assert sum(line[f'balance.P{i}'] for i in range(2, 6)) == (
             pytest.approx(4, rel=1e-4))
 
 

@@ -17,7 +17,7 @@ def test_a_policy_trains_on_the_gpu(build_distiller, detection_batch, kind):
     for _ in range(4):
         log = distiller.train_step(copy.deepcopy(detection_batch), optimizer)
     assert torch.isfinite(log['loss']) and log['skipped_updates'] == 0
-    assert torch.isfinite(log['policy/approx_kl'])
+    assert torch.isfinite(log['policy.approx_kl'])
     assert distiller.distillation.running_mean.is_cuda
 
 
@@ -33,6 +33,6 @@ def test_levels_are_balanced_on_the_gpu(
     for _ in range(4):
         log = distiller.train_step(copy.deepcopy(detection_batch), optimizer)
     assert torch.isfinite(log['loss'])
-    assert log['balance/P2'].is_cuda
+    assert log['balance.P2'].is_cuda
     # The first scales of mixed precision may overflow, and skip both.
-    assert log['balance/skipped'] <= log['skipped_updates']
+    assert log['balance.skipped'] <= log['skipped_updates']

@@ -20,11 +20,11 @@ def test_a_search_runs(
     assert [line['search_images'] for line in log] == images
     assert runner.model.search_images == images[-1]
     assert runner.model.held_out.given == 3
-    assert ['policy/task' in line for line in log] == [False] + [True] * 3
+    assert ['policy.task' in line for line in log] == [False] + [True] * 3
     for line in log[1:]:
-        assert line['policy/skipped_steps'] == 0
-        assert line['policy/effect_scale'] > 0
-        assert 0 < line['search/cost'] < 1 and line['search/entropy'] > 0
+        assert line['policy.skipped_steps'] == 0
+        assert line['policy.effect_scale'] > 0
+        assert 0 < line['search.cost'] < 1 and line['search.entropy'] > 0
     chosen = [line['levels_per_image'] for line in log]
     if selector is GDAS:  # one subset a batch
         assert all(1 <= n <= 4 and n == int(n) for n in chosen[1:])

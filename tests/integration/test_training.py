@@ -24,7 +24,7 @@ def test_every_phase_runs(run_config, train, reward, tmp_path, logged):
     assert [line['updates_student'] for line in log] == [1, 1, 0, 1, 0, 1, 1, 1]
     assert [line['levels_per_image'] for line in log[:2]] == [4, 4]
     assert all(line['reward_gflops'] == 0 for line in log[:2])
-    assert ['policy/approx_kl' in line for line in log] == [0] * 3 + [1] * 5
+    assert ['policy.approx_kl' in line for line in log] == [0] * 3 + [1] * 5
     assert runner.model.schedule.progress == pytest.approx(5 / 6)
 
 
@@ -219,6 +219,6 @@ def test_scalars_reach_tensorboard(run_config, train, tmp_path):
     events = event_accumulator.EventAccumulator(str(folder))
     events.Reload()
     tags = set(events.Tags()['scalars'])
-    for tag in ('levels_per_image', 'select/P2', 'distill_cost', 'reward',
-                'policy/entropy', 'policy/explained_variance'):
+    for tag in ('levels_per_image', 'select.P2', 'distill_cost', 'reward',
+                'policy.entropy', 'policy.explained_variance'):
         assert tag in tags

@@ -82,3 +82,63 @@ def test_a_pair_is_two_names(check):
 def test_a_pair_that_cannot_be(check, pair, sentence):
     with pytest.raises(SystemExit, match=sentence):
         check('--pair', *pair)
+
+
+def test_it_prints_what_decides(check, config_file):
+    said = check(config_file, '--cfg-options',
+                 'model.selector.reward.efficiency=0.25', 'model.budget=3.0',
+                 'model.loss_weight=0.2')
+    for row in ('│ model.selector.reward │ ResidualReward efficiency (λ)=0.25 │',
+                '│ model.selector.learner │ PPO lr=0.0003, clip=0.2,',
+                '│ model.budget │ 3 │', '│ model.loss_weight │ 0.2 │',
+                'policy: ', '│ train_cfg │ max_iters=',
+                '│ optim_wrapper.optimizer │ AdamW lr=0.001 │',
+                '│ param_scheduler.0 │ LinearLR by_epoch=False, begin=0, end=6'):
+        assert row in said
+    assert 'train_dataloader.dataset: 16 images of 5 classes' in said
+    assert 'Not read' not in said
+
+
+def test_a_dead_copy_is_told(check, config_file):
+    config_file.write_text(
+        config_file.read_text() + '\nimport copy\n'
+        "selector = copy.deepcopy(model['selector'])\n"
+        "model['selector']['reward']['efficiency'] = 0.5\n"
+        "selector['reward']['efficiency'] = 0.3")
+    assert ('Not read: selector.reward.efficiency is 0.3, but nothing reads it '
+            'there: model.selector.reward.efficiency is 0.5.'
+            ) in check(config_file)
+
+
+@pytest.mark.parametrize(('option', 'sentence'), [
+    ('model.bbox_head.num_classes=80',
+     r'model\.student\.bbox_head\.num_classes is 80, but .* has 5 classes'),
+    ('train_dataloader.dataset.data_prefix.img=nowhere/',
+     r'train_dataloader\.dataset: image 0 cannot be read'),
+    ('model.loss_wieght=1', r'model\.loss_wieght: no option of Pyramid'),
+    ('selector.type=mmrlkd.PolicySelecter',
+     r"model\.selector\.type is 'mmrlkd\.PolicySelecter'"),
+])
+def test_what_cannot_work_ends_it(check, config_file, option, sentence):
+    with pytest.raises(SystemExit, match=sentence):
+        check(config_file, '--cfg-options', option)
+
+
+def test_a_new_style_config_is_checked_alike(check, config_file):
+    """Types are classes, as below ``read_base()``."""
+    text = config_file.read_text()
+    config_file.write_text(
+        'from mmdet.models import RetinaNet\n'
+        'from mmengine.optim import OptimWrapper\n'
+        'from mmrlkd.distillation import PyramidDistiller\n'
+        'from mmrlkd.engine import PhaseHook\n' + text
+        .replace("'mmrlkd.PyramidDistiller'", 'PyramidDistiller')
+        .replace("'mmrlkd.PhaseHook'", 'PhaseHook')
+        .replace("'RetinaNet'", 'RetinaNet')
+        .replace("'OptimWrapper'", 'OptimWrapper'))
+    said = check(config_file)
+    assert 'RetinaNet learns from RetinaNet, levels chosen by PolicySelector' in (
+        said)
+    assert '100% matched' in said and 'policy: ' in said
+    with pytest.raises(SystemExit, match=r'model\.loss_wieght: no option'):
+        check(config_file, '--cfg-options', 'model.loss_wieght=1')

@@ -8,7 +8,6 @@ images that get each level, by difficulty; the file has every image.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from mmengine.device import get_device
@@ -17,6 +16,7 @@ from rich.table import Table
 
 import mmrlkd  # noqa: F401
 from mmrlkd.config.compose import load_config
+from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
 from mmrlkd.engine.trained import load_distiller
 from mmrlkd.evaluation.selections import SelectionReport, report_selections
 
@@ -41,12 +41,10 @@ def describe(report: SelectionReport) -> Table:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    try:
+    with errors_as_sentences(CONFIG_ERRORS, args.config):
         cfg = load_config(args.config)
         model = load_distiller(cfg, args.checkpoint, get_device())
         report = report_selections(model, cfg)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f'{args.config}: {error}')
     Console().print(describe(report))
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)

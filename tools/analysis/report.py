@@ -5,10 +5,10 @@
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import mmrlkd  # noqa: F401
+from mmrlkd.config.errors import errors_as_sentences
 from mmrlkd.evaluation.results import loads
 from mmrlkd.visualization import render, save_figures
 
@@ -29,11 +29,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     out = args.out or args.results.with_name('report.html')
-    try:
+    with errors_as_sentences((ValueError, OSError), args.results):
         results = loads(args.results.read_text())
         page = render(results)
-    except (ValueError, OSError) as error:
-        sys.exit(f'{args.results}: {error}')
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page)
     print(f'{out} is written.')

@@ -6,10 +6,10 @@ Reads the logs of all the times the run was resumed; it may still be running.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import mmrlkd  # noqa: F401
+from mmrlkd.config.errors import errors_as_sentences
 from mmrlkd.evaluation.results import read_log
 from mmrlkd.visualization import weight_evolution
 from mmrlkd.visualization.style import to_png
@@ -28,10 +28,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     out = args.out or args.work_dir / 'weights.png'
-    try:
+    with errors_as_sentences((ValueError,), args.work_dir):
         figure = weight_evolution.draw(read_log(args.work_dir))
-    except ValueError as error:
-        sys.exit(f'{args.work_dir}: {error}')
     to_png(figure, out)
     print(f'{out} is written.')
 

@@ -9,9 +9,9 @@ COCO, otherwise as .txt. The scenes of make_scenes.py come with both.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
+from mmrlkd.config.errors import errors_as_sentences
 from mmrlkd.datasets.hold_out import hold_out
 
 
@@ -25,10 +25,8 @@ def main(argv: list[str] | None = None) -> None:
         help='of the images to hold out; default: 0.05')
     parser.add_argument('--seed', type=int, default=0, help='draws which')
     args = parser.parse_args(argv)
-    try:
+    with errors_as_sentences((OSError, ValueError, KeyError), args.images):
         paths = hold_out(args.images, args.share, args.seed)
-    except (OSError, ValueError, KeyError) as error:
-        sys.exit(f'{args.images}: {error}')
     print('Written: ' + ' and '.join(map(str, paths)))
 
 

@@ -93,8 +93,9 @@ def load_matching(model: nn.Module, checkpoint: str) -> float:
     """
     if '://' not in checkpoint and not os.path.isfile(checkpoint):
         raise ValueError(
-            f'teacher.checkpoint={checkpoint!r} is not a file; accepted: the '
-            'checkpoint that goes with teacher.config.')
+            f'teacher.checkpoint={checkpoint!r} is not a file (relative to '
+            f'{os.getcwd()}); accepted: the checkpoint that goes with '
+            'teacher.config.')
     try:
         loaded = _load_checkpoint(checkpoint, map_location='cpu')
     except Exception as error:

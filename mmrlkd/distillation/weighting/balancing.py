@@ -146,9 +146,9 @@ class Balancing:
             if due:
                 gradients = self._describe(measured)
         scalars = gradients | {
-            f'balance/{name}': weight
+            f'balance.{name}': weight
             for name, weight in zip(self._names, weights, strict=True)}
-        scalars['balance/skipped'] = self.balancer.skipped.float()
+        scalars['balance.skipped'] = self.balancer.skipped.float()
         n = len(levels.terms)
         losses = {'loss_distill': (
             weights[:n] * torch.stack(levels.terms)).sum()}

@@ -53,7 +53,7 @@ def fight(model, level):
 
 
 def weights_in(log, names=('P2', 'P3', 'P4', 'P5')):
-    return torch.stack([log[f'balance/{name}'] for name in names])
+    return torch.stack([log[f'balance.{name}'] for name in names])
 
 
 BALANCERS = {
@@ -121,10 +121,10 @@ def test_rows_are_the_gradients_at_the_top_lateral(
     task = again.parse_losses({
         k: v for k, v in losses.items() if k != 'loss_distill'})[0]
     (expected,) = torch.autograd.grad(task, weight, retain_graph=True)
-    torch.testing.assert_close(log['gradient_norm/task'], expected.norm())
+    torch.testing.assert_close(log['gradient_norm.task'], expected.norm())
     (total,) = torch.autograd.grad(losses['loss_distill'], weight)
-    norms = torch.stack([log[f'gradient_norm/P{i}'] for i in range(2, 6)])
-    cosines = torch.stack([log[f'gradient_cosine/P{i}'] for i in range(2, 6)])
+    norms = torch.stack([log[f'gradient_norm.P{i}'] for i in range(2, 6)])
+    cosines = torch.stack([log[f'gradient_cosine.P{i}'] for i in range(2, 6)])
     torch.testing.assert_close(
         (norms * cosines).sum(), (total * expected).sum() / expected.norm(),
         rtol=1e-3, atol=1e-6)
@@ -141,10 +141,10 @@ def test_the_report_comes_every_n_iterations(
     optimizer = optimizer_of(model)
     logs = [model.train_step(copy.deepcopy(detection_batch), optimizer)
             for _ in range(5)]
-    assert ['gradient_norm/task' in log for log in logs] == [1, 0, 0, 1, 0]
+    assert ['gradient_norm.task' in log for log in logs] == [1, 0, 0, 1, 0]
     assert {key for key in logs[3] if 'gradient_' in key} == {
-        'gradient_norm/task', 'gradient_norm/P3', 'gradient_norm/P5',
-        'gradient_cosine/P3', 'gradient_cosine/P5'}
+        'gradient_norm.task', 'gradient_norm.P3', 'gradient_norm.P5',
+        'gradient_cosine.P3', 'gradient_cosine.P5'}
 
 
 def test_the_report_changes_nothing(build_distiller, detection_batch):
@@ -233,7 +233,7 @@ def test_iterations_without_an_update_and_frozen_backbones_are_not_looked_at(
     before = weights_in(log)
     policy = Phase('policy', 1.0, student_every=2, freeze_backbone=True)
     rows, log = step(policy, 0)
-    assert rows == 0 and 'balance/P2' not in log
+    assert rows == 0 and 'balance.P2' not in log
     rows, log = step(policy, 1)
     assert rows == 0 and weights_in(log).equal(before)
     rows, log = step(Phase('finetune', 1.0), 0)
@@ -254,7 +254,7 @@ def test_the_task_can_join(build_distiller, stepped):
     names = ('P2', 'P3', 'P4', 'P5', 'task')
     weights = weights_in(log, names)
     torch.testing.assert_close(weights.sum(), torch.tensor(5.0))
-    norms = torch.stack([log[f'gradient_norm/{name}'] for name in names])
+    norms = torch.stack([log[f'gradient_norm.{name}'] for name in names])
     torch.testing.assert_close(
         weights * norms, (weights * norms).mean().expand(5))
     # The task's own losses are logged as they are …
@@ -279,7 +279,7 @@ def test_a_nan_changes_no_weight(build_distiller, detection_batch):
     poisoned['inputs'] = [
         torch.full(i.shape, float('nan')) for i in poisoned['inputs']]
     log = model.train_step(poisoned, optimizer)
-    assert log['skipped_updates'] == log['balance/skipped'] == 1
+    assert log['skipped_updates'] == log['balance.skipped'] == 1
     for key, value in model.balancing.balancer.state_dict().items():
         if key != 'skipped':
             assert torch.equal(value, before['balancer'][key]), key
@@ -317,10 +317,10 @@ def test_mixed_precision_differentiates_scaled_losses(
 
     log = step()
     expected = 1024 * torch.stack(
-        [log[f'distill/P{i}'] for i in range(2, 6)])
+        [log[f'distill.P{i}'] for i in range(2, 6)])
     torch.testing.assert_close(torch.stack(differentiated[:4]), expected)
     sound = weights_in(log)
-    norms = torch.stack([log[f'gradient_norm/P{i}'] for i in range(2, 6)])
+    norms = torch.stack([log[f'gradient_norm.P{i}'] for i in range(2, 6)])
     torch.testing.assert_close(sound, (1 / norms) * 4 / (1 / norms).sum())
 
     conv = model.student.get_submodule('neck.fpn_convs.1.conv')
@@ -333,14 +333,14 @@ def test_mixed_precision_differentiates_scaled_losses(
     log = step()
     for handle in hook, inside, poison:
         handle.remove()
-    assert log['balance/skipped'] == log['skipped_updates'] == 1
+    assert log['balance.skipped'] == log['skipped_updates'] == 1
     assert weights_in(log).equal(sound)
     assert optimizer.loss_scaler.get_scale() == 512
     for key, value in before.items():
         assert torch.equal(value, model.state_dict()[key]), key
 
     log = step()
-    assert log['balance/skipped'] == log['skipped_updates'] == 1
+    assert log['balance.skipped'] == log['skipped_updates'] == 1
     assert not weights_in(log).equal(sound)
 
 

@@ -64,7 +64,7 @@ def test_a_step_the_grad_scaler_refuses_counts_as_skipped():
     for skipped in (0, 1, 1):
         before_pass = guard.statistics()
         before = model[1].running_mean.clone()
-        guard.update(wrapper, model(torch.randn(4, 2)).square().sum())
+        guard.update(wrapper, model(torch.randn(4, 2)).square().sum(), before_pass)
         assert guard.skipped == skipped
         kept = torch.equal(before, model[1].running_mean)
         assert kept == (guard.in_a_row == 1)

@@ -210,9 +210,9 @@ class SubsetSearch(Selector):
         held = self._level_weights > 0
         each = (choice.probs[:, None] * held).sum(dim=0)
         return {
-            'search/entropy': choice.entropy(),
-            'search/cost': (choice.probs * self._cost_shares).sum(),
-            **{f'search/{name}': p for name, p in zip(
+            'search.entropy': choice.entropy(),
+            'search.cost': (choice.probs * self._cost_shares).sum(),
+            **{f'search.{name}': p for name, p in zip(
                 self.space.names, each, strict=True)},
         }
 

@@ -73,9 +73,9 @@ def test_budgets_mask_subsets(build, make_space, start, name, budget, subsets):
 
 def test_equal_logits_have_the_entropy_of_fifteen(build, make_space, name):
     report = build(name, make_space()).report()
-    assert report['search/entropy'].item() == pytest.approx(math.log(15))
+    assert report['search.entropy'].item() == pytest.approx(math.log(15))
     for level in 'P2', 'P3', 'P4', 'P5':
-        assert report[f'search/{level}'].item() == pytest.approx(8 / 15)
+        assert report[f'search.{level}'].item() == pytest.approx(8 / 15)
 
 
 # -- one step of α ---------------------------------------------------------------
@@ -204,7 +204,7 @@ def test_the_level_that_helps_is_found(build, make_space, play, name, seed):
         *(mean + 3 * torch.randn(4)).tolist()))
     assert selector.found() == ('P3', )
     report = selector.report()
-    assert report['search/P3'] > 0.7 > 0.3 > report['search/P4']
+    assert report['search.P3'] > 0.7 > 0.3 > report['search.P4']
 
 
 def test_the_task_alone_is_no_reason_to_save(build, make_space, play, name):
@@ -214,7 +214,7 @@ def test_the_task_alone_is_no_reason_to_save(build, make_space, play, name):
     selector = build(name, make_space(), lr=0.05, efficiency=0.,
                      weight_decay=0.).train()
     play(selector, 100, lambda _: Effects(-1., -1., -1., -1.))
-    assert selector.report()['search/entropy'] > 0.95 * math.log(15)
+    assert selector.report()['search.entropy'] > 0.95 * math.log(15)
 
     selector = build(name, make_space(), lr=0.05, efficiency=0.).train()
     play(selector, 200, lambda _: Effects(-4., -1., -1., -1.))

@@ -1,0 +1,153 @@
+"""The data sets of a config, built and compared with its model."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS
+
+from .inspection import data_sets
+from .student import is_distiller
+
+#: Heads whose classes are not those of the annotations.
+_OTHER_CLASSES = ('rpn_head', 'semantic_head')
+
+
+def check_data(cfg: Config) -> list[str]:
+    """Build the data sets, read some of their images, compare classes.
+
+    Args:
+        cfg: of a run, with the task library's scope set.
+
+    Returns:
+        A line on each data set.
+
+    Raises:
+        ValueError: a data set cannot be built or read, has other classes than
+            its annotation file, or than the student's heads.
+    """
+    lines: list[str] = []
+    classes: dict[str, list[str]] = {}
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader') or {}
+        top = f'{split}_dataloader.dataset'
+        for key, section in data_sets(loader.get('dataset'), top):
+            data = _build(section, key)
+            names = list(data.metainfo.get('classes') or ())
+            _check_categories(section, names, key)
+            lines.append(f'{key}: {_check_images(data, section, key)}'
+                         + (f' of {len(names)} classes' if names else ''))
+            if names:
+                classes[key] = names
+    _check_alike(classes)
+    if classes:
+        key, names = next(iter(classes.items()))
+        model = cfg.model.student if is_distiller(cfg) else cfg.model
+        path = 'model.student' if is_distiller(cfg) else 'model'
+        for place, number in _head_classes(model, path):
+            if number != len(names) and 'language_model' not in model:
+                raise ValueError(
+                    f'{place} is {number}, but {key} has {len(names)} classes '
+                    f'({_some(names)}); accepted: {len(names)}, or '
+                    f'{key}.metainfo=dict(classes=…) with {number} names.')
+    for split in ('val', 'test'):
+        _check_evaluator(cfg.get(f'{split}_evaluator'), f'{split}_evaluator')
+    return lines
+
+
+def _build(section: Mapping, key: str) -> BaseDataset:
+    try:
+        return DATASETS.build(section)
+    except Exception as error:  # whatever a library's data set may raise
+        raise ValueError(
+            f'{key} cannot be built: {type(error).__name__}: {error}'
+        ) from error
+
+
+def _check_categories(section: Mapping, names: list[str], key: str) -> None:
+    """Refuse classes that the annotation file does not have.
+
+    COCO data sets leave them out without a word, and number the others anew.
+    """
+    files = section.get('ann_file') or ()
+    for file in [files] if isinstance(files, str) else files:
+        path = Path(section.get('data_root') or '', file)
+        if path.suffix != '.json' or not path.is_file():
+            continue
+        content = json.loads(path.read_text())
+        if not isinstance(content, Mapping) or 'categories' not in content:
+            continue
+        known = [str(each.get('name')) for each in content['categories']]
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise ValueError(
+                f'{key}.metainfo has the classes {_some(names)}, of which '
+                f'{path} has no {_some(missing)}; accepted: the categories of '
+                f'that file, metainfo=dict(classes=({_some(known, quote=True)}'
+                ',)).')
+
+
+def _check_images(data: BaseDataset, section: Mapping, key: str) -> str:
+    """Read the first, the middle and the last image."""
+    if len(data) == 0:
+        raise ValueError(
+            f'{key} has no images with annotations; accepted: an ann_file, '
+            "metainfo['classes'] and filter_cfg that leave some.")
+    for index in sorted({0, len(data) // 2, len(data) - 1}):
+        try:
+            data[index]
+        except Exception as error:  # whatever a transform may raise
+            raise ValueError(
+                f'{key}: image {index} cannot be read ({error}), relative to '
+                f'{Path.cwd()}; accepted: data_root='
+                f'{section.get("data_root")!r} and data_prefix='
+                f'{dict(section.get("data_prefix") or {})} of the folder that '
+                'has the images, and a pipeline that can use them.'
+            ) from error
+    return f'{len(data)} images'
+
+
+def _check_alike(classes: Mapping[str, list[str]]) -> None:
+    if not classes:
+        return
+    first, names = next(iter(classes.items()))
+    for key, others in classes.items():
+        if others != names:
+            raise ValueError(
+                f'{key} has the classes {_some(others)}, {first} has '
+                f'{_some(names)}; accepted: the same in the same order.')
+
+
+def _head_classes(node: Any, path: str, in_head: bool = False
+                  ) -> Iterator[tuple[str, int]]:
+    """Where heads say how many classes they tell apart."""
+    if isinstance(node, Mapping):
+        if in_head and isinstance(node.get('num_classes'), int):
+            yield f'{path}.num_classes', node['num_classes']
+        for key, value in node.items():
+            if key not in _OTHER_CLASSES and not key.startswith('loss'):
+                yield from _head_classes(
+                    value, f'{path}.{key}', in_head or 'head' in key)
+    elif isinstance(node, list | tuple):
+        for i, value in enumerate(node):
+            yield from _head_classes(value, f'{path}.{i}', in_head)
+
+
+def _check_evaluator(evaluator: Any, key: str) -> None:
+    several = isinstance(evaluator, list | tuple)
+    for i, each in enumerate(evaluator if several else [evaluator]):
+        file = each.get('ann_file') if isinstance(each, Mapping) else None
+        if isinstance(file, str) and '://' not in file and not (
+                each.get('backend_args') or Path(file).is_file()):
+            raise ValueError(
+                f'{key}{f".{i}" if several else ""}.ann_file: {file} (relative '
+                f'to {Path.cwd()}) is not a file; accepted: the annotations of '
+                'the data set that it evaluates.')
+
+
+def _some(names: list[str], quote: bool = False) -> str:
+    shown = [repr(name) if quote else name for name in names[:5]]
+    return ', '.join(shown) + (', …' if len(names) > 5 else '')

@@ -1,0 +1,88 @@
+"""The values of a config that decide what a distillation comes to."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.config import Config
+from torch import nn
+
+from .keywords import FAMILIES, parameters_of, type_name
+
+
+def decisions(cfg: Config, selector: nn.Module) -> list[tuple[str, str]]:
+    """Key and value of what decides: λ or budget, learner, phases, weight of
+    the loss, schedule.
+
+    Args:
+        cfg: of a distillation.
+        selector: that was built from it, which knows its defaults.
+    """
+    rows = [('model.selector', _describe(selector))]
+    for name in ('reward', 'learner', 'policy'):
+        part = getattr(selector, name, None)
+        if part is not None:
+            rows.append((f'model.selector.{name}', _describe(part)))
+    rows += [('model.budget', _value(cfg.model.get('budget'))),
+             ('model.loss_weight', _value(cfg.model.get('loss_weight', 1.0)))]
+    for i, hook in enumerate(cfg.get('custom_hooks') or []):
+        for j, phase in enumerate(hook.get('phases') or []):
+            rest = {key: value for key, value in phase.items()
+                    if key != 'name'}
+            rows.append((f'custom_hooks.{i}.phases.{j}',
+                         f"{phase.get('name')}: {_options(rest)}"))
+    train = cfg.get('train_cfg') or {}
+    rows.append(('train_cfg', _options({
+        key: train[key] for key in ('max_epochs', 'max_iters') if key in train})))
+    optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer') or {}
+    rows.append(('optim_wrapper.optimizer', ' '.join(
+        [type_name(optimizer.get('type')), _options({
+            key: value for key, value in optimizer.items() if key != 'type'})])))
+    schedulers = cfg.get('param_scheduler') or []
+    if isinstance(schedulers, Mapping):
+        schedulers = [schedulers]
+    for i, each in enumerate(schedulers):
+        rows.append((f'param_scheduler.{i}', ' '.join(
+            [type_name(each.get('type')), _options({
+                key: each[key] for key in ('by_epoch', 'begin', 'end',
+                                           'milestones', 'T_max') if key in each})])))
+    return rows
+
+
+def _describe(part: Any) -> str:
+    """The class of a part and those of its options that are plain values."""
+    values = {name: vars(part).get(name) for name in parameters_of(type(part))[0]}
+    text = _options({
+        name + (' (λ)' if name == 'efficiency' else ''): value
+        for name, value in values.items()
+        if isinstance(value, bool | int | float | str)})
+    return f'{type(part).__name__} {text}'.strip()
+
+
+def _options(values: Mapping[str, Any]) -> str:
+    return ', '.join(f'{key}={_value(value)}' for key, value in values.items())
+
+
+def _value(value: Any) -> str:
+    return f'{value:g}' if isinstance(value, float) else str(value)
+
+
+def dead_copies(cfg: Config) -> Iterator[str]:
+    """A sentence on each value at the config's top level that has the name of
+    one of the model's and differs from it: it is not read."""
+    for key in cfg:
+        if key in FAMILIES or key in ('loss_weight', 'levels', 'budget'):
+            for path, dead, read in _differences(
+                    cfg[key], cfg.model.get(key), key):
+                yield (f'{path} is {dead!r}, but nothing reads it there: '
+                       f'model.{path} is {read!r}.')
+
+
+def _differences(dead: Any, read: Any, path: str
+                 ) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(dead, Mapping) and isinstance(read, Mapping):
+        if dead.get('type') == read.get('type'):
+            for key in dead:
+                if key in read:
+                    yield from _differences(dead[key], read[key], f'{path}.{key}')
+    elif dead != read:
+        yield path, dead, read

@@ -1,0 +1,273 @@
+"""What a config may set, compared with what the classes it names take."""
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from mmengine.config import Config
+from mmengine.registry import Registry
+from mmengine.runner import Runner
+
+from mmrlkd import registry
+from mmrlkd.registry import MODELS, Family
+
+#: Top-level keys that the Runner reads, and those that tools and hooks do.
+RUNNER_KEYS = {
+    *inspect.signature(Runner.__init__).parameters, 'auto_scale_lr',
+    'tta_model', 'tta_pipeline', 'search', 'activation_checkpointing',
+    'compile', 'custom_imports', 'data_preprocessor', 'default_scope',
+    'efficient_conv_bn_eval', 'find_unused_parameters', 'log_level',
+    'model_wrapper_cfg', 'runner_type', 'strategy', 'sync_bn'} - {'self', 'cfg'}
+
+#: Keys that configs have for mmengine's sake.
+RESERVED = {'type', '_scope_', '_delete_'}
+
+#: The registry of each key that holds a member of one: ``selector``, ….
+FAMILIES: dict[str, Family] = {
+    member.name.replace(' ', '_'): member
+    for member in vars(registry).values() if isinstance(member, Family)}
+
+#: Options that stand in a member's config and are another's: of what applies
+#: a balancer, see :class:`mmrlkd.distillation.weighting.balancing.Balancing`.
+_BESIDE = {'balancer': ('layer', 'include_task', 'report_every')}
+
+_WORDS: dict[Any, str] = {
+    float: 'a number', int: 'an integer', bool: 'True or False',
+    str: 'a string', NoneType: 'None', dict: 'a dict', list: 'a list',
+    tuple: 'a list'}
+
+
+def type_name(kind: Any) -> str:
+    """``'Name'`` of ``'scope.Name'``, of ``'package.module.Name'``, of a class."""
+    return (kind.rpartition('.')[2] if isinstance(kind, str) else
+            getattr(kind, '__name__', str(kind)))
+
+
+def near(word: str, words: Sequence[str]) -> str:
+    """``'; did you mean …?'`` for what resembles ``word``, or nothing."""
+    short = {each.rpartition('.')[2].lower(): each for each in words}
+    key = word.rpartition('.')[2].lower()
+    alike = [short[each] for each in
+             get_close_matches(key, list(short), n=2, cutoff=0.6)]
+    alike += [each for name, each in short.items()
+              if len(key) > 2 and name.startswith(key) and each not in alike]
+    return f"; did you mean {' or '.join(alike[:3])}?" if alike else ''
+
+
+def parameters_of(cls: type) -> tuple[dict[str, inspect.Parameter], bool]:
+    """What a class's constructor takes, its parents' behind ``**kwargs`` too.
+
+    Returns:
+        The parameters by name, and whether it may take others besides.
+    """
+    taken: dict[str, inspect.Parameter] = {}
+    for parent in cls.__mro__:
+        if '__init__' not in vars(parent):
+            continue
+        if parent is object:
+            return taken, False
+        given = list(inspect.signature(
+            vars(parent)['__init__']).parameters.values())[1:]
+        for each in given:
+            if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY):
+                taken.setdefault(each.name, each)
+        if not any(each.kind == each.VAR_KEYWORD for each in given):
+            return taken, False
+    return taken, True
+
+
+def find_class(members: Registry, kind: Any, scope: str | None) -> type | None:
+    """The class that a ``type`` names to a library, if it names one."""
+    if not isinstance(kind, str):
+        return kind
+    with members.switch_scope_and_registry(scope) as found:
+        return found.get(kind)
+
+
+def check_distiller(cfg: Config) -> None:
+    """Refuse types and options that a distiller's parts do not have.
+
+    Raises:
+        ValueError: with the path of the key and the names that resemble it.
+    """
+    from mmrlkd.distillation import PyramidDistiller
+    from mmrlkd.distillation.teacher.online import Teacher
+    model = cfg.model
+    cls = find_class(MODELS, model.type, cfg.get('default_scope'))
+    _check_options(cls or PyramidDistiller, model, 'model')
+    if isinstance(model.get('teacher'), Mapping):
+        _check_options(Teacher, model.teacher, 'model.teacher')
+    for level, part in (model.get('recipe') or {}).items():
+        if isinstance(part, Mapping):
+            _check_members(part, f'model.recipe.{level}')
+    _check_own_names({key: value for key, value in cfg.items()
+                      if key in RUNNER_KEYS and key != 'model'})
+
+
+def _check_members(section: Mapping, path: str) -> None:
+    """Check the values of those keys that hold members of families."""
+    for key, value in section.items():
+        if key in FAMILIES and value is not None:
+            _check_member(value, f'{path}.{key}', FAMILIES[key])
+
+
+def _check_member(section: Any, path: str, family: Family) -> None:
+    if section == {}:
+        return  # what is built then is the default
+    family.import_from_location()
+    names = [f'mmrlkd.{name}' for name in family.module_dict]
+    article = 'an' if family.name[0] in 'aeiou' else 'a'
+    if not isinstance(section, Mapping):
+        known = family.get(section) if isinstance(section, str) else None
+        likely = section if known else '…'
+        hint = near(section, names) if isinstance(section, str) else ''
+        raise ValueError(
+            f'{path} is {section!r}{hint if not known else ""}; accepted: '
+            f"dict(type='{likely}', …), the config of {article} "
+            f'{family.name}.')
+    kind = section.get('type')
+    if kind is None:
+        raise ValueError(
+            f'{path} has no type; accepted: {", ".join(names)}.')
+    cls = family.get(kind) if isinstance(kind, str) else kind
+    if cls is None:
+        raise ValueError(
+            f'{path}.type is {kind!r}, which is not {article} {family.name}'
+            f'{near(kind, names)}; accepted: {", ".join(names)}, or a class '
+            'of your own that custom_imports registers.')
+    _check_options(cls, section, path, family)
+
+
+def _check_options(cls: type, section: Mapping, path: str,
+                   family: Registry | None = None,
+                   complete: bool = True) -> None:
+    """Check a section's keys and the kinds of their values.
+
+    Args:
+        cls: what is built from it.
+        section: of the config.
+        path: of the section.
+        family: where ``cls`` is from, to name others that take a key.
+        complete: whether nothing but the section gives it arguments.
+    """
+    taken, open_ = parameters_of(cls)
+    beside = _BESIDE.get(family.name, ()) if family is not None else ()
+    given = {key: value for key, value in section.items()
+             if key not in RESERVED and key not in beside}
+    wrong = [key for key in given if key not in taken]
+    if wrong and not open_:
+        hint = near(wrong[0], [*taken, *beside])
+        others = [] if family is None else [
+            name for name, other in family.module_dict.items()
+            if other is not cls and set(wrong) <= set(parameters_of(other)[0])]
+        if others:
+            hint = (f', but of {" and ".join(others[:3])}: if '
+                    f'{path} inherits it, write _delete_=True beside type')
+        raise ValueError(
+            f'{", ".join(f"{path}.{key}" for key in wrong)}: no option of '
+            f'{cls.__name__}{hint}; accepted: '
+            f'{", ".join([*taken, *beside]) or "none"}.')
+    missing = [name for name, each in taken.items()
+               if each.default is each.empty and name not in given]
+    if missing and complete:
+        raise ValueError(
+            f'{path} has no {missing[0]}, which {cls.__name__} needs; '
+            f'accepted: {", ".join(taken)}.')
+    _check_members(given, path)
+    hints = _hints(cls)
+    for key, value in given.items():
+        hint = hints.get(key, Any)
+        if not (key in FAMILIES or _fits(value, hint)):
+            raise ValueError(
+                f'{path}.{key} is {value!r}; accepted: {_describe(hint)}.')
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    hints: dict[str, Any] = {}
+    for parent in reversed(cls.__mro__):
+        if '__init__' in vars(parent) and parent is not object:
+            try:
+                hints |= get_type_hints(vars(parent)['__init__'])
+            except (NameError, TypeError):
+                continue
+    return hints
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    return (get_args(hint) if get_origin(hint) in (Union, UnionType)
+            else (hint,))
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of the kind that an annotation says, as far as one
+    can tell by numbers, strings, lists and dicts."""
+    for kind in _kinds(hint):
+        kind = get_origin(kind) or kind
+        if kind is float:
+            fits = isinstance(value, float | int) and not isinstance(value, bool)
+        elif kind is int:
+            # 4.0 is left to the class, which knows whether it can use it.
+            fits = isinstance(value, float | int) and not isinstance(value, bool)
+        elif kind in (bool, str, NoneType):
+            fits = isinstance(value, kind)
+        elif kind in (list, tuple, Sequence):
+            fits = (isinstance(value, Sequence)
+                    and not isinstance(value, str))
+        elif kind in (dict, Mapping):
+            fits = isinstance(value, Mapping)
+        else:
+            return True  # any other kind: the class knows
+        if fits:
+            return True
+    return False
+
+
+def _describe(hint: Any) -> str:
+    words = []
+    for kind in _kinds(hint):
+        kind = get_origin(kind) or kind
+        words.append(_WORDS.get(
+            {Mapping: dict, Sequence: list}.get(kind, kind),
+            type_name(kind)))
+    return ' or '.join(dict.fromkeys(words))
+
+
+def _check_own_names(cfg: Mapping) -> None:
+    """Refuse ``mmrlkd.`` names that this package does not have, and options
+    that their classes do not have."""
+    for path, section in own_sections(cfg):
+        kind = section['type']
+        for members in own_registries():
+            cls = members.get(kind)
+            if cls is not None:
+                _check_options(cls, section, path, complete=False)
+                break
+        else:
+            names = [f'mmrlkd.{name}' for members in own_registries()
+                     for name in members.module_dict]
+            raise ValueError(
+                f'{path}.type is {kind!r}, which this package does not have'
+                f'{near(kind, names)}')
+
+
+def own_registries() -> list[Registry]:
+    """All registries of this package."""
+    return [member for member in vars(registry).values()
+            if isinstance(member, Registry) and member.scope == 'mmrlkd']
+
+
+def own_sections(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
+    """Where a config names members of this package, and the parts that do."""
+    if isinstance(node, dict):
+        kind = node.get('type')
+        if isinstance(kind, str) and kind.startswith('mmrlkd.'):
+            yield path, node
+        children: Any = node.items()
+    elif isinstance(node, list | tuple):
+        children = enumerate(node)
+    else:
+        return
+    for key, value in children:
+        yield from own_sections(value, f'{path}.{key}' if path else str(key))

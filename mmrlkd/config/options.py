@@ -1,0 +1,73 @@
+"""What the command line overrides in a config."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+from mmrlkd.registry import MODELS
+
+from .keywords import RUNNER_KEYS, find_class, near, parameters_of
+from .student import is_distiller, reach_student
+
+
+def apply_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
+    """Override values of a config, each where it is read.
+
+    What a plain model's config sets in ``model`` goes to the student, and
+    ``selector.…``, ``loss.…`` of a distillation config to ``model``.
+
+    Args:
+        cfg: changed in place.
+        options: values by dotted key.
+
+    Raises:
+        ValueError: an option that nothing reads, or that names nothing.
+    """
+    options = dict(options or {})
+    if options:
+        own: Mapping[str, Any] = {}
+        if is_distiller(cfg):
+            cls = find_class(MODELS, cfg.model.type, cfg.get('default_scope'))
+            own = parameters_of(cls)[0] if cls is not None else {}
+        for key in list(options):
+            first = key.partition('.')[0]
+            if first in own and first not in RUNNER_KEYS:
+                options[f'model.{key}'] = options.pop(key)
+            elif first not in RUNNER_KEYS:
+                _check_read(cfg, key, first)
+        cfg.merge_from_dict(options)
+    reach_student(cfg)
+
+
+def _check_read(cfg: Config, key: str, first: str) -> None:
+    """Refuse to set a variable that the config has only copied elsewhere."""
+    if first not in cfg:
+        hint = near(first, sorted(RUNNER_KEYS))
+        if hint:
+            raise ValueError(
+                f'{key}: the config has no {first}{hint}')
+        return  # who knows which hook reads it
+    read = {name: cfg[name] for name in cfg if name in RUNNER_KEYS}
+    places = list(_places(read, cfg[first]))
+    if places:
+        rest = key[len(first):]
+        raise ValueError(
+            f'{key}: nothing reads {first}, which the config copies; accepted: '
+            + ' '.join(f'{place}{rest}=…' for place in places[:4])
+            + ', or to set it in the config file.')
+
+
+def _places(node: Any, value: Any, path: str = '') -> Iterator[str]:
+    """Paths of the parts of a config that are equal to ``value``."""
+    if path and type(node) is type(value) and node == value:
+        yield path
+        return
+    if isinstance(node, Mapping):
+        children: Any = node.items()
+    elif isinstance(node, list | tuple):
+        children = enumerate(node)
+    else:
+        return
+    for key, child in children:
+        yield from _places(child, value, f'{path}.{key}' if path else str(key))
