@@ -182,8 +182,7 @@ class Stages:
                     'stages, such as ResNet or Swin.')
             self._read_output(image, seen)
         if not self.numbers:
-            self.numbers = tuple(number_levels(
-                [probe.size / shape[1] for shape in self.shapes], self._who))
+            self._number_by_stride(probe)
 
     # -- finding them --------------------------------------------------------
 
@@ -229,6 +228,10 @@ class Stages:
             positions = sorted(indices)  # maps are put out in this order
             self.numbers = tuple(
                 FIRST_NUMBER + positions[i] for i in self._order)
+
+    def _number_by_stride(self, probe: Probe) -> None:
+        self.numbers = tuple(number_levels(
+            [probe.size / height for _, height, _ in self.shapes], self._who))
 
     # -- reading them --------------------------------------------------------
 
