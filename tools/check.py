@@ -27,7 +27,6 @@ from mmrlkd.config.inspection import check_annotations, check_plugs
 from mmrlkd.config.pair import pair_model
 from mmrlkd.config.student import is_distiller, model_config
 from mmrlkd.distillation import PyramidDistiller
-from mmrlkd.distillation.features.probing import PROBE_SIZE
 from mmrlkd.engine import GradNormHook
 from mmrlkd.engine.phase_hook import check_phases
 from mmrlkd.registry import MODELS, STRATEGIES
@@ -88,7 +87,8 @@ def describe(model: PyramidDistiller) -> Table:
     table = Table(title=(
         f'{type(model.student).__name__} learns from '
         f'{type(part.teacher.model).__name__}, levels chosen by '
-        f'{type(model.selector).__name__}; maps of a {PROBE_SIZE} px image'))
+        f'{type(model.selector).__name__}; maps of a '
+        f'{part.teacher.adapter.probe.size} px image'))
     for column in ('level', 'tap', 'teacher C×h×w /stride',
                    'student C×h×w /stride', 'connector', 'loss', 'cost',
                    'MFLOPs', 'teacher weights'):
@@ -112,7 +112,7 @@ def describe(model: PyramidDistiller) -> Table:
         if sources != [theirs]:
             bridge += ' from ' + ', '.join(source.name for source in sources)
         table.add_row(
-            name, f'{mine.module}[{mine.index}]', *shapes, bridge,
+            name, mine.path, *shapes, bridge,
             links.describe('loss'), f'{cost:g}', f'{flops / 1e6:.2f}',
             'skipped' if part.teacher.checkpoint is None else
             f'{part.teacher.matched:.0%} matched')

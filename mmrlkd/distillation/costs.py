@@ -9,7 +9,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmrlkd.distillation.features.levels import Level
-from mmrlkd.distillation.features.probing import PROBE_SIZE
 from mmrlkd.distillation.teacher.online import Teacher
 from mmrlkd.structures import Boxes
 
@@ -19,7 +18,7 @@ CURRENCIES = ('nominal', 'pixels', 'flops')
 
 @dataclass(frozen=True)
 class Flops:
-    """Counted FLOPs for one probe image (:data:`.pyramid.PROBE_SIZE` square).
+    """Counted FLOPs for one probe image (the teacher's ``adapter.probe``).
 
     torch's counter is used: two for each multiply-add of convolutions and
     matrix products, nothing for elementwise work.
@@ -49,7 +48,7 @@ def count_flops(teacher: Teacher, student: tuple[Level, ...],
                 links: nn.ModuleList) -> Flops:
     """Count by running each link once, as training would."""
     parameter = next(teacher.parameters())
-    image = parameter.new_zeros(1, 3, PROBE_SIZE, PROBE_SIZE)
+    image = teacher.adapter.probe_image()
     pyramid = teacher.extract(image, [])
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         pyramid.prepare()

@@ -9,7 +9,7 @@ from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
 from mmrlkd.distillation.features.adapters import TaskAdapter
-from mmrlkd.distillation.features.levels import Level, StudentMaps, probe
+from mmrlkd.distillation.features.levels import Level, StudentMaps
 from mmrlkd.distillation.selection.environment import DecisionProcess
 from mmrlkd.distillation.selection.selectors import Selector
 from mmrlkd.distillation.teacher.lazy import LazyPyramid
@@ -62,8 +62,8 @@ class Distillation(nn.Module):
                 f'{student.task} does not have; accepted: another loss.')
         self.flops = count_flops(teacher, self.levels, self.links)
         priced = price_levels(costs, teacher.levels, self.flops)
-        stages = [level for level in probe(student).values()
-                  if level.module == 'backbone']
+        stages = [level for level in student.levels.values()
+                  if level.in_backbone]
         self.space = LevelSpace(
             names=tuple(level.name for level in levels),
             costs=priced,

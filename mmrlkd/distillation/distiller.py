@@ -9,7 +9,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from mmrlkd.distillation.features.adapters import adapt
+from mmrlkd.distillation.features.adapters import adapt, share_probe
 from mmrlkd.distillation.features.levels import (
     Level,
     PyramidTap,
@@ -79,6 +79,9 @@ class PyramidDistiller(BaseModel):
             allows every level.
         max_skipped_updates: that many updates in a row skipped for a
             non-finite loss stop the run.
+        probe_size: height and width, in pixels, of the image on which
+            levels are found and FLOPs are counted; by default 256 or what
+            both models take.
         data_preprocessor: goes to the student, for libraries that keep it
             outside the model.
 
@@ -101,6 +104,7 @@ class PyramidDistiller(BaseModel):
                  costs: str | Mapping[str, float] = 'nominal',
                  budget: float | None = None,
                  max_skipped_updates: int = 10,
+                 probe_size: int | None = None,
                  data_preprocessor: dict | None = None) -> None:
         super().__init__()
         names = None if levels is None else check_level_names(levels)
@@ -137,6 +141,7 @@ class PyramidDistiller(BaseModel):
                     'dict(config=…, checkpoint=…).')
             built = Teacher(**teacher)
             built.check_fits(self.adapter)
+            share_probe([self.adapter, built.adapter], probe_size)
             self._teacher = UnregisteredModule(built)
             if logit_loss is not None:
                 self._logits = LogitDistillation(

@@ -7,11 +7,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmrlkd.distillation.features.adapters import TaskAdapter
-from mmrlkd.distillation.features.probing import (
-    blank_image,
-    evaluating,
-    on_a_blank_image,
-)
+from mmrlkd.distillation.features.probing import evaluating
 from mmrlkd.distillation.logit_losses import LogitLoss
 from mmrlkd.registry import LOGIT_LOSSES
 
@@ -97,9 +93,8 @@ def _probe(adapter: TaskAdapter, loss: dict) -> tuple[int, float]:
             f'({type(adapter.model).__name__}, {adapter.task}) has no logits '
             'for each image or pixel; accepted: None, or classifiers and '
             'segmentors.')
-    with (torch.no_grad(), evaluating(adapter.model),
-          on_a_blank_image(adapter.owner, adapter.model)):
-        features = adapter.backbone(blank_image(adapter.backbone))
+    with torch.no_grad(), evaluating(adapter.model):
+        features = adapter.backbone(adapter.probe_image())
         with FlopCounterMode(display=False) as counter:
             if adapter.neck is not None:
                 features = adapter.neck(features)

@@ -14,7 +14,6 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmrlkd.distillation import PyramidDistiller
-from mmrlkd.distillation.features.probing import PROBE_SIZE
 
 from .difficulty_metric import image_strata
 from .results import Example
@@ -95,7 +94,7 @@ def report_selections(model: PyramidDistiller,
         levels=names,
         adaptive=model.selector.adaptive,
         trunk_gflops=model.distillation.flops.trunk / 1e9,
-        probe_size=PROBE_SIZE,
+        probe_size=model.distillation.teacher.adapter.probe.size,
         rates=selection_rates(chosen, strata, names),
         images=chosen)
 

@@ -15,7 +15,8 @@ CONV = dict(type='mmrlkd.ConvConnector')
 def levels(*channels):
     return [
         Level(name=name, module='neck', index=i, channels=width,
-              size=(8 >> i, 8 >> i))
+              size=(8 >> i, 8 >> i), stride=4 << i,
+              path=f'neck.fpn_convs.{i}')
         for i, (name, width) in enumerate(zip(NAMES, channels, strict=True))
     ]
 

@@ -35,7 +35,8 @@ def test_it_tells_level_by_level(check, config_file):
     said = check(config_file)
     assert 'RetinaNet learns from RetinaNet, levels chosen by PolicySelector' in (
         said)
-    assert '│ P2 │ neck[0] │ 16×64×64 /4 │ 8×64×64 /4 │ ConvConnector' in said
+    assert ('│ P2 │ neck.fpn_convs.0 │ 16×64×64 /4 │ 8×64×64 /4 │ '
+            'ConvConnector') in said
     assert '100% matched' in said
     assert 'Budget: 7.5 of 7.5' in said
     assert 'balanced' not in said
@@ -65,7 +66,7 @@ def test_a_pair_is_two_names(check):
     said = check('--pair', 'mmpretrain::mobilenet_v2/mobilenet-v2_8xb32_in1k.py',
                  'mmpretrain::resnet/resnet18_8xb32_in1k.py')
     assert 'ImageClassifier learns from ImageClassifier' in said
-    assert '│ C3 │ backbone[1] │ 128×32×32 /8 │ 32×32×32 /8 │' in said
+    assert '│ C3 │ backbone.layer3 │ 128×32×32 /8 │ 32×32×32 /8 │' in said
     assert 'skipped' in said
 
 

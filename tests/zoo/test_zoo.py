@@ -98,11 +98,15 @@ SEGMENTATION = [
          'hrnet/fcn_hr18_4xb4-80k_ade20k-512x512'),
     Pair('mmseg', 'unet/unet-s5-d16_fcn_4xb4-40k_drive-64x64',
          'unet/unet-s5-d16_pspnet_4xb4-40k_drive-64x64'),
+    Pair('mmseg', 'ddrnet/ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-1024x1024',
+         'ddrnet/ddrnet_23_in1k-pre_2xb6-120k_cityscapes-1024x1024', 128),
     Pair('mmseg', 'segnext/segnext_mscan-t_1xb16-adamw-160k_ade20k-512x512',
          'segnext/segnext_mscan-s_1xb16-adamw-160k_ade20k-512x512', 128),
 ]
 CLASSIFICATION = [
     Pair('mmpretrain', 'resnet/resnet18_8xb32_in1k', 'resnet/resnet34_8xb32_in1k'),
+    Pair('mmpretrain', 'resnet/resnet18_8xb16_cifar10',
+         'resnet/resnet34_8xb16_cifar10', 32),
     Pair('mmpretrain', 'mobilenet_v2/mobilenet-v2_8xb32_in1k',
          'resnet/resnet50_8xb32_in1k'),
     Pair('mmpretrain', 'mobilenet_v3/mobilenet-v3-small_8xb128_in1k',
@@ -136,6 +140,7 @@ def build(pair: Pair):
     torch.manual_seed(0)
     config = pair_model(*pair.configs)
     config.selector.rollout_batches = 1
+    config.probe_size = pair.size
     model = MODELS.build(config)
     model.student.init_weights()
     MessageHub.get_current_instance().update_info('iter', 0)  # as a Runner

@@ -1,17 +1,21 @@
 """The levels that a model has, and reading them while it runs."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import log2
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from .adapters import TaskAdapter
-from .probing import PROBE_SIZE, blank_image, evaluating, on_a_blank_image
-from .stages import as_maps, finest_first
+from .probing import evaluating
+from .stages import as_maps, as_tokens, finest_first, name_maps, number_levels
+
+if TYPE_CHECKING:
+    from .adapters import TaskAdapter
 
 
 @dataclass(frozen=True)
@@ -23,36 +27,30 @@ class Level:
         module: ``'neck'`` or ``'backbone'``, whose map it is.
         index: position among the neck's outputs or the backbone's stages.
         channels: width of the map.
-        size: (h, w) of the map for a probe of :data:`PROBE_SIZE`.
+        size: (h, w) of the map for the probe.
+        stride: pixels of the image for one position of the map.
+        path: in the model, of the module that puts the map out, such as
+            ``backbone.layer3``; ``neck[4]`` where no submodule does.
     """
     name: str
     module: str
     index: int
     channels: int
     size: tuple[int, int]
+    stride: float
+    path: str
 
     @property
-    def stride(self) -> float:
-        """Pixels of the image for one position of the map."""
-        return PROBE_SIZE / self.size[0]
+    def in_backbone(self) -> bool:
+        """Whether it cannot follow a teacher while the backbone is frozen."""
+        return self.module == 'backbone'
 
 
-def _named(prefix: str, module: str, maps: Sequence[Tensor]) -> list[Level]:
-    order = finest_first(maps)
-    first = round(log2(PROBE_SIZE / maps[order[0]].shape[-2]))
-    return [
-        Level(f'{prefix}{number}', module, i, maps[i].shape[1],
-              (maps[i].shape[-2], maps[i].shape[-1]))
-        for number, i in enumerate(order, first)
-    ]
+def find_levels(adapter: TaskAdapter) -> dict[str, Level]:
+    """Find a model's levels by running it on one image.
 
-
-def probe(adapter: TaskAdapter) -> dict[str, Level]:
-    """Find a model's levels by running it on one blank image.
-
-    A level is numbered by its stride, 2^k for ``Pk`` and ``Ck``, counted on
-    from the finest map of the output, so that dilated backbones, whose stride
-    stops growing, keep one name for each stage.
+    Numbers are explained in :func:`.stages.number_levels`; the stages of a
+    backbone of four are C2 to C5 by position, whatever their strides.
 
     Returns:
         Levels by name: the backbone's stages, then the neck's outputs.
@@ -60,21 +58,37 @@ def probe(adapter: TaskAdapter) -> dict[str, Level]:
     Raises:
         ValueError: the backbone or the neck shows no feature maps.
     """
-    image = blank_image(adapter.backbone)
-    with (torch.no_grad(), evaluating(*adapter.parts),
-          on_a_blank_image(adapter.owner, adapter.model)):
-        output, stages = adapter.stages.run(image)
-        levels = _named('C', 'backbone', stages)
-        if adapter.neck is not None:
-            maps = as_maps(adapter.neck(output))
-            if not maps:
-                raise ValueError(
-                    f'{adapter.owner} has a neck '
-                    f'({type(adapter.neck).__name__}) that puts out no '
-                    'feature maps; accepted: a neck whose outputs are maps '
-                    '(B, C, h, w).')
-            levels += _named('P', 'neck', maps)
+    stages = adapter.stages
+    levels = [
+        Level(f'C{number}', 'backbone', i, shape[0], (shape[1], shape[2]),
+              adapter.probe.size / shape[1],
+              f'backbone.{path}' if path else f'backbone[{i}]')
+        for i, (number, path, shape) in enumerate(zip(
+            stages.numbers, stages.paths, stages.shapes, strict=True))
+        if number is not None]
+    if adapter.neck is not None:
+        levels += _neck_levels(adapter, adapter.neck)
     return {level.name: level for level in levels}
+
+
+def _neck_levels(adapter: TaskAdapter, neck: nn.Module) -> list[Level]:
+    owner = f'{adapter.owner} has a neck ({type(neck).__name__})'
+    with torch.no_grad(), evaluating(*adapter.parts):
+        output = adapter.backbone(adapter.probe_image())
+        maps, paths = name_maps(neck, output)
+        if not maps:
+            raise ValueError(
+                f'{owner} that puts out no feature maps; accepted: a neck '
+                'whose outputs are maps (B, C, h, w).')
+    order = finest_first(maps)
+    strides = [adapter.probe.size / maps[i].shape[-2] for i in order]
+    return [
+        Level(f'P{number}', 'neck', i, maps[i].shape[1],
+              (maps[i].shape[-2], maps[i].shape[-1]), stride,
+              f'neck.{paths[i]}' if paths[i] else f'neck[{i}]')
+        for number, stride, i in zip(
+            number_levels(strides, owner), strides, order, strict=True)
+        if number is not None]
 
 
 def check_level_names(levels: Sequence[str],
@@ -110,7 +124,7 @@ def check_level_names(levels: Sequence[str],
 
 def choose_levels(adapter: TaskAdapter, names: Sequence[str] | None,
                   key: str = 'levels') -> tuple[Level, ...]:
-    """Look up the levels a config names.
+    """The levels a config names.
 
     Args:
         adapter: of the model that should have them.
@@ -121,7 +135,7 @@ def choose_levels(adapter: TaskAdapter, names: Sequence[str] | None,
     Raises:
         ValueError: the model lacks a level.
     """
-    available = probe(adapter)
+    available = adapter.levels
     if names is None:
         kind = 'backbone' if adapter.neck is None else 'neck'
         return tuple(level for level in available.values()
@@ -170,28 +184,31 @@ class PyramidTap:
         self._recording = False
         self._leaves = False
         for i, module in enumerate(adapter.stages.modules() if levels else ()):
-            module.register_forward_hook(
-                _Recorder(self, 'backbone', i, adapter.stages.read))
+            module.register_forward_hook(_Recorder(
+                self, 'backbone', i, partial(adapter.stages.read, i)))
         if levels and adapter.neck is not None:
             adapter.neck.register_forward_hook(
                 _Recorder(self, 'neck', 0, as_maps))
         if adapter.logit_layer is not None:
             adapter.logit_layer.register_forward_hook(_LogitRecorder(self))
 
-    def record(self, name: str, first: int, output: Any,
-               read: Callable[[Any], tuple[Tensor, ...]]) -> None:
+    def record(self, name: str, first: int, inputs: tuple, output: Any,
+               read: Callable[[Any, tuple], tuple[Tensor, ...]]) -> None:
         """Keep a module's maps, numbered from ``first``, while recording."""
         if not self._recording:
             return
-        tokens = _tokens(output)
+        tokens = as_tokens(output)
+        originals = as_maps(output) if tokens is None else (tokens, )
         if self._leaves and any(level.module == name
                                 for level in self._levels):
-            for each in read(output) if tokens is None else (tokens, ):
+            for each in originals:
                 if not each.requires_grad:  # of a frozen backbone
                     each.requires_grad_()
-        for i, each in enumerate(read(output), first):
+        maps = read(output, inputs)
+        for i, each in enumerate(maps, first):
             self._maps[name, i] = each
-            self._sources[name, i] = each if tokens is None else tokens
+            self._sources[name, i] = (
+                originals[-1] if len(maps) == 1 else each)
             self._versions[name, i] = each._version
 
     def record_logits(self, output: Any) -> None:
@@ -242,26 +259,19 @@ class PyramidTap:
             logits)
 
 
-def _tokens(output: Any) -> Tensor | None:
-    """The tokens of an output that :func:`.stages.as_maps` makes a map of."""
-    if isinstance(output, Sequence) and isinstance(output[0], Tensor) and (
-            output[0].ndim == 3):
-        return output[0]
-    return None
-
-
 class _Recorder:
     """A forward hook that survives deep copies (a closure would not)."""
 
     def __init__(self, tap: PyramidTap, name: str, first: int,
-                 read: Callable[[Any], tuple[Tensor, ...]]) -> None:
+                 read: Callable[[Any, tuple], tuple[Tensor, ...]]) -> None:
         self.tap = tap
         self.name = name
         self.first = first
         self.read = read
 
     def __call__(self, module: nn.Module, inputs: tuple, output: Any) -> None:
-        self.tap.record(self.name, self.first, output, self.read)
+        self.tap.record(
+            self.name, self.first, inputs, output, self.read)
 
 
 class _LogitRecorder:

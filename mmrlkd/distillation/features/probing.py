@@ -1,38 +1,131 @@
-"""Running a model once, on one blank image, to see what it has."""
+"""Running a model once, on one image of noise, to find what it computes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 #: Side of the square image that models are probed with: a multiple of every
 #: stride up to 128 whose maps are all larger than one position.
 PROBE_SIZE = 256
+#: Sides that networks of a fixed input size are commonly trained with.
+FIXED_SIZES = (224, 300, 384, 512)
 
 
-def blank_image(model: nn.Module) -> Tensor:
-    """(1, 3, PROBE_SIZE, PROBE_SIZE), of the type and on the device of a
-    model's weights."""
-    weight = next(model.parameters())
-    return weight.new_zeros(1, 3, PROBE_SIZE, PROBE_SIZE)
+@dataclass(frozen=True)
+class Probe:
+    """The image that models are probed with.
+
+    Attributes:
+        channels: of the image.
+        size: its height and width in pixels.
+    """
+    channels: int = 3
+    size: int = PROBE_SIZE
+
+    def image(self, model: nn.Module) -> Tensor:
+        """(1, channels, size, size), of the type and on the device of the
+        model's weights.
+
+        Noise, always the same: of a blank image, layers put out equal maps.
+        """
+        noise = torch.randn(
+            1, self.channels, self.size, self.size,
+            generator=torch.Generator().manual_seed(0))
+        return noise.to(next(model.parameters()))
 
 
-@contextmanager
-def on_a_blank_image(owner: str, model: nn.Module) -> Iterator[None]:
-    """Say in a sentence that a model does not take the probe.
+class Probed(Protocol):
+    """What :func:`find_probe` needs of a
+    :class:`~mmrlkd.distillation.features.adapters.TaskAdapter`."""
+    model: nn.Module
+    owner: str
+
+    @property
+    def backbone(self) -> nn.Module:
+        """Image -> features."""
+
+    @property
+    def parts(self) -> list[nn.Module]:
+        """Modules that :meth:`extract` runs."""
+
+    def extract(self, images: Tensor) -> None:
+        """Compute the pyramid of ``images``."""
+
+
+def find_probe(models: Sequence[Probed], size: int | None = None) -> Probe:
+    """The first image that all of ``models`` can be run on.
+
+    Nothing else tells both numbers for every model: a network keeps neither
+    the channels of its image nor whether its size is fixed. So candidates are
+    tried: as many channels as the data preprocessor has means, what the first
+    convolution takes, or three; 256 px, the network's ``img_size``, or a size
+    that networks with fully connected layers or a fixed grid are trained with.
+
+    Args:
+        models: adapters of the models.
+        size: ``model.probe_size`` of the config; None tries.
 
     Raises:
-        ValueError: what runs inside failed.
+        ValueError: there is none.
     """
-    try:
-        yield
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().partition('\n')[0]
+    if size is not None and not (isinstance(size, int) and size > 0):
         raise ValueError(
-            f'{owner} ({type(model).__name__}) cannot be run on an image of '
-            f'{PROBE_SIZE} × {PROBE_SIZE} px, on the '
-            f'{next(model.parameters()).device} ({reason}); accepted: models '
-            'that can.') from error
+            f'probe_size={size!r}; accepted: None, or the height and width, in '
+            'pixels, of the square images that the models take, as 224.')
+    sizes = [size] if size is not None else list(dict.fromkeys([
+        PROBE_SIZE, *(side for each in models for side in _own_size(each)),
+        *FIXED_SIZES]))
+    refused: tuple[Probed, Probe, Exception] | None = None
+    for channels in _channels(models[0]):
+        for side in sizes:
+            probe = Probe(channels, side)
+            refusal = _refusal(models, probe)
+            if refusal is None:
+                return probe
+            refused = refused or (refusal[0], probe, refusal[1])
+    assert refused is not None
+    model, probe, error = refused
+    reason = str(error).strip().partition('\n')[0]
+    raise ValueError(
+        f'{model.owner} ({type(model.model).__name__}) cannot be run on an '
+        f'image of {probe.size} × {probe.size} px with {probe.channels} '
+        f'channels, on the {next(model.model.parameters()).device} ({reason})'
+        f'; tried: {", ".join(map(str, sizes))} px; accepted: in '
+        'model.probe_size the height and width of the images that student '
+        'and teacher are trained with.') from error
+
+
+def _refusal(models: Sequence[Probed],
+             probe: Probe) -> tuple[Probed, Exception] | None:
+    """The first model that cannot be run, and why."""
+    for each in models:
+        try:
+            with torch.no_grad(), evaluating(*each.parts):
+                each.extract(probe.image(each.backbone))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            return each, error
+    return None
+
+
+def _own_size(model: Probed) -> list[int]:
+    size = getattr(model.backbone, 'img_size', None)
+    side = size[0] if isinstance(size, Sequence) and size else size
+    return [side] if isinstance(side, int) else []
+
+
+def _channels(model: Probed) -> list[int]:
+    """Numbers of channels that a model's image may have, likeliest first."""
+    mean = getattr(
+        getattr(model.model, 'data_preprocessor', None), 'mean', None)
+    if isinstance(mean, Tensor) and mean.numel() > 1:
+        return [mean.numel()]  # it is subtracted channel by channel
+    first = next((layer.in_channels for layer in model.backbone.modules()
+                  if isinstance(layer, nn.Conv2d)), 3)
+    return list(dict.fromkeys([first, 3]))  # YOLOX's first takes 4 pixels
 
 
 @contextmanager

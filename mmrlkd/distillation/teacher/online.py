@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,7 +15,6 @@ from mmrlkd.distillation.features.levels import (
     Level,
     check_level_names,
     choose_levels,
-    probe,
 )
 from mmrlkd.registry import MODELS
 
@@ -158,10 +156,10 @@ class Teacher(nn.Module):
         self.requires_grad_(False)
         self.train(False)
 
-    @cached_property
+    @property
     def available(self) -> dict[str, Level]:
         """All its levels by name."""
-        return probe(self.adapter)
+        return self.adapter.levels
 
     def train(self, mode: bool = True) -> 'Teacher':
         """A teacher is always in eval mode, dropout and drop-path too."""

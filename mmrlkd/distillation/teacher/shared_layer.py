@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mmrlkd.distillation.features.adapters import TaskAdapter
 from mmrlkd.distillation.features.levels import Level
-from mmrlkd.distillation.features.probing import blank_image, evaluating
+from mmrlkd.distillation.features.probing import evaluating
 from mmrlkd.distillation.features.stages import as_maps
 
 
@@ -16,7 +16,7 @@ def find_shared_layer(student: TaskAdapter, levels: Sequence[Level],
     """Path of a layer whose weight every level's loss reaches.
 
     A level's loss reaches what the level's map depends on, so one forward
-    pass on a blank image tells.
+    pass on one image tells.
 
     Args:
         student: its adapter.
@@ -74,7 +74,7 @@ def _maps(student: TaskAdapter,
           levels: Sequence[Level]) -> list[tuple[str, Tensor]]:
     """Name and map of each level, with the graph behind it."""
     with torch.enable_grad(), evaluating(*student.parts):
-        output, stages = student.stages.run(blank_image(student.backbone))
+        output, stages = student.stages.run(student.probe_image())
         outputs = {'backbone': stages}
         if student.neck is not None:
             outputs['neck'] = as_maps(student.neck(output))

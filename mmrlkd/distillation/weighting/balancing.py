@@ -216,13 +216,13 @@ class Balancing:
         task = measured.rows[-1]
         cosines = measured.rows @ task / (norms * norms[-1]).clamp_min(
             torch.finfo(norms.dtype).tiny)
-        report = {f'gradient_norm/{TASK}': norms[-1]}
+        report = {f'gradient_norm.{TASK}': norms[-1]}
         # Levels nobody selected are left out; this waits for the device.
         there = zip(self._levels, measured.active.tolist(), strict=False)
         for i, (name, active) in enumerate(there):
             if active:
-                report[f'gradient_norm/{name}'] = norms[i]
-                report[f'gradient_cosine/{name}'] = cosines[i]
+                report[f'gradient_norm.{name}'] = norms[i]
+                report[f'gradient_cosine.{name}'] = cosines[i]
         return report
 
     def state_dict(self) -> dict:

@@ -4,7 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from mmrlkd.distillation.features.stages import Stages, as_maps
+from mmrlkd.distillation.features.probing import Probe
+from mmrlkd.distillation.features.stages import Stages, as_maps, number_levels
+
+PROBE = Probe()
 
 
 class Block(nn.Module):
@@ -80,7 +83,7 @@ def shapes(maps):
 
 def test_an_output_of_several_maps_is_the_stages():
     backbone = Several()
-    stages = Stages(backbone, 'student', look_inside=True)
+    stages = Stages(backbone, 'student', PROBE, search=True)
     images = torch.randn(2, 3, 64, 64)
     output, maps = stages.run(images)
     assert stages.inside == ()
@@ -90,7 +93,7 @@ def test_an_output_of_several_maps_is_the_stages():
 
 def test_stages_are_found_inside():
     backbone = Classifying()
-    stages = Stages(backbone, 'student', look_inside=True)
+    stages = Stages(backbone, 'student', PROBE, search=True)
     assert stages.inside == ('layers.0', 'layers.2', 'layers.3', 'tail')
     images = torch.randn(2, 3, 64, 64)
     output, maps = stages.run(images)
@@ -101,16 +104,17 @@ def test_stages_are_found_inside():
 
 def test_nothing_stays_hooked():
     backbone = Classifying()
-    Stages(backbone, 'student', look_inside=True).run(torch.randn(1, 3, 64, 64))
+    Stages(backbone, 'student', PROBE, search=True).run(torch.randn(1, 3, 64, 64))
     assert not any(m._forward_hooks for m in backbone.modules())
 
 
 def test_stages_of_tokens():
     backbone = Transformer()
-    stages = Stages(backbone, 'teacher', look_inside=True)
+    stages = Stages(backbone, 'teacher', PROBE, search=True)
     output, maps = stages.run(torch.randn(2, 3, 64, 64))
-    assert stages.inside == ('patches', 'stages.0', 'stages.1')
-    assert shapes(maps) == [(4, 16, 16), (5, 8, 8), (6, 4, 4)]
+    assert stages.inside == ('stages.0', 'stages.1')
+    assert stages.numbers == (3, 4)
+    assert shapes(maps) == [(5, 8, 8), (6, 4, 4)]
     torch.testing.assert_close(maps[-1].mean(dim=(2, 3)), output[0])
 
 
@@ -119,13 +123,13 @@ def test_probing_changes_no_statistics_and_no_mode():
     backbone[0].layers[0].conv = nn.Sequential(
         nn.Conv2d(4, 5, 3, 2, 1), nn.BatchNorm2d(5))
     backbone[0].layers[1].eval()
-    Stages(backbone[0], 'student', look_inside=True)
+    Stages(backbone[0], 'student', PROBE, search=True)
     assert backbone[0].layers[0].conv[1].num_batches_tracked == 0
     assert backbone[0].training and not backbone[0].layers[1].training
 
 
 def test_with_a_neck_behind_it_only_the_output_counts():
-    stages = Stages(Classifying(), 'student', look_inside=False)
+    stages = Stages(Classifying(), 'student', PROBE, search=False)
     assert stages.inside == ()
     assert shapes(stages.run(torch.randn(1, 3, 64, 64))[1]) == [(9, 2, 2)]
 
@@ -137,7 +141,7 @@ def test_with_a_neck_behind_it_only_the_output_counts():
 def test_a_backbone_without_stages_is_refused(backbone):
     with pytest.raises(ValueError, match='student has a backbone .* without '
                        'stages.*accepted'):
-        Stages(backbone, 'student', look_inside=True)
+        Stages(backbone, 'student', PROBE, search=True)
 
 
 def test_maps_in_another_order_are_sorted():
@@ -149,11 +153,12 @@ def test_maps_in_another_order_are_sorted():
             maps = super().forward(images)
             return [maps[i] for i in (4, 1, 0, 2, 3)]
 
-    stages = Stages(Shuffled(), 'teacher', look_inside=True)
+    stages = Stages(Shuffled(), 'teacher', PROBE, search=True)
     output, maps = stages.run(torch.randn(2, 3, 64, 64))
     assert [next(i for i, each in enumerate(output) if each is one)
             for one in maps] == [2, 1, 3, 4, 0]
-    assert [id(one) for one in stages.read(output)] == [id(m) for m in maps]
+    assert [id(one) for one in stages.read(0, output)] == [
+        id(m) for m in maps]
 
 
 def test_what_is_a_map():
@@ -182,18 +187,77 @@ def test_an_activation_that_layers_share_ends_no_stage():
                 maps = self.relu(layer(maps))
             return (self.tail(maps), )
 
-    stages = Stages(Shared(), 'student', look_inside=True)
+    stages = Stages(Shared(), 'student', PROBE, search=True)
     assert stages.inside == ('layers.0', 'layers.2', 'layers.3', 'tail')
 
 
-def test_a_model_of_another_image_size_is_refused():
+class Branches(nn.Module):
+    """A trunk, a branch that runs after each of its stages, and a sum that
+    writes over the first stage's map."""
 
-    class Fixed(Several):
+    def __init__(self):
+        super().__init__()
+        self.trunk = nn.ModuleList([Block(3, 4, 4), Block(4, 5), Block(5, 6)])
+        self.side = nn.ModuleList([Block(5, 2, 1), Block(5, 3, 1)])
 
-        def forward(self, images):
-            assert images.shape[-1] == 224, 'only 224'
-            return super().forward(images)
+    def forward(self, images):
+        first = self.trunk[0](images)
+        second = self.trunk[1](first)
+        second += self.side[0](second).sum() * self.side[1](second).mean()
+        return (self.trunk[2](second).mean(dim=(2, 3)), )
 
-    with pytest.raises(ValueError, match='teacher .Fixed. cannot be run on an '
-                       'image of 256 × 256 px, on the cpu .only 224.; accepted'):
-        Stages(Fixed(), 'teacher', look_inside=True)
+
+def test_of_several_branches_the_trunk_has_the_stages():
+    stages = Stages(Branches(), 'student', PROBE, search=True)
+    assert stages.inside == ('trunk.0', 'trunk.1', 'trunk.2')
+    assert stages.numbers == (2, 3, 4)
+
+
+def test_a_map_that_a_later_layer_writes_over_is_read_before():
+    backbone = Branches()
+    images = torch.randn(2, 3, 64, 64)
+    expected = backbone.trunk[1](backbone.trunk[0](images))
+    _, maps = Stages(backbone, 'student', PROBE, search=True).run(images)
+    torch.testing.assert_close(maps[1], expected)
+
+
+class Hybrid(nn.Module):
+    """A stem of several resolutions, then layers that show no maps."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(Block(3, 4, 4), Block(4, 4))
+        self.layers = nn.ModuleList([nn.Linear(4, 4) for _ in range(80)])
+
+    def forward(self, images):
+        tokens = self.stem(images).flatten(2).transpose(1, 2)
+        for layer in self.layers:
+            tokens = layer(tokens)
+        return (tokens.mean(dim=1), )
+
+
+def test_a_stem_before_layers_without_maps_is_no_stage():
+    with pytest.raises(ValueError, match='student has a backbone .Hybrid. most '
+                       'of whose layers show no maps.*accepted'):
+        Stages(Hybrid(), 'student', PROBE, search=True)
+
+
+@pytest.mark.parametrize(('strides', 'numbers'), [
+    ((4, 8, 16, 32), [2, 3, 4, 5]),
+    ((4, 8, 8, 8), [2, 3, 4, 5]),  # dilated
+    ((8, 8, 16), [None, 3, 4]),  # branches
+    ((8, 8, 32), [None, 3, 5]),
+    ((4.27, 8.83, 18.3, 42.7), [2, 3, 4, 5]),  # unpadded
+    ((1, 2, 4), [0, 1, 2]),
+    ((14.2, ), [4]),
+    ((8, 15.8, 30, 60, 100, 300), [3, 4, 5, 6, 7, 8]),  # SSD300
+])
+def test_a_levels_number_is_log2_of_its_stride(strides, numbers):
+    assert number_levels(strides, 'student has a neck') == numbers
+
+
+@pytest.mark.parametrize('strides', [(3, 6, 12), (6, 12), (48, 96)])
+def test_a_stride_far_from_a_power_of_two_has_no_number(strides):
+    with pytest.raises(ValueError, match=f'stride of {strides[0]} px, which is '
+                       'not near a power of two.*accepted'):
+        number_levels(strides, 'student has a neck')

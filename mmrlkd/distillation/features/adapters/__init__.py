@@ -1,11 +1,11 @@
 """What differs between the task libraries, one small file each."""
 
-from .base import TaskAdapter, adapt
+from .base import TaskAdapter, adapt, share_probe
 from .mmdet import DetectorAdapter
 from .mmpretrain import ClassifierAdapter
 from .mmseg import SegmentorAdapter
 
 __all__ = [
     'ClassifierAdapter', 'DetectorAdapter', 'SegmentorAdapter', 'TaskAdapter',
-    'adapt'
+    'adapt', 'share_probe'
 ]

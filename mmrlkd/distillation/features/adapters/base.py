@@ -1,11 +1,14 @@
 """The interface between the distiller and a task library's models."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
 
+from mmrlkd.distillation.features.levels import Level, find_levels
+from mmrlkd.distillation.features.probing import Probe, find_probe
 from mmrlkd.distillation.features.stages import Stages
 from mmrlkd.distillation.teacher.necks import EagerNeck, LazyNeck
 from mmrlkd.registry import ADAPTERS
@@ -27,6 +30,15 @@ class TaskAdapter(ABC):
         self.model = model
         self.owner = owner
 
+    @cached_property
+    def probe(self) -> Probe:
+        """What it is probed with; see :func:`share_probe`."""
+        return find_probe([self])
+
+    def probe_image(self) -> Tensor:
+        """(1, C, h, w): an image that the model takes."""
+        return self.probe.image(self.backbone)
+
     @classmethod
     @abstractmethod
     def handles(cls, model: nn.Module) -> bool:
@@ -35,7 +47,7 @@ class TaskAdapter(ABC):
 
     @property
     def backbone(self) -> nn.Module:
-        """Image (n, 3, H, W) -> whatever the model's next part takes."""
+        """Image (n, C, H, W) -> whatever the model's next part takes."""
         return self.model.backbone
 
     @property
@@ -47,7 +59,13 @@ class TaskAdapter(ABC):
     @cached_property
     def stages(self) -> Stages:
         """The backbone's stage maps."""
-        return Stages(self.backbone, self.owner, self.neck is None)
+        return Stages(
+            self.backbone, self.owner, self.probe, self.neck is None)
+
+    @cached_property
+    def levels(self) -> dict[str, Level]:
+        """All levels by name, see :func:`.levels.find_levels`."""
+        return find_levels(self)
 
     @property
     def parts(self) -> list[nn.Module]:
@@ -66,7 +84,7 @@ class TaskAdapter(ABC):
         ]
 
     def extract(self, images: Tensor) -> None:
-        """Run what the pyramid of ``images`` (B, 3, H, W) needs, no heads."""
+        """Run what the pyramid of ``images`` (B, C, H, W) needs, no heads."""
         output = self.backbone(images)
         if self.neck is not None:
             self.neck(output)
@@ -98,6 +116,21 @@ class TaskAdapter(ABC):
         """(k_i, 4) x1 y1 x2 y2 of each image's objects, in pixels; None where
         the annotations know no boxes."""
         return None
+
+
+def share_probe(models: Sequence[TaskAdapter], size: int | None) -> None:
+    """Probe models with one image, so that the sizes of their maps compare.
+
+    Args:
+        models: adapters that have not been probed.
+        size: its height and width; None for what all of them take.
+
+    Raises:
+        ValueError: there is no such image.
+    """
+    probe = find_probe(models, size)
+    for each in models:
+        each.probe = probe
 
 
 def adapt(model: nn.Module, key: str) -> TaskAdapter:
