@@ -1,15 +1,14 @@
 """The teacher: built from its own config, loaded, frozen, never trained."""
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
-from mmengine.runner.checkpoint import _load_checkpoint
 from torch import Tensor, nn
 
+from mmrlkd.arguments import check_bool
 from mmrlkd.distillation.features.adapters import TaskAdapter, adapt
 from mmrlkd.distillation.features.levels import (
     Level,
@@ -19,6 +18,7 @@ from mmrlkd.distillation.features.levels import (
 from mmrlkd.registry import MODELS
 
 from .lazy import LazyPyramid
+from .weights import load_matching
 
 
 def read_model_config(config: str | dict,
@@ -79,53 +79,6 @@ def _buildable(node):
     return node
 
 
-def load_matching(model: nn.Module, checkpoint: str) -> float:
-    """Load a checkpoint whose weights must match the model's.
-
-    Returns:
-        Share of the model's parameters and buffers that matched: 1.
-
-    Raises:
-        ValueError: the file is missing or a weight is missing or of another
-            shape; the message lists some.
-    """
-    if '://' not in checkpoint and not os.path.isfile(checkpoint):
-        raise ValueError(
-            f'teacher.checkpoint={checkpoint!r} is not a file (relative to '
-            f'{os.getcwd()}); accepted: the checkpoint that goes with '
-            'teacher.config.')
-    try:
-        loaded = _load_checkpoint(checkpoint, map_location='cpu')
-    except Exception as error:
-        raise ValueError(
-            f'teacher.checkpoint={checkpoint!r} cannot be read ({error}); '
-            'accepted: a checkpoint saved by torch.save.') from error
-    weights = loaded.get('state_dict', loaded)
-    weights = {key.removeprefix('module.'): value
-               for key, value in weights.items()}
-    expected = {key: value.shape for key, value in model.state_dict().items()
-                if not key.endswith('num_batches_tracked')}
-    # Modules take back what older versions of them saved: they judge.
-    wrong = []
-    try:
-        missing = model.load_state_dict(weights, strict=False).missing_keys
-    except RuntimeError as error:
-        missing = [key for key in expected if key not in weights]
-        wrong = [
-            f'{key} ({tuple(weights[key].shape)} instead of {tuple(shape)})'
-            for key, shape in expected.items()
-            if key in weights and weights[key].shape != shape
-        ] or [str(error)]
-    wrong = [f'{key} (missing)' for key in missing
-             if key in expected] + wrong
-    if wrong:
-        raise ValueError(
-            f'teacher.checkpoint={checkpoint!r} does not fit teacher.config: '
-            f'{len(wrong)} of {len(expected)} weights do not match, among them '
-            f"{', '.join(wrong[:5])}; accepted: a checkpoint of that config.")
-    return 1.0
-
-
 class Teacher(nn.Module):
     """A frozen model whose pyramid is read lazily.
 
@@ -135,6 +88,12 @@ class Teacher(nn.Module):
             good for looking at shapes; training refuses such a teacher.
         levels: names of its levels, one for each of the student's; None for
             those that go with them, see :meth:`align`.
+        weights_key: under which key of the checkpoint its weights lie, with
+            their prefix; needed where several would do, such as
+            ``'ema_state_dict'`` or ``'model.teacher'``.
+        trust_checkpoint: read a checkpoint that holds objects of any type,
+            **which may run any code**. Files of tensors, and those that
+            OpenMMLab publishes, do not need it.
 
     Attributes:
         wanted: ``levels``.
@@ -142,8 +101,11 @@ class Teacher(nn.Module):
     """
 
     def __init__(self, config: str | dict, checkpoint: str | None,
-                 levels: Sequence[str] | None = None) -> None:
+                 levels: Sequence[str] | None = None,
+                 weights_key: str | None = None,
+                 trust_checkpoint: bool = False) -> None:
         super().__init__()
+        check_bool('teacher', 'trust_checkpoint', trust_checkpoint)
         self.config = read_model_config(config)
         self.checkpoint = checkpoint
         self.model = MODELS.build(self.config)
@@ -152,7 +114,8 @@ class Teacher(nn.Module):
                        check_level_names(levels, 'teacher.levels'))
         self.levels: tuple[Level, ...] = ()
         self.matched = (0.0 if checkpoint is None else
-                        load_matching(self.model, checkpoint))
+                        load_matching(self.model, checkpoint, weights_key,
+                                      trust_checkpoint))
         self.requires_grad_(False)
         self.train(False)
 

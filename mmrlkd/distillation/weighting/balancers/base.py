@@ -22,7 +22,7 @@ class Balancer(nn.Module, ABC):
     Attributes:
         weights: (n,) the newest weight of each loss; starts at 1.
         skipped: 0-dim int64, how many batches had a row or a loss that was
-            not finite, and changed nothing.
+            not finite or too large to be squared, and changed nothing.
     """
 
     #: Whether the weights depend on the gradients at all.
@@ -62,7 +62,8 @@ class Balancer(nn.Module, ABC):
     def weigh(self, rows: Tensor, losses: Tensor, active: Tensor) -> Tensor:
         """Look at a batch.
 
-        A batch with a row or loss that is not finite changes nothing but
+        A batch with a row or loss that is not finite, or larger than the
+        fourth root of the largest number (4e9 in float32), changes nothing but
         :attr:`skipped`, and gets the weights of :meth:`rest`.
 
         Args:
@@ -79,7 +80,11 @@ class Balancer(nn.Module, ABC):
         """
         rows = rows.where(active[:, None], 0)
         losses = losses.where(active, 0)
-        sound = rows.isfinite().all() & losses.isfinite().all()
+        # A norm above this, squared and summed, overflows in what is made of
+        # it; such a row tells of a diverged batch as one that is not finite.
+        limit = torch.finfo(rows.dtype).max ** 0.25
+        sound = ((rows.abs() <= limit).all()
+                 & (losses.abs() <= limit).all())
         taking = active & sound
         found = self._update(
             rows.where(sound, 0), losses.where(sound, 0), taking)

@@ -46,7 +46,8 @@ class PCGrad(Balancer):
         orders = torch.stack([torch.randperm(n) for _ in range(n)])
         for other in orders.to(rows.device, non_blocking=True).T:
             product = (mix * products[other]).sum(dim=1)
-            conflict = (product < 0) & (other != own)
             length = products.diagonal()[other]
+            # A length that underflows to 0 gives no direction to project off.
+            conflict = (product < 0) & (other != own) & (length > 0)
             mix[own, other] -= (product / length).where(conflict, 0)
         return mix.sum(dim=0)

@@ -201,3 +201,17 @@ def test_fixed_weights_are_scaled_to_the_number_of_levels():
     balancer.bind(NAMES)
     torch.testing.assert_close(
         balancer.rest(), torch.tensor([0.25, 0.5, 0.75, 2.5]))
+
+
+@pytest.mark.parametrize('number', [
+    1e30, float('inf'), float('nan'), 1e-30])
+def test_one_row_out_of_range_leaves_no_trace_in_the_weights(make, number):
+    balancer = make()
+    rows, losses = batch()
+    rows[1] = number
+    weights = balancer.weigh(rows, losses, EVERYTHING)
+    assert weights.isfinite().all() and (weights > 0).all()
+    for _ in range(50):
+        weights = balancer.weigh(*batch(), EVERYTHING)
+    assert weights.isfinite().all() and (weights > 0).all()
+    assert all(value.isfinite().all() for value in state(balancer).values())
