@@ -1,8 +1,7 @@
 """How the weights of the levels' losses moved in a run."""
 
+import pandas as pd
 from matplotlib.figure import Figure
-
-from mmrlkd.evaluation.results import RunLog
 
 from .style import MUTED, level_colours, styled
 
@@ -14,20 +13,20 @@ _COUNTS = ('skipped', )
 
 
 @styled()
-def draw(log: RunLog) -> Figure:
+def draw(training: pd.DataFrame) -> Figure:
     """A line for each level's weight over the iterations; beneath, where the
     run reported them, the gradient norms that they answer to.
 
     Raises:
         ValueError: the run balanced nothing.
     """
-    weights = _series(log, WEIGHT)
+    weights = _series(training, WEIGHT)
     if not weights:
         raise ValueError(
             f"no training record has a '{WEIGHT}…': the run balanced nothing; "
             'accepted: the work dir of a run with model.balancer or a '
             'GradNormHook.')
-    norms = _series(log, NORM)
+    norms = _series(training, NORM)
     figure = Figure(figsize=(8.4, 5.6 if norms else 3.2), layout='constrained')
     panels = figure.subplots(2 if norms else 1, squeeze=False, sharex=True)[:, 0]
     names = [name for name in weights if name != 'task']
@@ -36,7 +35,7 @@ def draw(log: RunLog) -> Figure:
             panels, (weights, norms),
             ('weight of each loss', 'gradient norm at the shared layer')):
         for name, points in series.items():
-            panel.plot(*zip(*points, strict=True), color=colours.get(name, MUTED),
+            panel.plot(points.index, points, color=colours.get(name, MUTED),
                        label=name, marker='.' if len(points) == 1 else None)
         panel.set_title(title, loc='left')
     panels[0].axhline(1, color=MUTED, linestyle=':', linewidth=1)
@@ -52,12 +51,8 @@ def draw(log: RunLog) -> Figure:
     return figure
 
 
-def _series(log: RunLog, prefix: str) -> dict[str, list[list[float]]]:
-    """Points of each name's scalars, as they stand in the records."""
-    series: dict[str, list[list[float]]] = {}
-    for record in log.training:
-        for key, value in record.items():
-            name = key.removeprefix(prefix)
-            if key.startswith(prefix) and name not in _COUNTS:
-                series.setdefault(name, []).append([record['iter'], value])
-    return series
+def _series(training: pd.DataFrame, prefix: str) -> dict[str, pd.Series]:
+    """The logged values of each name below ``prefix``, by iteration."""
+    return {key.removeprefix(prefix): training[key].dropna()
+            for key in training if key.startswith(prefix)
+            and key.removeprefix(prefix) not in _COUNTS}

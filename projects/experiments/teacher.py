@@ -6,8 +6,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from .failure import ExperimentFailed
-from .run import TEACHER, Run, newest_checkpoint
+from .results import FACTS
+from .runs import TEACHER, ExperimentFailed, Run, newest_checkpoint
 
 
 def find_teacher(work_dir: Path, runs: Sequence[Run],
@@ -63,7 +63,9 @@ def keep_history(checkpoint: str, work_dir: Path) -> None:
         return
     for file in (*source.glob('*.py'), source / 'last_checkpoint',
                  *source.glob('*/vis_data/scalars.json'),
-                 *source.glob('*/*.json')):
+                 *source.glob('*/*.json'), source / FACTS):
+        if not file.is_file():
+            continue
         copy = work_dir / TEACHER / file.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)

@@ -1,6 +1,7 @@
 """The processes of an experiment."""
 
 import fcntl
+import os
 import shlex
 import subprocess
 import sys
@@ -12,9 +13,15 @@ from pathlib import Path
 from threading import Event
 from typing import IO
 
-from .failure import ExperimentFailed
-from .reporter import Reporter, Task
+from mmengine.device import get_device
 
+from .progress import Reporter
+from .runs import ExperimentFailed, Job
+
+#: Threads of each training. Fixed, because sums of floats depend on it: a
+#: reader with other cores gets the same numbers. A small model gains little
+#: from a second one; several trainings run side by side.
+THREADS = 1
 #: Seconds between looks at a task's log.
 LOOK = 0.5
 #: Lines of a failed task's log that are shown.
@@ -37,7 +44,7 @@ class Session:
     stop: Event = field(default_factory=Event)
 
 
-def launch(task: Task, log: Path, command: list, session: Session) -> None:
+def launch(task: Job, log: Path, command: list, session: Session) -> None:
     """Run a Python script, its output in a log.
 
     Args:
@@ -56,7 +63,7 @@ def launch(task: Task, log: Path, command: list, session: Session) -> None:
         output.flush()
         process = subprocess.Popen(
             words, stdout=output, stderr=subprocess.STDOUT,
-            pass_fds=[session.lock.fileno()])
+            pass_fds=[session.lock.fileno()], env=_environment(session))
     try:
         while process.poll() is None:
             if session.stop.is_set():
@@ -73,6 +80,25 @@ def launch(task: Task, log: Path, command: list, session: Session) -> None:
             *tail, '', f'{task.name} failed with exit status '
             f'{process.returncode}; above is the end of {log}. Once the cause '
             'is removed, the same command continues.']))
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def most_jobs(runs: int) -> int:
+    """How many runs to train at a time: a GPU has one, a core each one."""
+    return min(runs, cores()) if get_device() == 'cpu' else 1
+
+
+def _environment(session: Session) -> dict[str, str]:
+    """One number of threads, and ``projects`` to be found by configs."""
+    root = str(session.tools.parent)
+    paths = [root, os.environ.get('PYTHONPATH', '')]
+    return {**os.environ, 'OMP_NUM_THREADS': str(THREADS),
+            'MKL_NUM_THREADS': str(THREADS),
+            'PYTHONPATH': os.pathsep.join(filter(None, paths))}
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """How far an experiment is, for whoever watches."""
 
 import time
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -13,26 +13,11 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from mmrlkd.evaluation.results import Record
+from .logs import Record
+from .runs import Job
 
 #: Seconds between lines about a task.
 SPEAK = 30
-
-
-class Task(Protocol):
-    """What takes its time; hashable."""
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-
-    @property
-    def iterations(self) -> int | None:
-        """How many there are; None where nobody knows."""
-
-    def newest(self) -> Record | None:
-        """``iter``: how many are done; ``time``: of one, in seconds; ``loss``
-        or ``score``, if there is one."""
 
 
 class Reporter:
@@ -45,9 +30,9 @@ class Reporter:
             MofNCompleteColumn(), TimeElapsedColumn(),
             TextColumn('{task.fields[note]}'), console=console,
             disable=not console.is_terminal)
-        self._tasks: dict[Task, TaskID] = {}
-        self._spoke: dict[Task, float] = {}
-        self._said: dict[Task, str] = {}
+        self._tasks: dict[Job, TaskID] = {}
+        self._spoke: dict[Job, float] = {}
+        self._said: dict[Job, str] = {}
 
     def __enter__(self) -> 'Reporter':
         self._progress.start()
@@ -56,7 +41,7 @@ class Reporter:
     def __exit__(self, *_: Any) -> None:
         self._progress.stop()
 
-    def begin(self, task: Task) -> None:
+    def begin(self, task: Job) -> None:
         """A task starts, or goes on."""
         self._tasks[task] = self._progress.add_task(
             task.name, total=task.iterations, note='starting')
@@ -64,7 +49,7 @@ class Reporter:
         self._line(f'{task.name}: ' + (
             f'{task.iterations} iterations' if task.iterations else 'begins'))
 
-    def update(self, task: Task, record: Record | None) -> None:
+    def update(self, task: Job, record: Record | None) -> None:
         """The newest record of its log."""
         if record is None:
             return
@@ -83,7 +68,7 @@ class Reporter:
             self._line(f'{task.name}: {done}' + (
                 f'/{total}' if total else '') + (f', {note}' if note else ''))
 
-    def end(self, task: Task, note: str) -> None:
+    def end(self, task: Job, note: str) -> None:
         """The task is finished."""
         if task in self._tasks:
             self._progress.remove_task(self._tasks.pop(task))

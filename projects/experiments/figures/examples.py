@@ -1,41 +1,55 @@
 """Validation images with the levels chosen for them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from mmrlkd.evaluation.results import Example, Results
-
+from ..selections import Selections, pick_examples
 from .style import MUTED, display_name, level_colours, stratum_name, styled
-from .summary import adaptive_methods
 
 _BOX = '#ffd33d'
 #: Height of a row of badges, in image heights.
 _BADGE = 0.17
 
 
+def caption(selections: Mapping[str, Selections]) -> str:
+    """How the images were picked, and who gives all the same levels."""
+    same = [f'{display_name(method)} ({some.images.levels.iloc[0]})'
+            for method, some in selections.items()
+            if some.images.levels.nunique() == 1]
+    return (
+        'Of each stratum, images with choices that no other picture shows come '
+        'first. Boxes are the ground truth; a level that is lit was selected.'
+        + (f' The same levels for all images: {", ".join(same)}.'
+           if same else ''))
+
+
 @styled()
-def draw(results: Results) -> Figure | None:
+def draw(selections: Mapping[str, Selections]) -> Figure | None:
     """A column for each stratum; under an image, its levels.
 
-    A level that is lit was selected. With several adaptive methods each has a
-    row. None where there is no example, or no image of one is left.
+    With several adaptive methods each has a row of badges; the first decides
+    which images are shown. None where there is no image to show.
+
+    Args:
+        selections: of each adaptive method, on the same images.
     """
-    examples = [e for e in results.examples if Path(e.path).is_file()]
-    if not examples:
+    if not selections:
         return None
-    methods = adaptive_methods(results)
-    levels = next((list(runs[0].selection['all'])
-                   for runs in methods.values()), [])
-    columns: dict[str, list[Example]] = {}
-    for example in examples:
-        columns.setdefault(example.stratum, []).append(example)
+    first = next(iter(selections.values()))
+    images = first.images[[Path(path).is_file() for path in first.images.path]]
+    picked = pick_examples(images)
+    if picked.empty:
+        return None
+    columns = dict(iter(picked.groupby('stratum', sort=False)))
     rows = max(map(len, columns.values()))
-    height = 1 + _BADGE * len(methods)
+    height = 1 + _BADGE * len(selections)
     figure = Figure(
         figsize=(1.8 * len(columns), (1.8 * height + 0.1) * rows + 0.3),
         layout=ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.03))
@@ -43,22 +57,23 @@ def draw(results: Results) -> Figure | None:
     for panel in axes.ravel():
         panel.set_axis_off()
     for column, (stratum, some) in zip(axes.T, columns.items(), strict=True):
-        column[0].set_title(stratum_name(stratum), fontsize=9.5)
-        for panel, example in zip(column, some):
-            _image(panel, example)
-            for i, method in enumerate(methods):
-                name = display_name(method) if len(methods) > 1 else ''
-                _badges(panel, i, levels, example.levels[method], name)
+        column[0].set_title(stratum_name(str(stratum)), fontsize=9.5)
+        for panel, (place, image) in zip(column, some.iterrows()):
+            _image(panel, image)
+            for i, (method, each) in enumerate(selections.items()):
+                _badges(panel, i, list(first.levels),
+                        each.images.levels[place].split(),
+                        display_name(method) if len(selections) > 1 else '')
     return figure
 
 
-def _image(panel: Axes, example: Example) -> None:
-    pixels = imread(example.path)
+def _image(panel: Axes, image: pd.Series) -> None:
+    pixels = imread(image.path)
     # In units of the image, so that badges can be placed beneath it.
     height, width = pixels.shape[:2]
     panel.imshow(pixels, extent=(0, 1, 1, 0), interpolation='none',
                  aspect=height / width)
-    for x, y, w, h in example.boxes:
+    for x, y, w, h in image.boxes:
         panel.add_patch(Rectangle(
             (x / width, y / height), w / width, h / height, fill=False,
             edgecolor=_BOX, linewidth=1))

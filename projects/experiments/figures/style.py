@@ -2,9 +2,10 @@
 
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,9 +17,19 @@ from matplotlib.figure import Figure
 INK = '#24292f'
 #: What recedes, and can be seen on white and on black.
 MUTED = '#8b949e'
-#: One colour a method, in order of appearance.
-METHOD_COLOURS = ('#2f81f7', '#e8590c', '#2da44e', '#a371f7', '#d6336c',
-                  '#bf8700')
+#: Each method's colour, the same in every figure.
+METHOD_COLOURS = {
+    'teacher': MUTED, 'student': '#0c8f99', 'kd': '#6e4b1f',
+    'uniform': '#2f81f7', 'random': '#e8590c', 'ppo': '#2da44e',
+    'manual_deep': '#1b3a8a', 'manual_shallow': '#5e7fb8',
+    'gated': '#bf8700', 'greedy': '#d6336c', 'grpo': '#117a37',
+    'reinforce': '#6a9a1f', 'ppo_greedy': '#00a383', 'ppo_one_step': '#3f8f6f',
+    'ppo_quality_only': '#8aa800', 'gradnorm': '#8250df',
+    'ema_balancer': '#a371f7', 'pcgrad': '#c0399f', 'darts': '#b3261e',
+    'darts_second_order': '#7d1a3c', 'gdas': '#ff6b57', 'evolution': '#9c6ade',
+    'exhaustive': '#4b2e83', 'controller': '#c2570c',
+    'random_search': '#d19a00',
+}
 #: One colour a level, finest first.
 LEVEL_COLOURS = ('#e8590c', '#d19a00', '#2da44e', '#2f81f7', '#a371f7',
                  '#d6336c', '#0ca5b0')
@@ -62,7 +73,7 @@ def styled():
 
 def display_name(method: str) -> str:
     """``'ppo'`` -> ``'PPO'``; a word of a table or a figure."""
-    return _NAMES.get(method, method.replace('_', ' '))
+    return _NAMES.get(method, method.replace('_', ' ').replace('-', ' '))
 
 
 def stratum_name(stratum: str) -> str:
@@ -73,14 +84,12 @@ def stratum_name(stratum: str) -> str:
         stratum, stratum.replace('_', ' '))
 
 
-def method_colours(methods: Iterable[str]) -> dict[str, str]:
-    """A colour for each method; the teacher and the bare student recede."""
-    fixed = {'teacher': MUTED, 'student': '#0c8f99'}
-    named = [method for method in methods if method not in fixed]
-    return fixed | {
-        method: METHOD_COLOURS[i % len(METHOD_COLOURS)]
-        for i, method in enumerate(named)
-    }
+def method_colour(method: str) -> str:
+    """A method's own colour; of one that is not known here, one that depends
+    on its name alone."""
+    name = method.replace('-', '_')
+    known = list(METHOD_COLOURS.values())
+    return METHOD_COLOURS.get(name, known[crc32(name.encode()) % len(known)])
 
 
 def level_colours(levels: Sequence[str]) -> dict[str, str]:

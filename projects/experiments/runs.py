@@ -1,21 +1,44 @@
-"""One model to train, and what its training has left."""
+"""What an experiment trains, and what each training has left."""
 
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mmengine.config import Config, DictAction
 
 from mmrlkd.config.inspection import CONFIG_ERRORS
 from mmrlkd.config.locations import load_config
-from mmrlkd.evaluation.results import Record, newest_record, read_log
+from mmrlkd.config.student import is_distiller
+from mmrlkd.search.found import FOUND, HISTORY
 
-from .failure import ExperimentFailed
+from .costs import read_candidates
+from .logs import Record, newest_record, read_evaluation
+from .tasks import Task, task_of
 
 TEACHER = 'teacher'
+
+
+class ExperimentFailed(Exception):
+    """A sentence that says what went wrong."""
+
+
+class Job(Protocol):
+    """What takes its time; hashable."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def iterations(self) -> int | None:
+        """How many there are; None where nobody knows."""
+
+    def newest(self) -> Record | None:
+        """``iter``: how many are done; ``time``: of one, in seconds; ``loss``
+        or ``score``, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +51,15 @@ class Run:
         folder: where logs and checkpoints go.
         config: file.
         options: ``KEY=VALUE`` for ``--cfg-options``.
+        cost_of: a run whose mean cost per image this one's random selector
+            spends; it trains first.
     """
     method: str
     seed: int
     folder: Path
     config: Path
     options: tuple[str, ...] = ()
+    cost_of: 'Run | None' = None
 
     @cached_property
     def cfg(self) -> Config:
@@ -70,6 +96,24 @@ class Run:
         return 'teacher' in self.cfg.model
 
     @property
+    def selector(self) -> str:
+        """Name of the selector's type; empty for a run that distils nothing."""
+        return (self.cfg.model.selector.type.rpartition('.')[2]
+                if is_distiller(self.cfg) else '')
+
+    @cached_property
+    def task(self) -> Task:
+        """What it is judged by.
+
+        Raises:
+            ExperimentFailed: the config does not say which number decides.
+        """
+        try:
+            return task_of(self.cfg)
+        except ValueError as error:
+            raise ExperimentFailed(f'{self.config}: {error}') from error
+
+    @property
     def log(self) -> Path:
         """Everything that its processes said."""
         return self.folder / 'train.log'
@@ -95,11 +139,63 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether it is trained and evaluated."""
-        return self.trained and read_log(self.folder).evaluation is not None
+        return self.trained and read_evaluation(
+            self.folder, self.task.main.key) is not None
 
     def newest(self) -> Record | None:
         """How far it is."""
         return newest_record(self.folder)
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search; the training of what it finds follows in its folder.
+
+    Attributes:
+        run: the searching config, and the folder.
+    """
+    run: Run
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f'{self.run.name}, search'
+
+    @property
+    def iterations(self) -> None:
+        """How many candidates a search looks at is its own affair."""
+
+    @property
+    def distils(self) -> bool:
+        """Whether it needs the teacher."""
+        return self.run.distils
+
+    @property
+    def cost_of(self) -> None:
+        """A search chooses its costs."""
+
+    @property
+    def found(self) -> Run:
+        """The training of what is found."""
+        run = self.run
+        return Run(run.method, run.seed, run.folder / 'train',
+                   run.folder / FOUND, tuple(
+                       option for option in run.options
+                       if not option.startswith('search.')))
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is over; until the training began, nobody else knows."""
+        return self.found.log.is_file() and self.found.config.is_file()
+
+    def newest(self) -> Record | None:
+        """The number of candidates, and the best score so far."""
+        candidates = list(read_candidates(self.run.folder / HISTORY))
+        if not candidates:
+            return None
+        scores = [c['score'] for c in candidates if c['score'] is not None]
+        return {'iter': len(candidates),
+                **({'score': max(scores)} if scores else {})}
 
 
 def parse_options(words: Sequence[str]) -> dict[str, Any]:

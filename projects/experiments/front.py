@@ -10,8 +10,7 @@ from mmengine.config import Config
 from mmrlkd.config.student import is_distiller
 from mmrlkd.engine.atomic import write_atomically
 
-from .failure import ExperimentFailed
-from .run import Run
+from .runs import ExperimentFailed, Run
 
 #: Folder of the subsets, in the work dir.
 FRONT = 'front'
