@@ -80,6 +80,27 @@ def _name_packages_for_base_configs() -> None:
     MODULE2PACKAGE.update(mmseg='mmseg', mmrlkd='mmrlkd')
 
 
+def _keep_scopes_of_own_configs() -> None:
+    """Leave the types in ``_base_ = 'mmrlkd::…'`` to the default scope.
+
+    mmengine takes what a package's config names for that package's own. The
+    configs here name their own types with the prefix, and the rest are those
+    of the task library that ``default_scope`` names.
+    """
+    from mmengine.config import Config
+    original = Config._get_cfg_path
+    if getattr(original, 'keeps_scopes', False):
+        return
+
+    @wraps(original)
+    def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        path, scope = original(cfg_path, filename)
+        return path, None if scope == 'mmrlkd' else scope
+
+    get_cfg_path.keeps_scopes = True  # type: ignore[attr-defined]
+    Config._get_cfg_path = staticmethod(get_cfg_path)
+
+
 def checkpoint_without_reentry() -> None:
     """Let activation checkpointing keep gradients, and work under DDP.
 
@@ -108,3 +129,4 @@ def apply() -> None:
     """Apply the repairs that need no torch; called by ``import mmrlkd``."""
     _repair_torchvision_when_imported()
     _name_packages_for_base_configs()
+    _keep_scopes_of_own_configs()

@@ -19,19 +19,19 @@ from rich.console import Console
 from rich.table import Table
 
 import mmrlkd  # noqa: F401
+from mmrlkd.config.compose import add_method_argument, load_config
 from mmrlkd.config.inspection import (
     CONFIG_ERRORS,
     check_annotations,
     check_plugs,
 )
-from mmrlkd.config.locations import load_config
 from mmrlkd.config.pair import pair_model
 from mmrlkd.config.student import is_distiller, model_config
 from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.distillation.features.probing import PROBE_SIZE
 from mmrlkd.engine import GradNormHook
 from mmrlkd.registry import MODELS, STRATEGIES
-from mmrlkd.search.settings import SearchSettings
+from mmrlkd.search.settings import SearchSettings, searches
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -42,6 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     what.add_argument(
         '--pair', nargs=2, metavar=('STUDENT', 'TEACHER'),
         help="two configs of a library, as in 'mmdet::…'")
+    add_method_argument(parser)
     parser.add_argument(
         '--skip-weights', action='store_true',
         help="do not load the teacher's checkpoint, do not look at the data")
@@ -157,9 +158,9 @@ def main(argv: list[str] | None = None) -> None:
             cfg = Config(dict(model=pair_model(*args.pair)))
             model = MODELS.build(cfg.model)
         else:
-            cfg = load_config(args.config, args.cfg_options)
+            cfg = load_config(args.config, args.method, args.cfg_options)
             model = build(cfg, args.skip_weights)
-        search = ('' if 'search' not in cfg else
+        search = ('' if not searches(cfg) else
                   describe_search(SearchSettings.of(cfg), model))
     except CONFIG_ERRORS as error:
         sys.exit(f"{args.config or ' and '.join(args.pair)}: "

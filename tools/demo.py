@@ -26,13 +26,13 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmrlkd.datasets.scenes import SceneConfig
+from mmrlkd.datasets.writer import write_dataset
 from rich.console import Console
 from rich.table import Table
 
 import mmrlkd
 from mmrlkd.config.student import is_distiller
-from mmrlkd.datasets.scenes import SceneConfig
-from mmrlkd.datasets.writer import write_dataset
 from mmrlkd.engine.atomic import write_atomically
 from mmrlkd.engine.trained import count_parameters, load_distiller
 from mmrlkd.evaluation.results import Results, read_run

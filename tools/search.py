@@ -1,6 +1,7 @@
 """Search for the levels, or the recipe, that suit all images best.
 
-    python tools/search.py CONFIG [--work-dir DIR] [--cfg-options KEY=VALUE …]
+    python tools/search.py CONFIG [--method NAME|FILE] [--work-dir DIR]
+        [--cfg-options KEY=VALUE …]
 
 The config's ``search`` says how; see docs/search.md. Leaves behind
 
@@ -31,8 +32,12 @@ from rich.progress import (
 )
 
 import mmrlkd  # noqa: F401
+from mmrlkd.config.compose import (
+    add_method_argument,
+    load_config,
+    work_dir_of,
+)
 from mmrlkd.config.inspection import CONFIG_ERRORS, check_config
-from mmrlkd.config.locations import load_config
 from mmrlkd.config.student import is_distiller
 from mmrlkd.registry import MODELS
 from mmrlkd.search import History, Trial, run_search
@@ -45,7 +50,7 @@ from mmrlkd.search.found import (
     write_found,
     write_incumbent,
 )
-from mmrlkd.search.in_training import search_in_training
+from mmrlkd.search.in_training import hold_out, search_in_training
 from mmrlkd.search.settings import SearchSettings
 from mmrlkd.structures import LevelSpace
 
@@ -57,15 +62,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Search for the levels that suit all images best.')
     parser.add_argument('config', help='config file with a search')
+    add_method_argument(parser)
     parser.add_argument(
         '--work-dir', type=Path, help='where everything goes; default: '
-        'work_dirs/<name of the config>')
+        'work_dirs/<name of the config>, with _<method> where --method is '
+        'given')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
         help='override values of the config, as in search.workers=2')
     args = parser.parse_args(argv)
     if args.work_dir is None:
-        args.work_dir = Path('work_dirs', Path(args.config).stem)
+        args.work_dir = Path(work_dir_of(args.config, args.method))
     return args
 
 
@@ -147,19 +154,21 @@ def search(args: argparse.Namespace, console: Console) -> None:
     Raises:
         ValueError: the config cannot work, or no candidate did.
     """
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, args.method, args.cfg_options)
     settings = SearchSettings.of(cfg)
     if not is_distiller(cfg):
         raise ValueError(
             f"model.type is {cfg.model.get('type')!r}, which distils "
             "nothing; accepted: 'mmrlkd.PyramidDistiller'.")
     base = cfg if settings.then is None else load_config(
-        Path(args.config).parent / settings.then, {
+        args.config, settings.then, {
             key: value for key, value in (args.cfg_options or {}).items()
-            if key.partition('.')[0] not in SEARCH_ONLY})
+            if key.partition('.')[0] not in SEARCH_ONLY
+            and not key.startswith('model.selector')})
     if settings.strategy is None:
         cfg.work_dir = str(args.work_dir / 'search')
         cfg.resume = True
+        hold_out(cfg, settings)
         check_config(cfg)
         history = search_in_training(
             cfg, args.work_dir / HISTORY, settings.metric)

@@ -16,8 +16,8 @@ from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 
 import mmrlkd  # noqa: F401
+from mmrlkd.config.compose import load_config
 from mmrlkd.config.inspection import CONFIG_ERRORS
-from mmrlkd.config.locations import load_config
 from mmrlkd.config.student import student_config
 from mmrlkd.engine.processes import join_processes
 
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     args = parse_args(argv)
     if not Path(args.checkpoint).is_file() and '://' not in args.checkpoint:
         sys.exit(f'checkpoint {args.checkpoint!r} is not a file.')
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, cfg_options=args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(
         Path('work_dirs', Path(args.config).stem))

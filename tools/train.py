@@ -1,7 +1,7 @@
 """Train a model with mmengine's Runner.
 
-    python tools/train.py CONFIG [--work-dir DIR] [--resume [CKPT]] [--amp]
-        [--cfg-options KEY=VALUE …] [--launcher pytorch]
+    python tools/train.py CONFIG [--method NAME|FILE] [--work-dir DIR]
+        [--resume [CKPT]] [--amp] [--cfg-options KEY=VALUE …] [--launcher pytorch]
 
 Several processes: ``tools/dist_train.sh CONFIG GPUS``.
 """
@@ -9,7 +9,6 @@ Several processes: ``tools/dist_train.sh CONFIG GPUS``.
 import argparse
 import os
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 from mmengine.config import Config, DictAction
@@ -17,18 +16,25 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 import mmrlkd  # noqa: F401
+from mmrlkd.config.compose import (
+    add_method_argument,
+    load_config,
+    work_dir_of,
+)
 from mmrlkd.config.inspection import CONFIG_ERRORS, check_config
-from mmrlkd.config.locations import load_config
 from mmrlkd.engine.processes import join_processes
+from mmrlkd.search.settings import check_searching, searches
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Train a model, or distil one.')
     parser.add_argument('config', help='config file')
+    add_method_argument(parser)
     parser.add_argument(
         '--work-dir', help='where logs and checkpoints go; default: '
-        'work_dirs/<name of the config>')
+        'work_dirs/<name of the config>, with _<method> where --method is '
+        'given')
     parser.add_argument(
         '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
         help='continue from a checkpoint; without one, from the latest of '
@@ -58,12 +64,12 @@ def read_config(args: argparse.Namespace) -> Config:
     Raises:
         ValueError: an option that cannot be had.
     """
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, args.method, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
+        cfg.work_dir = work_dir_of(args.config, args.method)
     if args.amp:
         _enable_amp(cfg)
     if args.auto_scale_lr:
@@ -97,12 +103,13 @@ def main(argv: list[str] | None = None) -> None:
     try:
         cfg = read_config(args)
         check_config(cfg)
+        check_searching(cfg)
         join_processes(cfg)
         runner = (RUNNERS.build(cfg) if 'runner_type' in cfg else
                   Runner.from_cfg(cfg))
     except CONFIG_ERRORS as error:
         stop(error)
-    if 'search' in cfg:
+    if searches(cfg):
         runner.logger.warning(
             'The config has a search, which tools/search.py runs; this is a '
             f'training with {cfg.model.selector.type} as it stands.')

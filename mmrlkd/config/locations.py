@@ -6,7 +6,6 @@ there, the folder that the environment variable ``MMRLKD_ROOT`` names.
 """
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +18,13 @@ FOLDERS = ('data', 'checkpoints')
 KEYS = ('data_root', 'ann_file', 'checkpoint', 'load_from')
 
 
-def load_config(path: str | Path,
-                options: Mapping[str, Any] | None = None) -> Config:
-    """A config whose files are where this machine has them.
-
-    Args:
-        path: of the config.
-        options: what the command line overrides, by dotted key; taken as it
-            is.
-    """
-    cfg = Config.fromfile(path)
+def place_files(cfg: Config) -> None:
+    """Name the files of a config where this machine has them, in place."""
     root = os.environ.get(ROOT)
     if root:
         # Weights that students begin from are torch's to look for.
         os.environ.setdefault('TORCH_HOME', os.path.abspath(root))
         _move(cfg._cfg_dict, root)
-    if options:
-        cfg.merge_from_dict(dict(options))
-    return cfg
 
 
 def locate(path: str, root: str) -> str:

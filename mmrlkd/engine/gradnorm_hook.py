@@ -1,16 +1,15 @@
 """GradNorm, switched on where mmengine's users look for it."""
 
-from mmengine.hooks import Hook
-
 from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.distillation.weighting.balancers import GradNorm
 from mmrlkd.registry import HOOKS
 
+from .distiller_hook import DistillerHook
 from .phase_hook import distiller_of
 
 
 @HOOKS.register_module()
-class GradNormHook(Hook):
+class GradNormHook(DistillerHook):
     """The same as ``model.balancer=dict(type='mmrlkd.GradNorm', …)``, for a
     config that inherits its model.
 

@@ -4,18 +4,18 @@ from collections.abc import Iterator
 from os.path import abspath
 from typing import Any
 
-from mmengine.hooks import Hook
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 
 from mmrlkd.distillation.passes import undisturbed_randomness
 from mmrlkd.registry import HOOKS
 
+from .distiller_hook import DistillerHook
 from .phase_hook import distiller_of
 from .seeding import HELD_OUT, SeededIterator
 
 
 @HOOKS.register_module()
-class HeldOutHook(Hook):
+class HeldOutHook(DistillerHook):
     """Gives a :class:`~mmrlkd.distillation.PyramidDistiller` a held-out batch
     before each iteration from which its selector learns.
 

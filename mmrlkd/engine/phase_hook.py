@@ -6,13 +6,14 @@ from itertools import accumulate
 from math import isfinite
 from typing import Any
 
-from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 
 from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.registry import HOOKS
 from mmrlkd.structures import Phase
+
+from .distiller_hook import DistillerHook
 
 #: What each phase of the method does; a config may override any field.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -55,7 +56,7 @@ def make_phase(name: str, length: int, **overrides) -> Phase:
 
 
 @HOOKS.register_module()
-class PhaseHook(Hook):
+class PhaseHook(DistillerHook):
     """Takes a :class:`~mmrlkd.distillation.PyramidDistiller` through phases.
 
     Stateless: the phase and the position in it follow from the run's epoch

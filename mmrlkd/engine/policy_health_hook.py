@@ -2,13 +2,13 @@
 
 from collections import deque
 
-from mmengine.hooks import Hook
-
 from mmrlkd.registry import HOOKS
+
+from .distiller_hook import DistillerHook
 
 
 @HOOKS.register_module()
-class PolicyHealthHook(Hook):
+class PolicyHealthHook(DistillerHook):
     """Warns when a learning policy collapses.
 
     Reads the scalars that the distiller logs: all images get the same levels,

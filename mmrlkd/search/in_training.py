@@ -1,9 +1,11 @@
 """A search that is a training: what it would choose, each time it is scored."""
 
 import time
+from copy import deepcopy
 from math import ceil
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
@@ -11,6 +13,7 @@ from mmrlkd.engine.phase_hook import distiller_of
 
 from .history import History, Trial
 from .recipe import Outcome, Recipe
+from .settings import SearchSettings
 
 
 class TrialHook(Hook):
@@ -56,6 +59,31 @@ class TrialHook(Hook):
                 now - self._begin),
             recipe.cost(model.distillation.space)))
         self._begin = now
+
+
+def hold_out(cfg: Config, settings: SearchSettings) -> None:
+    """Have a config search, in place: on the search's data, and learning from
+    images that the student is not trained on.
+
+    Raises:
+        ValueError: the config does not say which images these are.
+    """
+    if settings.data:
+        cfg.merge_from_dict(dict(settings.data))
+    if any(hook['type'] == 'mmrlkd.HeldOutHook'
+           for hook in cfg.get('custom_hooks') or []):
+        return
+    if not settings.held_out:
+        raise ValueError(
+            'search has no held_out; accepted: what differs from '
+            'train_dataloader, such as dict(dataset=dict(ann_file=…)).')
+    loader = Config(dict(dataloader=deepcopy(cfg.train_dataloader)))
+    loader.merge_from_dict(dict(dataloader=dict(settings.held_out)))
+    # Iterations do not end with an epoch of these images.
+    loader.dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
+    cfg.custom_hooks = [
+        *(cfg.get('custom_hooks') or []),
+        dict(type='mmrlkd.HeldOutHook', dataloader=loader.dataloader)]
 
 
 def search_in_training(cfg, history: Path, metric: str) -> History:

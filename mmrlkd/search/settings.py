@@ -10,12 +10,35 @@ from .evaluator import EvaluatorConfig
 from .recipe import Vocabulary
 
 
+def searches(cfg: Config) -> bool:
+    """Whether a config's method searches; a pair alone says only how."""
+    search = cfg.get('search') or {}
+    return bool(search.get('strategy') or search.get('then'))
+
+
+def check_searching(cfg: Config) -> None:
+    """Refuse to train what learns from images that the config does not name.
+
+    Raises:
+        ValueError: the training would be a search, and nothing is held out.
+    """
+    if not searches(cfg) or cfg.search.get('strategy'):
+        return
+    if not any(hook['type'] == 'mmrlkd.HeldOutHook'
+               for hook in cfg.get('custom_hooks') or []):
+        raise ValueError(
+            f'model.selector is {cfg.model.selector.type}, whose training is '
+            'a search and needs held-out images; accepted: the same command '
+            'with tools/search.py, which holds them out.')
+
+
 @dataclass(frozen=True)
 class SearchSettings:
     """The ``search`` of a config.
 
     With a ``strategy``, candidates are trained and scored one by one; without,
-    the config's own training is the search (DARTS-LS, GDAS-LS).
+    the config's own training is the search (DARTS-LS, GDAS-LS). The strategy
+    is the method's; how candidates are scored is the pair's.
 
     Attributes:
         metric: key of the metric that scores a student; higher is better.
@@ -30,8 +53,10 @@ class SearchSettings:
         efficiency: what the full pyramid's cost is worth, in points of the
             metric.
         seed: of the strategy.
-        then: config to train with what was found, as a path from this one's
-            folder; None for this one.
+        then: method that trains with what was found, as ``--method`` names
+            it; None for this one.
+        held_out: overrides of ``train_dataloader`` that make of it the loader
+            of the images that a search in training learns from.
     """
     metric: str
     strategy: Mapping[str, Any] | None = None
@@ -43,6 +68,7 @@ class SearchSettings:
     efficiency: float = 0.
     seed: int = 0
     then: str | None = None
+    held_out: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, cfg: Config) -> 'SearchSettings':
@@ -56,7 +82,8 @@ class SearchSettings:
         if not search:
             raise ValueError(
                 'The config has no search; accepted: search=dict(metric=…, '
-                'strategy=…, evaluator=…), as in configs/demo/evolution.py.')
+                'evaluator=…), as in configs/demo/detection.py, and a method '
+                'that searches, such as --method evolution.')
         unknown = set(search) - known
         if unknown:
             raise ValueError(
@@ -67,10 +94,10 @@ class SearchSettings:
                 "search.metric is missing; accepted: the metric's key, e.g. "
                 "'coco/bbox_mAP'.")
         settings = cls(**search.to_dict())
-        if (settings.strategy is None) != (settings.evaluator is None):
+        if settings.strategy is not None and settings.evaluator is None:
             raise ValueError(
-                'search has only one of strategy and evaluator; accepted: '
-                'both, or neither where the training itself is the search.')
+                'search has a strategy and no evaluator; accepted: '
+                'search.evaluator=dict(iterations=…), which trains a candidate.')
         return settings
 
     @property

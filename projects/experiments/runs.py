@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from mmengine.config import Config, DictAction
 
+from mmrlkd.config.compose import load_config
 from mmrlkd.config.inspection import CONFIG_ERRORS
-from mmrlkd.config.locations import load_config
 from mmrlkd.config.student import is_distiller
 from mmrlkd.search.found import FOUND, HISTORY
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 import mmrlkd  # noqa: F401
-from mmrlkd.config.locations import load_config
+from mmrlkd.config.compose import load_config
 from mmrlkd.engine.trained import load_distiller
 from mmrlkd.evaluation.selections import SelectionReport, report_selections
 

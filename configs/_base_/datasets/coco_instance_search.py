@@ -1,3 +1,3 @@
 # As for detection; candidates are scored by their masks.
 _base_ = './coco_detection_search.py'
-candidates = dict(metric='coco/segm_mAP')
+search = dict(metric='coco/segm_mAP')

@@ -3,6 +3,7 @@
 #     python tools/datasets/make_scenes.py data/scenes_10 --size 64 --classes 10
 # which is large enough for objects photographed at 28 px. Classes are the names of
 # the folders.
+custom_imports = dict(imports=['mmrlkd'], allow_failed_imports=False)
 data_root = 'data/scenes_10/'
 
 train_dataloader = dict(

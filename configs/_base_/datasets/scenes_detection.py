@@ -3,6 +3,9 @@
 # Five classes; their names are read from the annotation file. Objects are 10 to
 # 96 px long on canvases of 128 px, far smaller than COCO's: a Faster R-CNN
 # needs anchors (scales=[2]) and RoI levels (finest_scale=10) to match.
+custom_imports = dict(
+    imports=['mmrlkd', 'projects.scenes.detection'],
+    allow_failed_imports=False)
 data_root = 'data/scenes/'
 image_size = (128, 128)
 

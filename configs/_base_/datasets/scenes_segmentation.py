@@ -2,6 +2,9 @@
 #     python tools/datasets/make_scenes.py data/scenes
 # The background is class 0, the five classes of the objects follow; their names
 # are read from the annotation file, which also tells how hard an image is.
+custom_imports = dict(
+    imports=['mmrlkd', 'projects.scenes.segmentation'],
+    allow_failed_imports=False)
 data_root = 'data/scenes/'
 
 meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'pad_shape',

@@ -27,11 +27,14 @@ class RandomSelector(Selector):
     Args:
         cost: mean cost of an image, in the currency of the levels' costs;
             e.g. what the policy to compare with was measured to spend.
+        share: without ``cost``, the mean cost as a share of all levels' cost.
     """
 
-    def __init__(self, cost: float) -> None:
+    def __init__(self, cost: float | None = None,
+                 share: float = 0.5) -> None:
         super().__init__()
         self.cost = cost
+        self.share = share
 
     def bind(self, space: LevelSpace) -> None:
         super().bind(space)
@@ -42,6 +45,8 @@ class RandomSelector(Selector):
             len(space), torch.device('cpu'))[feasible]
         costs = costs[feasible]
         cheapest, dearest = costs.min().item(), costs.max().item()
+        if self.cost is None:
+            self.cost = self.share * sum(space.costs)
         reached = cheapest <= self.cost <= dearest
         if not reached and not math.isclose(cheapest, self.cost):
             raise ValueError(

@@ -1,1 +1,0 @@
-darts_second_order = dict(selector=dict(order=2))

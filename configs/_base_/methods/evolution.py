@@ -1,5 +1,0 @@
-# EA-LS: a population of 20 for 100 generations; of the 2000 candidates only those
-# not met before are trained, at most 15 with four levels and 31 with five.
-search = dict(
-    strategy=dict(
-        type='mmrlkd.EvolutionSearch', population=20, generations=100))

@@ -1,1 +1,0 @@
-gdas = dict(selector=dict(_delete_=True, type='mmrlkd.GDASSelector'))

@@ -1,2 +1,0 @@
-manual_deep = dict(
-    selector=dict(_delete_=True, type='mmrlkd.ManualDeepSelector'))

@@ -1,2 +1,0 @@
-# All levels in one step, without sequence.
-ppo_one_step = dict(selector=dict(horizon=1))

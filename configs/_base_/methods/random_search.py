@@ -1,2 +1,0 @@
-search = dict(
-    strategy=dict(type='mmrlkd.RandomSearch', evaluations=8))

@@ -1,2 +1,0 @@
-reinforce = dict(
-    selector=dict(learner=dict(_delete_=True, type='mmrlkd.REINFORCE')))

@@ -1,2 +1,0 @@
-_base_ = ['./uniform_resnet34-resnet18_in1k.py', '../_base_/methods/manual_deep.py']
-model = _base_.manual_deep

@@ -1,2 +1,0 @@
-_base_ = ['./uniform_resnet34-resnet18_in1k.py', '../_base_/datasets/imagenet_search.py', '../_base_/methods/random_search.py']
-search = _base_.candidates

@@ -1,4 +1,0 @@
-# GDAS-LS: one subset drawn for each batch, which is all the student pays for.
-_base_ = './darts.py'
-model = dict(
-    selector=dict(_delete_=True, type='mmrlkd.GDASSelector', lr=0.05))

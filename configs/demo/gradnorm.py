@@ -1,5 +1,0 @@
-# All levels; GradNorm weighs their losses by their gradients at the neck.
-_base_ = './uniform.py'
-model = dict(
-    balancer=dict(
-        type='mmrlkd.GradNorm', alpha=1.5, lr=1e-2, report_every=50))

@@ -1,2 +1,0 @@
-_base_ = './uniform.py'
-model = dict(selector=dict(_delete_=True, type='mmrlkd.ManualShallowSelector'))

@@ -1,9 +1,0 @@
-_base_ = [
-    '../_base_/models/gfl_r18w16_fpn64.py',
-    '../_base_/datasets/scenes_detection.py',
-    '../_base_/schedules/demo.py', '../_base_/default_runtime.py'
-]
-custom_imports = dict(
-    imports=['mmrlkd', 'projects.scenes.detection'], allow_failed_imports=False)
-custom_hooks = [dict(type='mmrlkd.SeedHook')]
-randomness = dict(seed=0)

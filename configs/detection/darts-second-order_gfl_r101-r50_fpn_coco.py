@@ -1,2 +1,0 @@
-_base_ = ['./darts_gfl_r101-r50_fpn_coco.py', '../_base_/methods/darts_second_order.py']
-model = _base_.darts_second_order

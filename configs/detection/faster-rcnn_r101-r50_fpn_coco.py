@@ -1,0 +1,13 @@
+_base_ = ['mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', '../methods/ppo.py',
+          '../_base_/datasets/coco_detection_search.py']
+model = dict(
+    _delete_=True, type='mmrlkd.PyramidDistiller', student=_base_.model,
+    teacher=dict(config='mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py',
+                 checkpoint='checkpoints/faster_rcnn_r101_fpn_2x_coco.pth'),
+    levels=('P2', 'P3', 'P4', 'P5'), **_base_.method.model)
+custom_hooks = _base_.get('custom_hooks', []) + _base_.method.custom_hooks
+custom_imports = _base_.distillation.custom_imports
+default_hooks = _base_.distillation.default_hooks
+model_wrapper_cfg = _base_.distillation.model_wrapper_cfg
+log_processor = _base_.distillation.log_processor
+randomness = _base_.distillation.randomness

@@ -1,2 +1,0 @@
-_base_ = ['./uniform_retinanet_r101-r50_fpn_coco.py', '../_base_/methods/manual_deep.py']
-model = _base_.manual_deep

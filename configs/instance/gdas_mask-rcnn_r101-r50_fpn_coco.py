@@ -1,2 +1,0 @@
-_base_ = ['./darts_mask-rcnn_r101-r50_fpn_coco.py', '../_base_/methods/gdas.py']
-model = _base_.gdas

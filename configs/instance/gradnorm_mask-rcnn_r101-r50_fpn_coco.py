@@ -1,2 +1,0 @@
-_base_ = ['./uniform_mask-rcnn_r101-r50_fpn_coco.py', '../_base_/methods/gradnorm.py']
-model = _base_.gradnorm

@@ -1,2 +1,0 @@
-_base_ = ['./rl-pyramidkd_mask-rcnn_r101-r50_fpn_coco.py', '../_base_/methods/grpo.py']
-model = _base_.grpo

@@ -1,0 +1,3 @@
+# Vanilla distillation: the teacher's logits, no levels.
+_base_ = './none.py'
+method = dict(model=dict(logit_loss=dict(type='mmrlkd.KLLoss', tau=1.0)))

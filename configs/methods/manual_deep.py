@@ -1,0 +1,4 @@
+# By hand: the coarser a level, the larger its weight.
+_base_ = './uniform.py'
+method = dict(
+    model=dict(selector=dict(_delete_=True, type='mmrlkd.ManualDeepSelector')))

@@ -1,2 +1,0 @@
-_base_ = ['./darts_upernet_r101-r50_ade20k-512x512.py', '../_base_/methods/darts_second_order.py']
-model = _base_.darts_second_order

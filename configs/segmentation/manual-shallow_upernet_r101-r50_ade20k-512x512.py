@@ -1,2 +1,0 @@
-_base_ = ['./uniform_upernet_r101-r50_ade20k-512x512.py', '../_base_/methods/manual_shallow.py']
-model = _base_.manual_shallow

@@ -1,2 +1,0 @@
-_base_ = ['./rl-pyramidkd_upernet_r101-r50_ade20k-512x512.py', '../_base_/methods/ppo_quality_only.py']
-model = _base_.ppo_quality_only

@@ -1,0 +1,261 @@
+"""Pairs and methods: reading a config, and putting a method in its place.
+
+A pair's config says who learns from whom, on which data; it is an ordinary
+config and trains with the method that it inherits. A method's file has one
+variable, ``method``:
+
+    method = dict(
+        model=dict(selector=dict(type='mmrlkd.GreedySelector')),
+        custom_hooks=[dict(type='mmrlkd.SeedHook')])
+
+See docs/configs.md for what it may hold and what it replaces.
+"""
+
+import inspect
+from argparse import ArgumentParser
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from mmrlkd.registry import HOOKS, MODELS
+
+from .locations import place_files
+from .student import is_distiller
+
+#: Where the methods are that are named by a word.
+METHODS = Path(__file__).parents[1] / '.mim/configs/methods'
+#: Arguments of the model that are a method's. A method that says nothing of
+#: them has none of them.
+OWNED = ('selector', 'balancer', 'logit_loss', 'logit_weight', 'recipe')
+#: Those that are the pair's unless the method says something of them.
+SHARED = ('loss', 'connector', 'loss_weight', 'budget')
+#: What a method consists of.
+SECTIONS = ('model', 'custom_hooks', 'search')
+#: Variables of config files of which nothing is read once they are composed,
+#: and what is read in their place.
+SOURCES = dict(
+    method='model, custom_hooks and search',
+    distillation='default_hooks, model_wrapper_cfg and log_processor',
+    parts='model')
+
+
+def add_method_argument(parser: ArgumentParser) -> None:
+    """Give a tool the option ``--method``."""
+    parser.add_argument(
+        '--method', metavar='NAME|FILE',
+        help="method to put in the place of the config's own: a name from "
+        'configs/methods or a file; see docs/configs.md')
+
+
+def work_dir_of(path: str | Path, method: str | Path | None) -> str:
+    """Where a run goes that says nothing of it: apart for each method."""
+    parts = [Path(path).stem, *([Path(method).stem] if method else [])]
+    return str(Path('work_dirs', '_'.join(parts)))
+
+
+def load_config(path: str | Path, method: str | Path | None = None,
+                cfg_options: Mapping[str, Any] | None = None) -> Config:
+    """A config with its method, files and options in place.
+
+    What is returned needs no method any more: dumped and read again, it is
+    the same.
+
+    Args:
+        path: of the config.
+        method: name of a file in ``configs/methods`` or path of another, in
+            place of the method that the config has.
+        cfg_options: what the command line overrides, by dotted key; taken as
+            it is.
+
+    Raises:
+        ValueError: the method is not known or not a method, the config has no
+            place for one, or an option would have no effect.
+    """
+    cfg = Config.fromfile(path)
+    if method is not None:
+        put_method(cfg, method)
+    elif is_distiller(cfg):
+        _settle(cfg, None, _sets(cfg))
+    place_files(cfg)
+    if cfg_options:
+        check_options(cfg, cfg_options)
+        cfg.merge_from_dict(dict(cfg_options))
+    return cfg
+
+
+def method_names() -> list[str]:
+    """The methods that can be named by a word."""
+    return sorted(path.stem for path in METHODS.glob('*.py'))
+
+
+def read_method(method: str | Path) -> ConfigDict:
+    """The ``method`` of a file.
+
+    Args:
+        method: name of a file in ``configs/methods``, or the path of another.
+
+    Raises:
+        ValueError: there is no such method, or the file is not a method's.
+    """
+    path = Path(method)
+    if path.suffix != '.py' and path.name == str(method):
+        path = METHODS / f'{str(method).replace("-", "_")}.py'
+        if not path.is_file():
+            names = method_names()
+            near = get_close_matches(str(method).lower().replace('-', '_'),
+                                     names, n=3, cutoff=0.5)
+            raise ValueError(
+                f'--method {method} is not known; accepted: '
+                + (f'{" or ".join(near)}, or another of ' if near else '')
+                + f'{", ".join(names)}; or the path of a file.')
+    if not path.is_file():
+        raise ValueError(
+            f'--method {method}: {path} is not a file; accepted: a name '
+            f'({", ".join(method_names())}) or the path of a file.')
+    content = Config.fromfile(path)._cfg_dict
+    found = content.get('method')
+    if not isinstance(found, ConfigDict) or 'model' not in found:
+        raise ValueError(
+            f'--method {method}: {path} has no method with a model; accepted: '
+            "method = dict(model=dict(selector=dict(type='mmrlkd.…'))).")
+    _refuse(path, '', content, ('method', 'distillation'))
+    _refuse(path, 'method.', found, SECTIONS)
+    _refuse(path, 'method.model.', found.model, OWNED + SHARED)
+    if 'selector' not in found.model:
+        raise ValueError(
+            f'--method {method}: {path} has no method.model.selector; '
+            "accepted: dict(type='mmrlkd.…'), mmrlkd.UniformSelector for all "
+            'levels.')
+    return found
+
+
+def _refuse(path: Path, prefix: str, content: Mapping[str, Any],
+            accepted: Iterable[str]) -> None:
+    accepted = tuple(accepted)
+    for key in content:
+        if key not in accepted:
+            raise ValueError(
+                f'{path}: a method has no {prefix}{key}; accepted: '
+                f'{", ".join(prefix + name for name in accepted)}. What is '
+                "the pair's stands in the pair's config.")
+
+
+def put_method(cfg: Config, method: str | Path) -> None:
+    """Replace the method of a pair's config, in place.
+
+    Arguments of the model in :data:`OWNED`, those of :data:`SHARED` that the
+    old method set, the hooks of a method and the strategy of a search go; the
+    new method's come. Everything else stays.
+
+    Args:
+        cfg: of a pair, or one that was composed before.
+        method: see :func:`read_method`.
+
+    Raises:
+        ValueError: as :func:`read_method`; or the config distils nothing.
+    """
+    if not is_distiller(cfg):
+        raise ValueError(
+            f"--method {method}: model.type is "
+            f"{cfg.get('model', {}).get('type')!r}, which learns from no "
+            "teacher; accepted: a pair's config, whose model is an "
+            'mmrlkd.PyramidDistiller.')
+    new = deepcopy(read_method(method))
+    parts = cfg.get('parts') or {}
+    for key in {*OWNED, *_sets(cfg)}:
+        cfg.model.pop(key, None)
+    _fill(new, parts)
+    cfg.model.update(new.model)
+
+    hooks = new.get('custom_hooks', [])
+    names = {_name(hook) for hook in hooks}
+    cfg.custom_hooks = [
+        hook for hook in cfg.get('custom_hooks') or []
+        if not is_methods_hook(hook) and _name(hook) not in names] + hooks
+
+    search = cfg.get('search') or ConfigDict()
+    for key in ('strategy', 'staleness', 'then'):
+        search.pop(key, None)
+    search.update(new.get('search', {}))
+    if search:
+        cfg.search = search
+    name = str(method)
+    _settle(cfg, Path(name).stem.replace('-', '_'), list(new.model))
+
+
+def _sets(cfg: Config) -> list[str]:
+    """Arguments of the model that the config's method sets."""
+    method = cfg.get('method') or {}
+    return list(method.get('sets') or method.get('model') or ())
+
+
+def _settle(cfg: Config, name: str | None, sets: list[str]) -> None:
+    """Keep of the method what tells it apart, and no second copy of it."""
+    if name is None:
+        name = (cfg.get('method') or {}).get('name')
+    cfg.method = dict(name=name, sets=sorted(sets))
+    cfg._cfg_dict.pop('distillation', None)
+
+
+def _fill(node: Any, parts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Give each part of a method the arguments that the pair has for it."""
+    if isinstance(node, dict):
+        for value in node.values():
+            _fill(value, parts)
+        node.update(parts.get(node.get('type', ''), {}))
+    elif isinstance(node, list | tuple):
+        for value in node:
+            _fill(value, parts)
+
+
+def _name(hook: Mapping[str, Any]) -> str:
+    """Type of a hook, with or without its scope."""
+    kind = hook['type']
+    return kind if isinstance(kind, str) else kind.__name__
+
+
+def is_methods_hook(hook: Mapping[str, Any]) -> bool:
+    """Whether a hook belongs to the method, and goes with it.
+
+    Those do that are a :class:`~mmrlkd.engine.distiller_hook.DistillerHook`.
+    """
+    from mmrlkd.engine.distiller_hook import DistillerHook
+    kind = hook['type']
+    if isinstance(kind, str):
+        # Other libraries' hooks are not looked up: nothing of theirs is ours.
+        scope, _, name = kind.rpartition('.')
+        HOOKS.import_from_location()
+        kind = HOOKS.module_dict.get(name) if scope in ('', 'mmrlkd') else None
+    return inspect.isclass(kind) and issubclass(kind, DistillerHook)
+
+
+def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Refuse options that would be written where nothing reads them.
+
+    Raises:
+        ValueError: one would.
+    """
+    if not is_distiller(cfg):
+        return
+    arguments = inspect.signature(
+        MODELS.get('mmrlkd.PyramidDistiller')).parameters
+    for key in options:
+        first, _, rest = key.partition('.')
+        if first in SOURCES:
+            meant = rest if rest.startswith('model.') else ''
+            raise ValueError(
+                f'--cfg-options {key}: {first} is read when the config is '
+                'composed and not after; accepted: options of '
+                f'{SOURCES[first]}' + (f', here {meant}.' if meant else '.'))
+        if first in arguments and first not in cfg and rest:
+            raise ValueError(
+                f'--cfg-options {key}: the config has no {first}; accepted: '
+                f'model.{key}.')
+        if first in arguments and first not in cfg:
+            raise ValueError(
+                f'--cfg-options {key}: nothing reads it; accepted: '
+                f'model.{key}.')
