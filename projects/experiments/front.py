@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from mmrlkd.config.student import is_distiller
 from mmrlkd.engine.atomic import write_atomically
+from mmrlkd.search.settings import searches
 
 from .runs import ExperimentFailed, Run
 
@@ -30,7 +31,7 @@ def subset_name(levels: Sequence[str]) -> str:
 def fixed_subset(cfg: Config) -> tuple[str, ...] | None:
     """The levels that a config gives to every image, with equal weights;
     None if it does anything else."""
-    if not is_distiller(cfg) or 'search' in cfg:
+    if not is_distiller(cfg) or searches(cfg):
         return None
     levels, selector = cfg.model.levels, cfg.model.selector
     kind = selector.type.rpartition('.')[2]
@@ -47,8 +48,8 @@ def fixed_subset(cfg: Config) -> tuple[str, ...] | None:
 def front_runs(work_dir: Path, runs: Sequence[Run]) -> list[Run]:
     """A run for every subset and seed that is not among the others.
 
-    They inherit from the first config that gives one subset to every image;
-    their configs are written to the work dir.
+    They inherit from the first config that gives one subset to every image,
+    its method included; their configs are written to the work dir.
 
     Args:
         work_dir: of the comparison.
@@ -63,11 +64,13 @@ def front_runs(work_dir: Path, runs: Sequence[Run]) -> list[Run]:
             '--front: none of the configs distils one subset of the levels, '
             'so there is nothing for the others to inherit from; accepted: a '
             'config with mmrlkd.UniformSelector or mmrlkd.FixedSelector '
-            'beside them, such as configs/demo/uniform.py, or --no-front.')
+            'beside them, as with --method uniform, or --no-front.')
     base = fixed[0]
     there = {fixed_subset(run.cfg) for run in fixed
              if _but_selector(run.cfg) == _but_selector(base.cfg)}
     seeds = dict.fromkeys(run.seed for run in runs)
+    parent = work_dir / FRONT / 'parent.py'
+    write_atomically(parent, base.cfg.pretty_text.encode())
     front = []
     for subset in all_subsets(base.cfg.model.levels):
         if subset in there:
@@ -75,9 +78,10 @@ def front_runs(work_dir: Path, runs: Sequence[Run]) -> list[Run]:
         name = subset_name(subset)
         folder = work_dir / FRONT / name
         config = folder / f'{name}.py'
-        write_atomically(config, _config(base.config, subset).encode())
+        write_atomically(config, _config(subset).encode())
         front += [replace(base, method=name, seed=seed, config=config,
-                          folder=folder / f'seed_{seed}') for seed in seeds]
+                          recipe=None, folder=folder / f'seed_{seed}')
+                  for seed in seeds]
     return front
 
 
@@ -98,13 +102,14 @@ def non_dominated(points: Mapping[str, tuple[float, float]]) -> list[str]:
     return sorted(best, key=lambda name: points[name])
 
 
-def _config(base: Path, subset: tuple[str, ...]) -> str:
-    return (f'_base_ = [{str(base)!r}]\n'
+def _config(subset: tuple[str, ...]) -> str:
+    return ("_base_ = ['../parent.py']\n"
             'model = dict(\n    selector=dict(\n        _delete_=True, '
             f"type='mmrlkd.FixedSelector', levels={subset!r}))\n")
 
 
 def _but_selector(cfg: Config) -> dict:
     plain = cfg.to_dict()
+    plain.pop('method', None)  # its name
     del plain['model']['selector']
     return plain

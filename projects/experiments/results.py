@@ -1,7 +1,7 @@
 """The results table: a row for each finished run, read from its work dir."""
 
-from collections.abc import Collection, Iterator
 import json
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 

@@ -13,6 +13,7 @@ from mmrlkd.config.compose import load_config
 from mmrlkd.config.inspection import CONFIG_ERRORS
 from mmrlkd.config.student import is_distiller
 from mmrlkd.search.found import FOUND, HISTORY
+from mmrlkd.search.settings import searches
 
 from .costs import read_candidates
 from .logs import Record, newest_record, read_evaluation
@@ -51,6 +52,7 @@ class Run:
         folder: where logs and checkpoints go.
         config: file.
         options: ``KEY=VALUE`` for ``--cfg-options``.
+        recipe: for ``--method``; None for the config's own.
         cost_of: a run whose mean cost per image this one's random selector
             spends; it trains first.
     """
@@ -59,6 +61,7 @@ class Run:
     folder: Path
     config: Path
     options: tuple[str, ...] = ()
+    recipe: str | None = None
     cost_of: 'Run | None' = None
 
     @cached_property
@@ -69,7 +72,8 @@ class Run:
             ExperimentFailed: it cannot be read, or defines no model.
         """
         try:
-            cfg = load_config(self.config, parse_options(self.options))
+            cfg = load_config(
+                self.config, self.recipe, parse_options(self.options))
         except (*CONFIG_ERRORS, SyntaxError) as error:
             raise ExperimentFailed(
                 f'{self.config} cannot be read: {error}') from error
@@ -96,6 +100,11 @@ class Run:
         return 'teacher' in self.cfg.model
 
     @property
+    def searches(self) -> bool:
+        """Whether its levels are searched for before it trains."""
+        return searches(self.cfg)
+
+    @property
     def selector(self) -> str:
         """Name of the selector's type; empty for a run that distils nothing."""
         return (self.cfg.model.selector.type.rpartition('.')[2]
@@ -112,6 +121,12 @@ class Run:
             return task_of(self.cfg)
         except ValueError as error:
             raise ExperimentFailed(f'{self.config}: {error}') from error
+
+    @property
+    def words(self) -> list[str]:
+        """Config and method, for a tool's command line."""
+        return [str(self.config), *(['--method', self.recipe] if self.recipe
+                                    else [])]
 
     @property
     def log(self) -> Path:

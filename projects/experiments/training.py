@@ -100,7 +100,7 @@ def train(run: Run | Search, teacher: Path | None, session: Session) -> None:
         reporter.begin(run)
         if not run.trained:
             launch(run, run.log, [
-                session.tools / 'train.py', run.config, '--resume',
+                session.tools / 'train.py', *run.words, '--resume',
                 '--work-dir', run.folder, '--cfg-options', *options], session)
         # Killed while it evaluated, a run resumes to do nothing.
         if run.trained and not run.finished:
@@ -140,10 +140,10 @@ def _measured_cost(run: Run) -> list[str]:
     cost = round(row['distill_cost'], 4)
     if run.dumped.is_file():
         had = Config.fromfile(
-            run.dumped, import_custom_modules=False).model.selector.cost
-        if abs(had - cost) > 1e-4:
+            run.dumped, import_custom_modules=False).model.selector.get('cost')
+        if had is None or abs(had - cost) > 1e-4:
             raise ExperimentFailed(
-                f'{run.name} was trained at a cost of {had}, and '
+                f'{run.name} was trained at cost={had}, and '
                 f'{model.name} had {cost}; accepted: the same cost. To train '
                 f'it anew, remove {run.folder}.')
     return [f'model.selector.cost={cost}']
@@ -168,7 +168,7 @@ def search(task: Search, options: list[str], session: Session) -> None:
     if run.cfg.search.get('evaluator'):
         seeds.append(f'search.evaluator.seed={run.seed}')
     launch(task, run.folder / 'search.log', [
-        session.tools / 'search.py', run.config, '--work-dir', run.folder,
+        session.tools / 'search.py', *run.words, '--work-dir', run.folder,
         '--cfg-options', *seeds, *run.options, *options], session)
     if not task.found.config.is_file():
         raise ExperimentFailed(

@@ -10,9 +10,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+
 from mmrlkd.datasets.scenes import SceneConfig
 from mmrlkd.datasets.writer import write_dataset
-
 from mmrlkd.engine.trained import load_distiller
 from mmrlkd.evaluation.results import read_run
 from mmrlkd.evaluation.selections import report_selections
