@@ -78,14 +78,14 @@ $(MMCV_DONE): $(TORCH_DONE)
 	@rm -f $(DONE)/mmcv-* && touch $@
 
 $(SETUP_DONE): $(MMCV_DONE) $(wildcard requirements/*.txt) setup.py pyproject.toml mmrlkd/version.py
-	@echo 'set-up 4/4: mmdet, mmseg and mmpretrain (about 2 minutes)'
+	@echo 'set-up 4/4: mmdet, mmseg and mmpretrain'
 	@$(INSTALL) -r requirements/runtime.txt -r requirements/seg.txt -r requirements/cls.txt
 	@$(TORCHVISION_LOADS) 2>/dev/null || { \
 	    echo 'set-up 4/4: torchvision does not fit this torch, installing the build that does'; \
 	    $(INSTALL) --no-deps --force-reinstall $(TORCHVISION_INDEX) torchvision==$(TORCHVISION); }
 	@$(TORCHVISION_LOADS) || { \
 	    echo 'torchvision cannot be imported: it must be of the same build as torch (CPU with CPU, CUDA with the same CUDA); see https://pytorch.org' >&2; exit 1; }
-	@echo 'set-up 4/4: the demo, the tools for testing, and mmrlkd itself (about 2 minutes)'
+	@echo 'set-up 4/4: the demo, the tools for testing, and mmrlkd itself'
 	@$(INSTALL) -r requirements/demo.txt -r requirements/tests.txt
 	@$(INSTALL) --no-build-isolation --no-deps -e .
 	@touch $@

@@ -9,6 +9,7 @@ COMMON = '''
 train_cfg = dict(max_iters={iterations})
 train_dataloader = dict(batch_size=8)
 custom_hooks = {hooks!r}
+val_evaluator = dict(type='mmrlkd.DifficultyCocoMetric')
 '''
 
 

@@ -1,17 +1,11 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from mmengine.config import Config
 
-from mmrlkd.experiments.accounting import (
-    FAMILIES,
-    SearchCost,
-    cost_of_phases,
-    cost_of_search,
-    family,
-)
-from mmrlkd.registry import SELECTORS
+from projects.experiments.costs import SearchCost, cost_of_phases, cost_of_search
 
 PHASES = [dict(name='pretrain', length=30), dict(name='policy', length=40),
           dict(name='finetune', length=30)]
@@ -26,32 +20,32 @@ def config(phases: list[dict], *hooks: dict) -> Config:
 
 def test_the_policy_phase_is_the_search() -> None:
     """Of 0.1 s till 50 and 0.3 s till 100, 30 to 70 has 20 each."""
-    cost = cost_of_phases(config(PHASES), 100, [[50, .1], [100, .3]])
+    cost = cost_of_phases(config(PHASES), 100, pd.Series({50: .1, 100: .3}))
     assert cost.images == 40 * 8
     assert cost.seconds == pytest.approx(20 * .1 + 20 * .3)
 
 
 def test_the_last_record_speaks_for_the_rest() -> None:
-    cost = cost_of_phases(config(PHASES), 100, [[50, .1], [90, .3]])
+    cost = cost_of_phases(config(PHASES), 100, pd.Series({50: .1, 90: .3}))
     assert cost.seconds == pytest.approx(20 * .1 + 20 * .3)
 
 
 def test_lengths_may_be_epochs() -> None:
     phases = [dict(phase, length=phase['length'] // 10) for phase in PHASES]
-    cost = cost_of_phases(config(phases), 100, [[100, .5]])
+    cost = cost_of_phases(config(phases), 100, pd.Series({100: .5}))
     assert cost == SearchCost(40 * 8, pytest.approx(20))
 
 
 @pytest.mark.parametrize('phases', [
     [], PHASES[:1], [dict(PHASES[1], learn_every=0)], PHASES[2:]])
 def test_phases_that_search_nothing(phases: list[dict]) -> None:
-    assert cost_of_phases(config(phases), 30, [[30, .5]]) == SearchCost(0, 0)
+    assert cost_of_phases(config(phases), 30, pd.Series({30: .5})) == SearchCost(0, 0)
 
 
 def test_held_out_images_went_through_the_student_too() -> None:
     hook = dict(type='mmrlkd.HeldOutHook', dataloader=dict(batch_size=4))
     phases = [dict(name='search', length=10, learn_every=2)]
-    cost = cost_of_phases(config(phases, hook), 10, [[10, .5]])
+    cost = cost_of_phases(config(phases, hook), 10, pd.Series({10: .5}))
     assert cost == SearchCost(10 * 8 + 5 * 4, 5.0)
 
 
@@ -79,17 +73,3 @@ def test_the_incumbent_knows_what_was_shared(tmp_path: Path) -> None:
     (tmp_path / 'search/incumbent.json').write_text(
         json.dumps(dict(images=1710, seconds=32.5)))
     assert cost_of_search(tmp_path) == SearchCost(1710, 32.5)
-
-
-def test_every_selector_has_a_family() -> None:
-    SELECTORS.import_from_location()
-    for name in SELECTORS.module_dict:
-        kind = family(Config(dict(model=dict(
-            type='mmrlkd.PyramidDistiller',
-            selector=dict(type=f'mmrlkd.{name}')))), searched=False)
-        assert kind in FAMILIES and kind != 'other', name
-    assert family(Config(dict(model=dict(type='GFL'))), False) == 'none'
-    assert family(Config(dict(model=dict(
-        type='mmrlkd.PyramidDistiller', logit_loss=dict(type='mmrlkd.KLLoss'),
-        selector=dict(type='mmrlkd.NoneSelector')))), False) == 'logits'
-    assert family(Config(dict(model=dict(type='GFL'))), True) == 'search'

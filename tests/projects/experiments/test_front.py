@@ -3,14 +3,13 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmrlkd.experiments.failure import ExperimentFailed
-from mmrlkd.experiments.front import (
+from projects.experiments.front import (
     all_subsets,
     fixed_subset,
     front_runs,
     non_dominated,
 )
-from mmrlkd.experiments.run import Run
+from projects.experiments.runs import ExperimentFailed, Run
 
 
 @pytest.mark.parametrize('count', [1, 2, 4, 5])

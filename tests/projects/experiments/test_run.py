@@ -3,9 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from mmrlkd.experiments.failure import ExperimentFailed
-from mmrlkd.experiments.machine import share_threads
-from mmrlkd.experiments.run import Run, end_of, parse_options
+from projects.experiments.machine import share_threads
+from projects.experiments.runs import ExperimentFailed, Run, end_of, parse_options
 
 
 def make(folder: Path, text: str, *options: str) -> Run:
@@ -54,7 +53,7 @@ def test_bad_configs_are_told(tmp_path: Path, text: str, words: str) -> None:
 
 @pytest.mark.parametrize(('jobs', 'threads'), [(1, 4), (3, 2), (16, 1)])
 def test_cores_are_shared(monkeypatch, jobs: int, threads: int) -> None:
-    monkeypatch.setattr('mmrlkd.experiments.machine.cores', lambda: 8)
+    monkeypatch.setattr('projects.experiments.machine.cores', lambda: 8)
     monkeypatch.setenv('OMP_NUM_THREADS', '')
     monkeypatch.delenv('OMP_NUM_THREADS')
     share_threads(jobs)

@@ -1,42 +1,51 @@
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 
 from mmrlkd.engine.checkpoint_hook import sidecar_path
 from mmrlkd.engine.trained import count_parameters, load_distiller
-from mmrlkd.evaluation.selections import (
-    ImageSelection,
-    SelectionReport,
+from projects.experiments.selections import (
+    Selections,
     pick_examples,
-    read_annotations,
-    report_selections,
-    selection_rates,
+    select,
     strata_keys,
 )
 
-LEVELS = ('P2', 'P3')
+
+def make(levels: list[str], strata: list[str]) -> Selections:
+    return Selections(('P2', 'P3'), True, 0.5, 256, pd.DataFrame(dict(
+        img_id=range(len(levels)), path=[f'{i}.png' for i in range(len(levels))],
+        levels=levels, strata=strata, boxes=[[]] * len(levels))))
 
 
 def test_rates_by_stratum() -> None:
-    chosen = [ImageSelection(1, 'a', ('P2', )),
-              ImageSelection(2, 'b', ('P2', 'P3')),
-              ImageSelection(3, 'c', ('P3', ))]
-    rates = selection_rates(
-        chosen, {'1-3': [1, 2], '>10': [3], 'gone': [9]}, LEVELS)
-    assert list(rates) == ['all', '1-3', '>10']
-    assert rates['all'] == {'P2': pytest.approx(2 / 3),
-                            'P3': pytest.approx(2 / 3)}
-    assert rates['1-3'] == {'P2': 1, 'P3': 0.5}
-    assert rates['>10'] == {'P2': 0, 'P3': 1}
+    rates = make(['P2', 'P2 P3', 'P3'], ['1-3', '1-3', '>10']).rates()
+    assert list(rates.index) == ['all', '1-3', '>10']
+    assert rates.loc['all'].tolist() == pytest.approx([2 / 3, 2 / 3])
+    assert rates.loc['1-3'].tolist() == [1, 0.5]
+    assert rates.loc['>10'].tolist() == [0, 1]
 
 
-def test_a_report_survives_its_file() -> None:
-    report = SelectionReport(
-        LEVELS, True, 0.5, 256, {'all': {'P2': 1., 'P3': 0.}},
-        [ImageSelection(1, 'a', ('P2', )), ImageSelection(2, 'b', ())])
-    assert SelectionReport.loads(report.dumps()) == report
+def test_the_number_of_distinct_subsets_is_a_column() -> None:
+    assert make(['P2', 'P2', 'P2'], [''] * 3).columns()['distinct_subsets'] == 1
+    assert make(['P2', 'P3', 'P2'], [''] * 3).columns()['distinct_subsets'] == 2
+
+
+def test_selections_survive_their_file() -> None:
+    chosen = make(['P2', ''], ['1-3', '1-3 dense'])
+    again = Selections.loads(chosen.dumps())
+    assert again.images.equals(chosen.images)
+    assert again.columns() == chosen.columns()
+
+
+def test_pictures_show_different_choices_first() -> None:
+    chosen = make(['P3', 'P3', 'P2', 'P3', 'P3', 'P2 P3'], ['a'] * 3 + ['b'] * 3)
+    picked = pick_examples(chosen.images)
+    assert picked.stratum.tolist() == ['a', 'a', 'b', 'b']
+    assert picked.levels.tolist() == ['P3', 'P2', 'P2 P3', 'P3']
 
 
 @pytest.fixture
@@ -72,20 +81,39 @@ def trained(build_distiller, tiny_student: dict, tiny_teacher: dict,
 def test_a_trained_policy_chooses_for_every_image(
         trained: tuple[Config, Path]) -> None:
     cfg, checkpoint = trained
-    report = report_selections(load_distiller(cfg, checkpoint), cfg)
-    assert report.adaptive
-    assert report.trunk_gflops > 0
-    assert len(report.images) == 8
-    assert all(Path(image.path).is_file() and image.levels
-               for image in report.images)
-    again = report_selections(load_distiller(cfg, checkpoint), cfg)
-    assert again == report
+    chosen = select(load_distiller(cfg, checkpoint), cfg)
+    assert chosen.adaptive and chosen.trunk_gflops > 0
+    assert len(chosen.images) == 8
+    assert all(map(len, chosen.images.boxes))
+    assert {'1-3', '>10'} <= set(chosen.rates().index)
+    again = select(load_distiller(cfg, checkpoint), cfg)
+    assert again.images.equals(chosen.images)
 
-    examples = pick_examples(
-        {'ppo': report}, read_annotations(cfg), strata_keys(cfg), 1)
-    assert {e.stratum for e in examples} == set(report.rates) - {'all'}
-    assert len({e.path for e in examples}) == len(examples)
-    assert all(e.boxes and e.levels['ppo'] for e in examples)
+
+def test_images_of_concatenated_files_with_equal_ids_all_count(
+        trained: tuple[Config, Path], tiny_scenes: Path) -> None:
+    """Image ids of both files begin at 1; every second image is chosen for."""
+    cfg, checkpoint = trained
+    part = cfg.val_dataloader.dataset
+    train = dict(part, ann_file='annotations/train.json',
+                 data_prefix=dict(img='train/'))
+    cfg.val_dataloader.dataset = dict(
+        type='ConcatDataset', datasets=[part, train])
+    model = load_distiller(cfg, checkpoint)
+    chosen = select(model, cfg)
+    assert len(chosen.images) == 8 + 16
+    assert chosen.images.img_id.nunique() == 16
+    parts = [Path(path).parent.name for path in chosen.images.path]
+    assert parts == ['val'] * 8 + ['train'] * 16
+    chosen.images['levels'] = ['P2', 'P3'] * 12
+    assert chosen.rates().loc['all', ['P2', 'P3']].tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize('evaluator', [
+    None, [dict(type='CocoMetric'), dict(type='Speed')]])
+def test_evaluator_lists_and_none_group_by_the_default_keys(evaluator) -> None:
+    assert strata_keys(Config(dict(val_evaluator=evaluator))) == (
+        'difficulty', 'dense_small')
 
 
 def test_a_loaded_distiller_is_the_saved_one(

@@ -2,9 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from mmrlkd.experiments.failure import ExperimentFailed
-from mmrlkd.experiments.run import Run
-from mmrlkd.experiments.teacher import find_teacher, keep_history
+from projects.experiments.runs import ExperimentFailed, Run
+from projects.experiments.teacher import find_teacher, keep_history
 
 UNIFORM = dict(type='mmrlkd.UniformSelector')
 
