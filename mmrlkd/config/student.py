@@ -7,7 +7,7 @@ from mmengine.config import Config, ConfigDict
 
 def is_distiller(cfg: Config) -> bool:
     """Whether a config's model is a distiller."""
-    return str(cfg.model.get('type', '')).endswith('PyramidDistiller')
+    return str((cfg.get('model') or {}).get('type', '')).endswith('PyramidDistiller')
 
 
 def model_config(cfg: Config) -> ConfigDict:

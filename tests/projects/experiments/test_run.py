@@ -1,9 +1,7 @@
-import os
 from pathlib import Path
 
 import pytest
 
-from projects.experiments.machine import share_threads
 from projects.experiments.runs import ExperimentFailed, Run, end_of, parse_options
 
 
@@ -49,12 +47,3 @@ def test_bad_configs_are_told(tmp_path: Path, text: str, words: str) -> None:
     run = make(tmp_path, text)
     with pytest.raises(ExperimentFailed, match=f'mine.py {words}'):
         assert run.distils
-
-
-@pytest.mark.parametrize(('jobs', 'threads'), [(1, 4), (3, 2), (16, 1)])
-def test_cores_are_shared(monkeypatch, jobs: int, threads: int) -> None:
-    monkeypatch.setattr('projects.experiments.machine.cores', lambda: 8)
-    monkeypatch.setenv('OMP_NUM_THREADS', '')
-    monkeypatch.delenv('OMP_NUM_THREADS')
-    share_threads(jobs)
-    assert os.environ['OMP_NUM_THREADS'] == str(threads)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 
+import projects.scenes.detection  # noqa: F401
 from mmrlkd.engine.checkpoint_hook import sidecar_path
 from mmrlkd.engine.trained import count_parameters, load_distiller
 from projects.experiments.selections import (

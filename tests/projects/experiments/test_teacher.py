@@ -52,10 +52,10 @@ def test_one_that_was_trained_here_stays_the_teacher(
 def test_a_config_of_a_library_becomes_a_file(tmp_path: Path, run) -> None:
     one = run('one')
     one.config.write_text(one.config.read_text().replace(
-        't.py', 'mmrlkd::demo/teacher.py'))
+        't.py', 'mmrlkd::demo/detection_teacher.py'))
     found = find_teacher(tmp_path, [one], ())
     assert found.cfg.model.type == 'GFL'
-    assert found.config.name == 'teacher.py'
+    assert found.config.name == 'detection_teacher.py'
 
 
 def test_two_teachers_are_refused(tmp_path: Path, run) -> None:
