@@ -46,7 +46,8 @@ records = []
 if trains:
     records.append({'iter': 4, 'loss': 1.0, 'time': 0.1})
     if name in ('uniform', 'ppo', 'random'):
-        records[0] |= {'levels_per_image': 4, 'distill_cost': 7.5 if name == 'uniform' else 5.1234,
+        cost = 7.5 if name == 'uniform' else 5.1234
+        records[0] |= {'levels_per_image': 4, 'distill_cost': cost,
                        'distill_gflops': 0.4, 'reward_gflops': 0.0}
 if wrong != f'{name} is killed in validation' or not trains:
     records.append({f'coco/bbox_mAP{key}': 0.4 for key in (

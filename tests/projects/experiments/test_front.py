@@ -48,7 +48,8 @@ def test_equal_weights_make_a_subset(
         config_text, selector: dict, subset: tuple[str, ...] | None) -> None:
     text = config_text(selector)
     assert fixed_subset(Config.fromstring(text, '.py')) == subset
-    searching = Config.fromstring(text + "search = dict(strategy=dict(type='x'))", '.py')
+    searching = Config.fromstring(
+        text + "search = dict(strategy=dict(type='x'))", '.py')
     assert fixed_subset(searching) is None
 
 
