@@ -189,7 +189,8 @@ def report(work_dir: Path, methods: list[str], front: bool, figure: Path,
     Raises:
         ExperimentFailed: nothing is finished there.
     """
-    table, missing = read_results(work_dir, methods, front)
+    # By name, as where none is given: a copy gives the same bytes.
+    table, missing = read_results(work_dir, sorted(methods), front)
     if table.empty or table.hindsight.all():
         raise ExperimentFailed(
             f'--work-dir {work_dir} holds no finished run to report; '

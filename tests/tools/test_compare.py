@@ -180,7 +180,7 @@ def test_all_of_it(compare: ModuleType, tmp_path: Path) -> None:
 
     table = load_table(work / 'results.csv')
     assert list(dict.fromkeys(table.method)) == [
-        'teacher', 'student', 'uniform', 'random', 'evolution', 'P3', 'P2']
+        'teacher', 'evolution', 'random', 'student', 'uniform', 'P3', 'P2']
     assert set(table[table.method == 'evolution'].search_images) == {80}
     assert (work / 'figure.png').is_file() and (work / 'figure.svg').is_file()
     page = (work / 'table.md').read_text()
