@@ -11,6 +11,7 @@ INSTALL := $(PY) -m pip install -qq --disable-pip-version-check --no-input \
 # One stamp for each finished step. Those of torch and mmcv carry the pinned
 # versions, so that no other change of a requirement compiles mmcv again.
 TORCH := $(shell sed -n 's/^torch==//p' requirements/constraints.txt)
+TORCHVISION := $(shell sed -n 's/^torchvision==//p' requirements/constraints.txt)
 MMCV := $(shell sed -n 's/^onedl-mmcv==//p' requirements/constraints.txt)
 DONE := $(VENV)/.done
 VENV_DONE := $(DONE)/venv
@@ -18,6 +19,10 @@ TORCH_DONE := $(DONE)/torch-$(TORCH)
 MMCV_DONE := $(DONE)/mmcv-$(MMCV)-for-torch-$(TORCH)
 SETUP_DONE := $(DONE)/setup
 MMCV_OPS_LOAD := $(PY) -c 'from mmcv.ops import nms'
+
+TORCHVISION_LOADS := $(PY) -c 'import torchvision'
+# torch says which build it is: 2.13.0+cpu, 2.13.0+cu130, or the index's own.
+TORCHVISION_INDEX = $(shell $(PY) -c "import torch; b = torch.__version__.partition('+')[2]; print(b and f'--index-url https://download.pytorch.org/whl/{b}')")
 
 # A file's tests stay together: they share what is slow to make.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
@@ -73,8 +78,14 @@ $(MMCV_DONE): $(TORCH_DONE)
 	@rm -f $(DONE)/mmcv-* && touch $@
 
 $(SETUP_DONE): $(MMCV_DONE) $(wildcard requirements/*.txt) setup.py pyproject.toml mmrlkd/version.py
-	@echo 'set-up 4/4: mmdet, mmseg, mmpretrain, the tools for testing, and mmrlkd itself'
-	@$(INSTALL) -r requirements/runtime.txt -r requirements/seg.txt \
-	    -r requirements/cls.txt -r requirements/tests.txt
+	@echo 'set-up 4/4: mmdet, mmseg and mmpretrain'
+	@$(INSTALL) -r requirements/runtime.txt -r requirements/seg.txt -r requirements/cls.txt
+	@$(TORCHVISION_LOADS) 2>/dev/null || { \
+	    echo 'set-up 4/4: torchvision does not fit this torch, installing the build that does'; \
+	    $(INSTALL) --no-deps --force-reinstall $(TORCHVISION_INDEX) torchvision==$(TORCHVISION); }
+	@$(TORCHVISION_LOADS) || { \
+	    echo 'torchvision cannot be imported: it must be of the same build as torch (CPU with CPU, CUDA with the same CUDA); see https://pytorch.org' >&2; exit 1; }
+	@echo 'set-up 4/4: the demo, the tools for testing, and mmrlkd itself'
+	@$(INSTALL) -r requirements/demo.txt -r requirements/tests.txt
 	@$(INSTALL) --no-build-isolation --no-deps -e .
 	@touch $@

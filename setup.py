@@ -14,6 +14,8 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 MIM_PARTS = ('configs', 'tools', 'model-index.yml')
+#: Tools that need projects/, which is not installed.
+CHECKOUT_ONLY = ('demo.py', 'compare.py', 'analysis', 'make_scenes.py')
 
 
 class BuildWithMim(build_py):
@@ -48,7 +50,9 @@ def add_mim_extension(library: Path, link: bool) -> None:
         if source.is_dir():
             shutil.copytree(
                 source, target,
-                ignore=shutil.ignore_patterns('__pycache__', '*.py[cod]'))
+                ignore=shutil.ignore_patterns(
+                    '__pycache__', '*.py[cod]',
+                    *(CHECKOUT_ONLY if part == 'tools' else ())))
         else:
             shutil.copy2(source, target)
 
@@ -71,6 +75,7 @@ EXTRAS = {
     'mim': read_requirements('mminstall'),
     'seg': read_requirements('seg'),
     'cls': read_requirements('cls'),
+    'demo': read_requirements('demo'),
     'search': read_requirements('search'),
     'balancing': read_requirements('balancing'),
     'optional': read_requirements('optional'),

@@ -1,17 +1,18 @@
-"""Train a student under several configs, and compare what came out.
+"""Train a student by several methods, and compare what came out.
 
-    python tools/compare.py configs/demo/student.py configs/demo/uniform.py …
-        [--seeds 0 1 2] [--work-dir work_dirs/compare] [--no-front]
-        [--figure FILE.png] [--cfg-options KEY=VALUE …]
+    python tools/compare.py CONFIG … [--method NAME|FILE …] [--seeds 0 1 2]
+        [--work-dir work_dirs/compare] [--no-front] [--figure FILE.png]
+        [--cfg-options KEY=VALUE …]
     python tools/compare.py --report-only --work-dir DIR
 
-All learn from one teacher. Everything that is finished is kept: after an
-interruption the same command continues, and with more configs or seeds it
-trains only those. The report is made from the histories in the work dir.
+Each CONFIG that distils is trained with each method, or with its own where
+none is named; one that distils nothing is the student alone. All learn from one
+teacher. Everything that is finished is kept: after an interruption the same
+command continues, and with more methods or seeds it trains only those. The
+report is made from the histories in the work dir.
 """
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -20,39 +21,48 @@ from pathlib import Path
 
 from rich.console import Console
 
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
 import mmrlkd  # noqa: F401
 from mmrlkd.engine.atomic import write_atomically
-from mmrlkd.experiments.comparison import read_comparison
-from mmrlkd.experiments.failure import ExperimentFailed
-from mmrlkd.experiments.front import FRONT, front_runs
-from mmrlkd.experiments.machine import most_jobs, share_threads
-from mmrlkd.experiments.process import Session, locked
-from mmrlkd.experiments.reporter import Reporter
-from mmrlkd.experiments.run import TEACHER, Run
-from mmrlkd.experiments.searching import Search
-from mmrlkd.experiments.teacher import find_teacher, keep_history
-from mmrlkd.experiments.training import train_all
-from mmrlkd.visualization.comparison_figure import save
-from mmrlkd.visualization.comparison_table import (
-    to_json,
+from projects.experiments.figures import cost_quality
+from projects.experiments.front import FRONT, front_runs
+from projects.experiments.processes import Session, locked, most_jobs
+from projects.experiments.progress import Reporter
+from projects.experiments.results import TABLE, read_results, save_table
+from projects.experiments.runs import TEACHER, ExperimentFailed, Run, Search
+from projects.experiments.tables import (
+    cost_columns,
+    differences,
+    quality_columns,
+    summarise,
     to_markdown,
     to_terminal,
 )
-from mmrlkd.visualization.comparison_verdicts import comparison_verdicts
+from projects.experiments.teacher import find_teacher, keep_history
+from projects.experiments.training import match_random, train_all
 
-ROOT = Path(__file__).parents[1]
 TOOLS = ROOT / 'tools'
-RESULTS = 'results.json'
+NOTE = (
+    'Means over the seeds, ± 95 % t-intervals; a row with one seed has none and '
+    'is no result. Images are those that went through the student; what RL '
+    'searches is part of its training, what a search cost came before it. '
+    'Nothing here is paid at inference.')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Train a student under several configs, and compare what '
+        description='Train a student by several methods, and compare what '
         'came out. Continues where it was interrupted.')
     parser.add_argument(
         'configs', nargs='*', type=Path, metavar='CONFIG',
-        help='configs that differ in what chooses the levels; one with a '
-        'search is searched first')
+        help='pairs, or configs that differ in what chooses the levels; one '
+        'that distils nothing is the student alone')
+    parser.add_argument(
+        '--method', nargs='+', default=[], metavar='NAME|FILE',
+        help='methods to train each pair with: names from configs/methods or '
+        'files; one that searches is searched first')
     parser.add_argument(
         '--seeds', nargs='+', type=int, default=[0], metavar='N',
         help='each config is trained with each of them; default: 0')
@@ -81,13 +91,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for config in args.configs:
         if not config.is_file() and not args.report_only:
             parser.error(f'CONFIG {config} is not a file; accepted: a config '
-                         'such as configs/demo/uniform.py.')
-    names = [config.stem for config in args.configs]
-    for name in names:
-        if name in (TEACHER, FRONT) or names.count(name) > 1:
-            parser.error(
-                f'CONFIG {name}: its name is its name in the table; accepted: '
-                f'different ones, and neither {TEACHER} nor {FRONT}.')
+                         'such as configs/demo/detection.py.')
     if args.jobs is not None and args.jobs < 1:
         parser.error(f'--jobs {args.jobs}: accepted is a number >= 1.')
     for word in args.cfg_options:
@@ -100,21 +104,49 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def plan(args: argparse.Namespace, work_dir: Path) -> tuple[
-        Run | None, list[Run | Search]]:
+def name_runs(args: argparse.Namespace) -> dict[str, Run]:
+    """A run for each config and method, without seed, by its name in tables.
+
+    A pair with a method is called as the method, a config without one as its
+    file; the only config that distils nothing is called ``student``.
+
+    Raises:
+        ExperimentFailed: two would have one name.
+    """
+    named: dict[str, Run] = {}
+    configs = [Run('', 0, Path(), config) for config in args.configs]
+    pairs = [run for run in configs if run.distils]
+    for run in configs:
+        recipes = [*args.method] if run.distils and args.method else [None]
+        for recipe in recipes:
+            name = run.config.stem if recipe is None else Path(recipe).stem
+            if recipe and len(pairs) > 1:
+                name = f'{run.config.stem}_{name}'
+            if not run.distils and len(configs) - len(pairs) == 1:
+                name = 'student'
+            if name in (TEACHER, FRONT) or name in named:
+                raise ExperimentFailed(
+                    f'{run.config}: {name!r} is its name in the table; '
+                    f'accepted: different ones, and neither {TEACHER} nor '
+                    f'{FRONT}.')
+            named[name] = replace(run, method=name, recipe=recipe)
+    return named
+
+
+def plan(args: argparse.Namespace, named: dict[str, Run],
+         work_dir: Path) -> tuple[Run | None, list[Run | Search]]:
     """What to train: the teacher, if it is not there, and the students.
 
     Raises:
         ExperimentFailed: a config that cannot be compared with the others.
     """
     options = tuple(args.cfg_options)
-    # A key of the search would make a search of every config.
+    # A key of the search is nothing to a config that does not search.
     plain = tuple(word for word in options if not word.startswith('search.'))
-    runs = [Run(config.stem, seed, work_dir / config.stem / f'seed_{seed}',
-                config, plain)
-            for seed in args.seeds for config in args.configs]
-    runs = [replace(run, options=options) if 'search' in run.cfg else run
-            for run in runs]
+    runs = [
+        replace(run, seed=seed, folder=work_dir / name / f'seed_{seed}',
+                options=options if run.searches else plain)
+        for seed in args.seeds for name, run in named.items()]
     teacher = find_teacher(work_dir, runs, plain)
     if args.front:
         runs += front_runs(work_dir, runs)
@@ -124,7 +156,8 @@ def plan(args: argparse.Namespace, work_dir: Path) -> tuple[
             *run.options, f'model.teacher.checkpoint={teacher}'))
             if run.distils else run for run in runs]
     return (teacher if isinstance(teacher, Run) else None,
-            [Search(run) if 'search' in run.cfg else run for run in runs])
+            [Search(run) if run.searches else run
+             for run in match_random(runs)])
 
 
 def compare(args: argparse.Namespace, console: Console) -> None:
@@ -136,58 +169,57 @@ def compare(args: argparse.Namespace, console: Console) -> None:
     work_dir = args.work_dir.resolve()
     figure = (args.figure or args.work_dir / 'figure.png').resolve()
     args.configs = [config.resolve() for config in args.configs]
+    args.method = [str(Path(name).resolve()) if name.endswith('.py') else name
+                   for name in args.method]
     os.chdir(ROOT)  # the configs name files from here
-    refuse_others(work_dir / RESULTS)
+    named = name_runs(args)
     if not args.report_only:
         with locked(work_dir) as lock, Reporter(console) as reporter:
-            teacher, students = plan(args, work_dir)
+            teacher, students = plan(args, named, work_dir)
             total = len(students) + (teacher is not None)
             train_all(teacher, students, args.jobs or most_jobs(total),
                       Session(TOOLS, lock, reporter))
-    report(args, work_dir, figure, console)
+    report(work_dir, list(named), args.front, figure, console)
 
 
-def refuse_others(results: Path) -> None:
-    """Keep the results of another tool.
-
-    Raises:
-        ExperimentFailed: they are there.
-    """
-    if results.is_file() and 'methods' not in json.loads(results.read_text()):
-        raise ExperimentFailed(
-            f'--work-dir: {results} was written by another tool; accepted: a '
-            'folder of its own for a comparison, or a copy.')
-
-
-def report(args: argparse.Namespace, work_dir: Path, figure: Path,
+def report(work_dir: Path, methods: list[str], front: bool, figure: Path,
            console: Console) -> None:
-    """Write the table and the figure, from what lies in the work dir.
+    """Write the tables and the figure, from what lies in the work dir.
 
     Raises:
         ExperimentFailed: nothing is finished there.
     """
-    comparison = read_comparison(
-        work_dir, [config.stem for config in args.configs], args.front)
-    if not comparison.members:
+    # By name, as where none is given: a copy gives the same bytes.
+    table, missing = read_results(work_dir, sorted(methods), front)
+    if table.empty or table.hindsight.all():
         raise ExperimentFailed(
             f'--work-dir {work_dir} holds no finished run to report; '
             'accepted: a folder that this tool trained in.')
-    table = work_dir / 'table.md'
-    write_atomically(table, to_markdown(comparison).encode())
-    write_atomically(work_dir / RESULTS, to_json(comparison).encode())
-    save(comparison, figure)
-    console.print(to_terminal(comparison))
-    for text in comparison_verdicts(comparison):
-        console.print(f'- {text}')
-    console.print(f'The table is {table}, the figure {figure}',
-                  soft_wrap=True)
+    quality = quality_columns(table)
+    frames = [summarise(table, [*quality, *cost_columns(table)]),
+              differences(table)]
+    unfinished = ([f'Begun and not finished, so not counted: '
+                   f'{"; ".join(missing)}.'] if missing else [])
+    page = work_dir / 'table.md'
+    write_atomically(page, '\n'.join([
+        *(to_markdown(frame) for frame in frames if frame is not None),
+        NOTE, *unfinished, '']).encode())
+    save_table(table, work_dir / TABLE)
+    drawn = cost_quality.save(table, figure)
+    console.print(to_terminal(
+        summarise(table, [quality[0], *cost_columns(table)]),
+        'means over seeds, ± 95 % intervals'))
+    if frames[1] is not None:
+        console.print(to_terminal(
+            frames[1], 'differences in points, paired over seeds'))
+    for text in unfinished:
+        console.print(text)
+    console.print(f'The table is {page}' + (
+        f', the figure {figure}' if drawn else ''), soft_wrap=True)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    if not args.report_only:
-        share_threads(args.jobs or most_jobs(
-            len(args.configs) * len(args.seeds)))
     # So that a training is ended with the comparison, as with Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(

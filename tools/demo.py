@@ -3,60 +3,69 @@
     python tools/demo.py [--task detection] [--methods student uniform ppo]
         [--seeds 0] [--work-dir work_dirs/demo] [--figure-dir docs/images]
 
-A method is the name of a config in configs/demo, for other tasks than
-detection in configs/demo/TASK. Everything that is finished is kept: after an
-interruption the same command continues, and with more methods or seeds it
-trains only those.
+A method is ``student``, the student alone, or the name of a file in
+configs/methods. Everything that is finished is kept: after an interruption the
+same command continues, and with more methods or seeds it trains only those.
 """
 
 import argparse
 import io
+import json
 import os
 import platform
 import shlex
 import signal
 import sys
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from json import loads as load_json
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmrlkd.datasets.scenes import SceneConfig
-from mmrlkd.datasets.writer import write_dataset
 from rich.console import Console
-from rich.table import Table
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
 import mmrlkd
-from mmrlkd.config.student import is_distiller
+from mmrlkd.config.compose import method_names
 from mmrlkd.engine.atomic import write_atomically
-from mmrlkd.engine.phase_hook import lengths_of, phases_of
-from mmrlkd.engine.trained import count_parameters, load_distiller
-from mmrlkd.evaluation.results import Results, read_run
-from mmrlkd.evaluation.selections import (
-    SelectionReport,
-    pick_examples,
-    read_annotations,
-    report_selections,
-    strata_keys,
+from mmrlkd.engine.trained import load_distiller
+from projects.experiments.processes import (
+    THREADS,
+    Session,
+    cores,
+    locked,
+    most_jobs,
 )
-from mmrlkd.experiments.failure import ExperimentFailed
-from mmrlkd.experiments.machine import cores, most_jobs, share_threads
-from mmrlkd.experiments.process import Session, locked
-from mmrlkd.experiments.reporter import Reporter
-from mmrlkd.experiments.run import TEACHER, Run
-from mmrlkd.experiments.training import train_all
-from mmrlkd.visualization import render, save_figures
-from mmrlkd.visualization.table import rows, terminal_columns
-from mmrlkd.visualization.verdicts import verdicts
+from projects.experiments.progress import Reporter
+from projects.experiments.report import ABOUT, save_figures, write_report
+from projects.experiments.results import (
+    SELECTIONS,
+    TABLE,
+    read_results,
+    save_table,
+)
+from projects.experiments.runs import TEACHER, ExperimentFailed, Run
+from projects.experiments.selections import select
+from projects.experiments.tables import (
+    cost_columns,
+    differences,
+    quality_columns,
+    summarise,
+    to_terminal,
+)
+from projects.experiments.training import match_random, train_all
+from projects.scenes.scenes import SceneConfig
+from projects.scenes.writer import write_dataset
 
-ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / 'configs/demo'
 TOOLS = ROOT / 'tools'
+STUDENT = 'student'
 
 
 @dataclass(frozen=True)
@@ -64,35 +73,26 @@ class Demo:
     """What there is to show of a task.
 
     Attributes:
-        folder: of its configs, in :data:`CONFIGS`.
         work_dir: where its runs go by default.
         library: that its models come from, as a distribution.
         methods: trained by default.
         scenes: that its configs read.
     """
-    folder: str
     work_dir: Path
     library: str
-    methods: tuple[str, ...] = ('student', 'uniform', 'ppo')
+    methods: tuple[str, ...] = (STUDENT, 'uniform', 'ppo')
     scenes: SceneConfig = SceneConfig()
-
-    @property
-    def configs(self) -> Path:
-        """Where its configs are."""
-        return CONFIGS / self.folder
 
 
 DEMOS = {
-    'detection': Demo('', ROOT / 'work_dirs/demo', 'onedl-mmdetection'),
+    'detection': Demo(ROOT / 'work_dirs/demo', 'onedl-mmdetection'),
     'segmentation': Demo(
-        'segmentation', ROOT / 'work_dirs/demo_segmentation',
-        'onedl-mmsegmentation', ('student', 'kd', 'uniform', 'ppo')),
+        ROOT / 'work_dirs/demo_segmentation', 'onedl-mmsegmentation',
+        (STUDENT, 'kd', 'uniform', 'ppo')),
     'classification': Demo(
-        'classification', ROOT / 'work_dirs/demo_classification',
-        'onedl-mmpretrain', ('student', 'kd', 'uniform', 'ppo'),
-        SceneConfig(size=64, classes=10)),
-    'instance': Demo(
-        'instance', ROOT / 'work_dirs/demo_instance', 'onedl-mmdetection'),
+        ROOT / 'work_dirs/demo_classification', 'onedl-mmpretrain',
+        (STUDENT, 'kd', 'uniform', 'ppo'), SceneConfig(size=64, classes=10)),
+    'instance': Demo(ROOT / 'work_dirs/demo_instance', 'onedl-mmdetection'),
 }
 
 
@@ -105,12 +105,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='default: detection')
     parser.add_argument(
         '--methods', nargs='+', metavar='NAME',
-        help='configs in configs/demo, or configs/demo/TASK for other tasks '
-        'than detection; default: student uniform ppo, and kd where there '
-        'are logits to distil')
+        help='student, or names from configs/methods; default: student uniform '
+        'ppo, and kd where there are logits to distil')
     parser.add_argument(
         '--seeds', nargs='+', type=int, default=[0], metavar='N',
-        help='each method is trained with each of them; default: 0')
+        help='each method is trained with each of them; one seed is no '
+        'result; default: 0')
     parser.add_argument(
         '--work-dir', type=Path,
         help='default: work_dirs/demo, for other tasks work_dirs/demo_TASK')
@@ -120,81 +120,58 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     chosen = DEMOS[args.task]
     args.work_dir = args.work_dir or chosen.work_dir
-    args.methods = args.methods or list(chosen.methods)
-    there = sorted(path.stem for path in chosen.configs.glob('*.py'))
+    args.methods = list(dict.fromkeys(args.methods or chosen.methods))
+    there = [STUDENT, *method_names()]
     for method in args.methods:
-        if method not in there or method == TEACHER:
-            parser.error(
-                f'--methods {method}: accepted are '
-                f'{", ".join(name for name in there if name != TEACHER)}.')
-    args.methods = list(dict.fromkeys(args.methods))
+        if method not in there:
+            parser.error(f'--methods {method}: accepted are '
+                         f'{", ".join(there)}.')
     args.seeds = list(dict.fromkeys(args.seeds))
     args.command = shlex.join(
         ['python', 'tools/demo.py', *(sys.argv[1:] if argv is None else argv)])
     return args
 
 
-# -- what came out ------------------------------------------------------------
+def plan(args: argparse.Namespace, work_dir: Path) -> tuple[Run, list[Run]]:
+    """The teacher, and the students by seed and method.
+
+    Raises:
+        ExperimentFailed: a method is a search.
+    """
+    def config(suffix: str = '') -> Path:
+        return CONFIGS / f'{args.task}{suffix}.py'
+
+    teacher = Run(TEACHER, 0, work_dir / TEACHER, config('_teacher'))
+    students = [
+        Run(method, seed, work_dir / method / f'seed_{seed}',
+            config('_student' if method == STUDENT else ''),
+            recipe=None if method == STUDENT else method)
+        for seed in args.seeds for method in args.methods]
+    for run in students:
+        if run.searches:
+            raise ExperimentFailed(
+                f'--methods {run.method}: it searches before it trains; '
+                f'accepted: tools/compare.py {run.config} --method '
+                f'{run.method}.')
+    return teacher, match_random(students)
 
 
-def choose(run: Run) -> SelectionReport:
-    """What a run's selector chooses for the validation images; kept."""
-    checkpoint, file = run.checkpoint, run.folder / 'selections.json'
-    if (file.is_file()
-            and file.stat().st_mtime >= checkpoint.stat().st_mtime):
-        return SelectionReport.loads(file.read_text())
+def choose(run: Run) -> None:
+    """Write down what a run's selector chooses for the validation images."""
+    file = run.folder / SELECTIONS
+    assert run.checkpoint is not None
+    if file.is_file() and (
+            file.stat().st_mtime >= run.checkpoint.stat().st_mtime):
+        return
     cfg = Config.fromfile(run.dumped)  # the config it was trained with
     with redirect_stdout(io.StringIO()):  # libraries tell what they load
-        report = report_selections(
-            load_distiller(cfg, checkpoint, get_device()), cfg)
-    write_atomically(file, report.dumps().encode())
-    return report
-
-
-def collect(runs: list[Run], header: dict[str, Any],
-            console: Console) -> Results:
-    """Everything the report is made of.
-
-    Args:
-        runs: finished; the teacher's first.
-        header: see :class:`~mmrlkd.evaluation.results.Results`.
-        console: told what takes long.
-    """
-    reports: dict[str, SelectionReport] = {}
-    results = []
-    for run in runs:
-        result = replace(
-            read_run(run.folder, run.method, run.seed, run.iterations),
-            parameters=count_parameters(run.checkpoint),
-            phases=_phases(run.cfg))
-        if is_distiller(run.cfg) and result.distils:
-            console.print(
-                f'{run.name}: choosing levels for the validation images')
-            report = choose(run)
-            header['probe_size'] = report.probe_size
-            result = replace(
-                result, adaptive=report.adaptive, selection=report.rates,
-                trunk_gflops=report.trunk_gflops)
-            if report.adaptive:
-                reports.setdefault(run.method, report)
-        results.append(result)
-    cfg = runs[0].cfg
-    return Results(header, results, pick_examples(
-        reports, read_annotations(cfg), strata_keys(cfg)))
-
-
-def _phases(cfg: Config) -> list[list[Any]]:
-    phases = phases_of(cfg)
-    if not phases:
-        return []
-    lengths = lengths_of(cfg.train_cfg.max_iters, phases)
-    return [[phase.name, length]
-            for phase, length in zip(phases, lengths, strict=True)]
+        chosen = select(load_distiller(cfg, run.checkpoint, get_device()), cfg)
+    write_atomically(file, chosen.dumps().encode())
 
 
 def describe_origin(command: str, scenes: dict[str, Any],
                     library: str) -> dict[str, Any]:
-    """The results' header."""
+    """Where the numbers come from."""
     return {
         'date': datetime.now(UTC).isoformat(timespec='seconds'),
         'command': command,
@@ -202,7 +179,7 @@ def describe_origin(command: str, scenes: dict[str, Any],
         'machine': {
             'processor': _processor(),
             'cores': cores(),
-            'threads': int(os.environ['OMP_NUM_THREADS']),
+            'threads of each training': THREADS,
             'device': get_device(),
         },
         'versions': {
@@ -224,26 +201,6 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def show(results: Results, console: Console) -> None:
-    """The main numbers and what they say."""
-    columns = terminal_columns(results)
-    table = Table(title='means over seeds, ± 95 % intervals'
-                  if len({run.seed for run in results.runs}) > 1 else None)
-    table.add_column('model')
-    for column in columns:
-        table.add_column(column.short, justify='right')
-    for row in rows(results, columns):
-        table.add_row(row.name, *(
-            f'[bold]{cell.text}[/]' if cell.best else cell.text
-            for cell in row.cells), end_section=row.method == TEACHER)
-    console.print(table)
-    for text in verdicts(results):
-        console.print(f'- {text}')
-
-
-# -- all of it ----------------------------------------------------------------
-
-
 def demo(args: argparse.Namespace, console: Console) -> None:
     """Make the scenes, train everything, write the report.
 
@@ -254,11 +211,7 @@ def demo(args: argparse.Namespace, console: Console) -> None:
     figure_dir = args.figure_dir and args.figure_dir.resolve()
     os.chdir(ROOT)  # the configs name files from here
     chosen = DEMOS[args.task]
-    teacher = Run(
-        TEACHER, 0, work_dir / TEACHER, chosen.configs / f'{TEACHER}.py')
-    students = [Run(method, seed, work_dir / method / f'seed_{seed}',
-                    chosen.configs / f'{method}.py')
-                for seed in args.seeds for method in args.methods]
+    teacher, students = plan(args, work_dir)
     scenes = Path(teacher.cfg.data_root)
     try:
         write_dataset(scenes, chosen.scenes, cores())
@@ -269,23 +222,36 @@ def demo(args: argparse.Namespace, console: Console) -> None:
         with Reporter(console) as reporter:
             train_all(teacher, students, most_jobs(len(students) + 1),
                       Session(TOOLS, lock, reporter))
-        facts = load_json((scenes / 'dataset.json').read_text())
-        results = collect(
-            [teacher, *students],
-            describe_origin(args.command, facts, chosen.library), console)
+        for run in students:
+            if run.selector and run.selector != 'NoneSelector':
+                console.print(
+                    f'{run.name}: choosing levels for the validation images')
+                choose(run)
+        facts = json.loads((scenes / 'dataset.json').read_text())
+        write_atomically(work_dir / ABOUT, json.dumps(describe_origin(
+            args.command, facts, chosen.library), indent=1).encode())
+        table, _ = read_results(work_dir, args.methods, front=False)
+        table = table[(table.method == TEACHER) | table.seed.isin(args.seeds)]
+        save_table(table, work_dir / TABLE)
         report = work_dir / 'report.html'
-        write_atomically(
-            work_dir / 'results.json', results.dumps().encode())
-        write_atomically(report, render(results).encode())
+        write_report(table, work_dir, report)
     if figure_dir:
-        save_figures(results, figure_dir)
-    show(results, console)
-    console.print(f'The report is {report}', soft_wrap=True)
+        save_figures(table, work_dir, figure_dir)
+    for title, frame in (
+            ('what each model reached: means over seeds, ± 95 % intervals',
+             summarise(table, [c for c in quality_columns(table)
+                               if not c.key.startswith('stratum/')])),
+            ('differences in points, paired over seeds', differences(table)),
+            ('what training cost', summarise(table, cost_columns(table)))):
+        if frame is not None:
+            console.print(to_terminal(frame, title))
+    console.print(f'The table is {work_dir / TABLE}, the report {report}',
+                  soft_wrap=True)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    share_threads(most_jobs(1 + len(args.methods) * len(args.seeds)))
+    torch.set_num_threads(THREADS)
     # So that a training is ended with the demo, as with Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(
@@ -300,5 +266,3 @@ def main(argv: list[str] | None = None) -> None:
 
 if __name__ == '__main__':
     main()
-
-

@@ -6,17 +6,19 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+
 from mmrlkd.datasets.scenes import SceneConfig
 from mmrlkd.datasets.writer import write_dataset
-
 from mmrlkd.engine.trained import load_distiller
-from mmrlkd.evaluation.results import read_run
-from mmrlkd.evaluation.selections import report_selections
 from mmrlkd.registry import MODELS
+from projects.experiments.results import read_run
+from projects.experiments.selections import select
+from projects.experiments.tasks import task_of
 
 ROOT = Path(__file__).parents[2]
 PHASES = [dict(name='pretrain', share=1 / 3),
@@ -97,11 +99,13 @@ def test_from_the_command_line(
             f'experiment_name={run}', f'visualizer.name={run}'])
 
     call('train', '--work-dir', work, run='whole')
-    result = read_run(work, 'ppo', 0)
-    assert (result.task, result.iterations) == (task, 4)
-    assert result.quality is not None
-    assert bool(result.by_difficulty) == result.judged.by_difficulty
-    assert (result.logit_gflops is None) == (TASKS[task][1] is None)
+    result = read_run(work, 'ppo', 0, cfg)
+    judged = task_of(cfg)
+    assert (result['task'], result['iterations']) == (task, 4)
+    assert result['quality'] is not None
+    strata = any(key.startswith('stratum/') for key in result)
+    assert strata == (task != 'classification')
+    assert np.isnan(result['logit_gflops']) == (TASKS[task][1] is None)
 
     call('train', '--work-dir', tmp_path / 'resumed', '--resume',
          work / 'iter_2.pth', run='resumed')
@@ -112,18 +116,16 @@ def test_from_the_command_line(
     for key, value in whole.items():
         assert torch.equal(value, resumed[key]), key
 
-    report = report_selections(
-        load_distiller(cfg, work / 'iter_4.pth'), cfg)
-    assert len(report.images) == 8
-    assert (set(report.rates) > {'all'}) == result.judged.by_difficulty
+    chosen = select(load_distiller(cfg, work / 'iter_4.pth'), cfg)
+    assert len(chosen.images) == 8
+    assert (len(chosen.rates()) > 1) == strata
 
     Path(cfg.model.teacher.checkpoint).unlink()  # testing needs no teacher
     metrics = call('test', work / 'iter_4.pth', '--work-dir',
                    tmp_path / 'tested', '--show-dir', tmp_path / 'drawn',
                    run='tested')
     assert len([*(tmp_path / 'drawn').rglob('*.png')]) == 8
-    main = result.judged.main
-    assert main.read(metrics) == pytest.approx(result.quality)
+    assert judged.main.read(metrics) == pytest.approx(result['quality'])
 
     plain = import_module(f'{TASKS[task][0]}.registry').MODELS.build(
         cfg.model.student)

@@ -15,8 +15,7 @@ from types import ModuleType
 import pytest
 from rich.console import Console
 
-from mmrlkd.evaluation.results import loads
-from mmrlkd.evaluation.selections import ImageSelection, SelectionReport
+from projects.experiments.results import load_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,16 +24,20 @@ FAKE = '''
 import json, os, sys, time
 from pathlib import Path
 
-config, folder = Path(sys.argv[1]), Path(sys.argv[sys.argv.index(
-    '--work-dir') + 1])
+folder = Path(sys.argv[sys.argv.index('--work-dir') + 1])
+stem = Path(sys.argv[1]).stem
+name = (sys.argv[sys.argv.index('--method') + 1] if '--method' in sys.argv
+        else stem.removeprefix('detection_'))
+if '--resume' not in sys.argv:
+    name = folder.parent.name
 trains, wrong = '--resume' in sys.argv, os.environ.get('FAKE', '')
 with open(os.environ['CALLS'], 'a') as calls:
-    calls.write(json.dumps([config.stem, *sys.argv[2:]]) + '\\n')
-print('loading', config)
-if wrong == f'{config.stem} fails':
+    calls.write(json.dumps([name, *sys.argv[2:]]) + '\\n')
+print('loading', name)
+if wrong == f'{name} fails':
     print('RuntimeError: the dog ate it', file=sys.stderr)
     sys.exit(3)
-if wrong == f'{config.stem} hangs':
+if wrong == f'{name} hangs':
     time.sleep(60)
 stamp = f'2026_{time.time_ns()}'
 log = folder / stamp / ('vis_data/scalars.json' if trains else f'{stamp}.json')
@@ -42,13 +45,15 @@ log.parent.mkdir(parents=True)
 records = []
 if trains:
     records.append({'iter': 4, 'loss': 1.0, 'time': 0.1})
-    if config.stem in ('uniform', 'ppo'):
-        records[0] |= {'levels_per_image': 4, 'distill_cost': 7.5,
+    if name in ('uniform', 'ppo', 'random'):
+        cost = 7.5 if name == 'uniform' else 5.1234
+        records[0] |= {'levels_per_image': 4, 'distill_cost': cost,
                        'distill_gflops': 0.4, 'reward_gflops': 0.0}
-if wrong != f'{config.stem} is killed in validation' or not trains:
+if wrong != f'{name} is killed in validation' or not trains:
     records.append({f'coco/bbox_mAP{key}': 0.4 for key in (
         '', '_50', '_75', '_s', '_m', '_l', '_1-3')})
 log.write_text('\\n'.join(map(json.dumps, records)))
+(folder / f'{stem}.py').write_text(Path(sys.argv[1]).read_text())
 (folder / 'iter_4.pth').write_text('')
 (folder / 'last_checkpoint').write_text(f'/elsewhere/iter_4.pth')
 '''
@@ -60,7 +65,8 @@ train_cfg = dict(max_iters=4)
 custom_hooks = []
 val_dataloader = dict(dataset=dict(
     data_root=data_root, ann_file='annotations/val.json'))
-val_evaluator = dict()
+val_evaluator = dict(type='mmrlkd.DifficultyCocoMetric')
+train_dataloader = dict(batch_size=8)
 '''
 
 
@@ -76,28 +82,25 @@ def demo(tmp_path: Path, tiny_scenes: Path,
 
     configs = tmp_path / 'configs'
     configs.mkdir()
-    distils = "type='mmrlkd.PyramidDistiller', teacher=dict(checkpoint='?')"
-    for name, model in (('teacher', "type='GFL'"), ('student', "type='GFL'"),
-                        ('uniform', distils), ('ppo', distils)):
+    distils = ("type='mmrlkd.PyramidDistiller', teacher=dict(checkpoint='?'), "
+               "levels=('P2', 'P3'), selector=dict(type='mmrlkd.PolicySelector')")
+    for name, model in (('detection_teacher', "type='GFL'"),
+                        ('detection_student', "type='GFL'"),
+                        ('detection', distils)):
         (configs / f'{name}.py').write_text(
             CONFIG.format(data_root=str(tiny_scenes), model=model))
     tools = tmp_path / 'tools'
     tools.mkdir()
     for name in ('train.py', 'test.py'):
         (tools / name).write_text(FAKE)
-    names = sorted(path.name for path in (tiny_scenes / 'val').iterdir())
-    chosen = SelectionReport(
-        ('P2', ), True, 5.0, 256, {'all': {'P2': 1.0}},
-        [ImageSelection(i, str(tiny_scenes / 'val' / name), ('P2', ))
-         for i, name in enumerate(names, start=1)])
     for name, value in (
             ('CONFIGS', configs), ('TOOLS', tools),
-            ('write_dataset', lambda *_: False), ('choose', lambda run: chosen),
-            ('count_parameters', lambda _: 1), ('render', lambda _: 'page')):
+            ('write_dataset', lambda *_: False), ('choose', lambda run: None)):
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr('mmrlkd.experiments.process.LOOK', 0.02)
+    monkeypatch.setattr('projects.experiments.processes.LOOK', 0.02)
+    monkeypatch.setattr(
+        'projects.experiments.training.count_parameters', lambda _: 1)
     monkeypatch.setenv('CALLS', str(tmp_path / 'calls'))
-    monkeypatch.setenv('OMP_NUM_THREADS', '1')
     monkeypatch.setattr(signal, 'signal', lambda *_: None)
     monkeypatch.chdir(tmp_path)
     return module
@@ -134,23 +137,29 @@ def test_all_of_it(demo: ModuleType, tmp_path: Path) -> None:
     for call in calls():
         assert (teacher in call) == (call[0] in ('uniform', 'ppo'))
     assert [
-        'ppo', '--resume', '--work-dir', str(work / 'ppo/seed_5'),
-        '--cfg-options', 'randomness.seed=5', teacher] in calls()
+        'ppo', '--method', 'ppo', '--resume', '--work-dir',
+        str(work / 'ppo/seed_5'), '--cfg-options', 'randomness.seed=5',
+        teacher] in calls()
 
-    results = loads((work / 'results.json').read_text())
-    assert [(r.method, r.seed) for r in results.runs] == [
-        ('teacher', 0), ('student', 3), ('uniform', 3), ('ppo', 3),
-        ('student', 5), ('uniform', 5), ('ppo', 5)]
-    assert results.runs[-1].adaptive and results.runs[-1].trunk_gflops == 5
-    assert results.examples[0].levels == {
-        'uniform': ['P2'], 'ppo': ['P2']}
-    assert results.header['dataset']['counts']['val']['images'] == 8
-    assert results.header['command'].startswith('python tools/demo.py --work')
-    assert results.header['probe_size'] == 256
-    assert (work / 'report.html').read_text() == 'page'
-    for words in ('PPO', 'levels/image', '40.0', 'report.html',
-                  'ppo, seed 5: mAP 40.0'):
+    table = load_table(work / 'results.csv')
+    assert list(zip(table.method, table.seed)) == [
+        ('teacher', 0), ('student', 3), ('student', 5), ('uniform', 3),
+        ('uniform', 5), ('ppo', 3), ('ppo', 5)]
+    assert set(table.threads) == {1} and set(table.parameters) == {1}
+    about = json.loads((work / 'about.json').read_text())
+    assert about['dataset']['counts']['val']['images'] == 8
+    assert about['command'].startswith('python tools/demo.py --work')
+    assert 'seeds 3, 5' in (work / 'report.html').read_text()
+    for words in ('PPO', '40.0', 'report.html', 'ppo, seed 5: mAP 40.0'):
         assert words in output
+
+
+def test_random_spends_what_ppo_was_measured_to_spend(demo: ModuleType) -> None:
+    run(demo, '--methods', 'random', 'ppo')
+    call, = (call for call in calls() if call[0] == 'random')
+    assert call[-1] == 'model.selector.cost=5.1234'
+    names = [call[0] for call in calls()]
+    assert names.index('ppo') < names.index('random')
 
 
 @pytest.mark.parametrize('task', [
@@ -168,10 +177,9 @@ def test_every_task_has_its_methods_and_folder(
         'uniform', 'ppo']
     assert args.work_dir == ROOT / 'work_dirs' / (
         'demo' if task == 'detection' else f'demo_{task}')
-    for method in ('teacher', *args.methods):
-        assert (chosen.configs / f'{method}.py').is_file()
-    scenes = module.Run(
-        'teacher', 0, args.work_dir, chosen.configs / 'teacher.py').cfg
+    teacher, students = module.plan(args, args.work_dir)
+    assert [run.task.name for run in students] == [task] * len(students)
+    scenes = teacher.cfg
     assert (scenes.data_root == 'data/scenes_10/') == (
         chosen.scenes.classes == 10)
 
@@ -187,7 +195,7 @@ def test_what_is_finished_is_kept(demo: ModuleType) -> None:
 
 def test_a_longer_schedule_continues(demo: ModuleType, tmp_path: Path) -> None:
     run(demo, '--methods', 'student')
-    config = tmp_path / 'configs/student.py'
+    config = tmp_path / 'configs/detection_student.py'
     config.write_text(config.read_text().replace('=4', '=8'))
     with pytest.raises(demo.ExperimentFailed, match='without being evaluated'):
         run(demo, '--methods', 'student')  # the fake stops at 4 again
@@ -216,7 +224,7 @@ def test_a_failure_shows_the_end_of_the_log(
     assert 'RuntimeError: the dog ate it' in message
     assert 'uniform, seed 0 failed with exit status 3' in message
     assert str(tmp_path / 'work/uniform/seed_0/train.log') in message
-    assert not (tmp_path / 'work/results.json').exists()
+    assert not (tmp_path / 'work/results.csv').exists()
 
     monkeypatch.delenv('FAKE')
     run(demo)
@@ -269,7 +277,7 @@ def test_unknown_methods_are_refused(
         demo: ModuleType, capsys: pytest.CaptureFixture, name: str) -> None:
     with pytest.raises(SystemExit):
         demo.parse_args(['--methods', name])
-    assert f'--methods {name}: accepted are ppo, student, uniform.' in (
+    assert f'--methods {name}: accepted are student, ' in (
         capsys.readouterr().err)
 
 
@@ -277,7 +285,7 @@ def test_bars_on_a_terminal(demo: ModuleType, tmp_path: Path) -> None:
     output = io.StringIO()
     console = Console(file=output, width=120, force_terminal=True,
                       highlight=False)
-    one = demo.Run('student', 0, tmp_path, tmp_path / 'configs/student.py')
+    one = demo.Run('student', 0, tmp_path, tmp_path / 'configs/detection_student.py')
     with demo.Reporter(console) as reporter:
         reporter.begin(one)
         reporter.update(one, {'iter': 2, 'loss': 1.5, 'time': 30.0})

@@ -8,17 +8,21 @@ images that get each level, by difficulty; the file has every image.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from mmengine.device import get_device
 from rich.console import Console
 from rich.table import Table
 
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
 import mmrlkd  # noqa: F401
 from mmrlkd.config.compose import load_config
 from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
 from mmrlkd.engine.trained import load_distiller
-from mmrlkd.evaluation.selections import SelectionReport, report_selections
+from projects.experiments.selections import Selections, select
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -30,12 +34,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def describe(report: SelectionReport) -> Table:
+def describe(chosen: Selections) -> Table:
     """A row for each stratum."""
-    table = Table('images', *report.levels, 'levels per image')
-    for stratum, rates in report.rates.items():
-        table.add_row(stratum, *(f'{rate:.0%}' for rate in rates.values()),
-                      f'{sum(rates.values()):.2f}')
+    table = Table('images', *chosen.levels, 'levels per image')
+    for stratum, rates in chosen.rates().iterrows():
+        table.add_row(str(stratum), *(f'{rate:.0%}' for rate in rates),
+                      f'{rates.sum():.2f}')
+    table.caption = (
+        f'{len(chosen.images)} images, '
+        f'{chosen.images.levels.nunique()} distinct subsets')
     return table
 
 
@@ -44,11 +51,11 @@ def main(argv: list[str] | None = None) -> None:
     with errors_as_sentences(CONFIG_ERRORS, args.config):
         cfg = load_config(args.config)
         model = load_distiller(cfg, args.checkpoint, get_device())
-        report = report_selections(model, cfg)
-    Console().print(describe(report))
+        chosen = select(model, cfg)
+    Console().print(describe(chosen))
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(report.dumps())
+        args.out.write_text(chosen.dumps())
         print(f'{args.out} is written.')
 
 

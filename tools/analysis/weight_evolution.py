@@ -6,13 +6,17 @@ Reads the logs of all the times the run was resumed; it may still be running.
 """
 
 import argparse
+import sys
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
 
 import mmrlkd  # noqa: F401
 from mmrlkd.config.errors import errors_as_sentences
-from mmrlkd.evaluation.results import read_log
-from mmrlkd.visualization import weight_evolution
-from mmrlkd.visualization.style import to_png
+from projects.experiments.figures import weights
+from projects.experiments.figures.style import to_png
+from projects.experiments.logs import read_training
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -29,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     out = args.out or args.work_dir / 'weights.png'
     with errors_as_sentences((ValueError,), args.work_dir):
-        figure = weight_evolution.draw(read_log(args.work_dir))
+        figure = weights.draw(read_training(args.work_dir))
     to_png(figure, out)
     print(f'{out} is written.')
 

@@ -12,6 +12,9 @@ import os
 import sys
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
 from projects.scenes.difficulty import STRATA
 from projects.scenes.scenes import SceneConfig
 from projects.scenes.sources import SOURCES, SourceUnavailable

@@ -1,1 +1,0 @@
-"""Several trainings as one experiment: run them, continue them, compare them."""

@@ -1,0 +1,1 @@
+"""Training many models and comparing them: one table, a row for each run."""

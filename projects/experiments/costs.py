@@ -1,0 +1,97 @@
+"""What finding out which levels to distil cost."""
+
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from mmengine.config import Config
+
+from mmrlkd.engine import phase_hook
+from mmrlkd.search.found import HISTORY, INCUMBENT
+
+#: Phases in which a selector is searched for; in the final one it and the
+#: student learn together.
+_SEARCHING = ('policy', 'search')
+
+
+class SearchCost(NamedTuple):
+    """Images that went through the student, and seconds of wall clock; of what
+    ran side by side, the sum."""
+    images: int = 0
+    seconds: float = 0.0
+
+
+def batch_size(cfg: Config) -> int:
+    """Images of a training iteration, in one process."""
+    return cfg.train_dataloader.get('batch_size', 1)
+
+
+def read_candidates(history: Path) -> Iterator[dict[str, Any]]:
+    """What a search evaluated, one line each after the header; a killed
+    search may cut the last."""
+    if not history.is_file():
+        return
+    for line in history.read_text().splitlines()[1:]:
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            continue
+
+
+def cost_of_search(folder: Path) -> SearchCost:
+    """Of a search by itself.
+
+    Args:
+        folder: its work dir. The incumbent knows the whole cost, also of what
+            the candidates shared; the history, each candidate's. One that was
+            met before costs nothing.
+    """
+    incumbent = folder / INCUMBENT
+    parts = ([json.loads(incumbent.read_text())] if incumbent.is_file() else
+             [trial for trial in read_candidates(folder / HISTORY)
+              if not trial['repeated']])
+    return SearchCost(sum(part['images'] for part in parts),
+                      sum(part['seconds'] for part in parts))
+
+
+def phases_of(cfg: Config, iterations: int) -> list[tuple[str, float, int]]:
+    """Name of each phase, its iterations, and iterations from one step of its
+    search to the next (0: it searches nothing)."""
+    phases = phase_hook.phases_of(cfg)
+    # Shares are of the student's updates, not of the run.
+    lengths = [phase.share * phase.student_every for phase in phases]
+    unit = iterations / (sum(lengths) or 1)
+    return [(phase.name, unit * length,
+             phase.learn_every if phase.name in _SEARCHING else 0)
+            for phase, length in zip(phases, lengths)]
+
+
+def cost_of_phases(cfg: Config, iterations: int,
+                   times: pd.Series) -> SearchCost:
+    """Of the phases in which the selector learns, without the final one in
+    which the student learns with it. A batch is held out for each time that
+    it learns, if it needs that.
+
+    Args:
+        cfg: of the run.
+        iterations: that it trained.
+        times: seconds of an iteration as logged, by the iteration: mean of
+            those since the last record.
+    """
+    ends = [0.0, *times.index[:-1], float(iterations)]
+    held_out = sum(hook['dataloader'].get('batch_size', 1)
+                   for hook in cfg.get('custom_hooks') or []
+                   if str(hook['type']).endswith('HeldOutHook'))
+    begin, images, seconds = 0.0, 0.0, 0.0
+    for _, length, every in phases_of(cfg, iterations):
+        end = begin + length
+        if every:
+            images += length * (batch_size(cfg) + held_out / every)
+            seconds += sum(
+                value * max(min(end, last) - max(begin, first), 0)
+                for (first, last), value in zip(pairwise(ends), times))
+        begin = end
+    return SearchCost(round(images), seconds)
