@@ -34,6 +34,9 @@ MEMBERS = {
         greedy=True, learner=dict(type='mmrlkd.PPO', gamma=0.0)),
     'GRPO': policy(learner=dict(type='mmrlkd.GRPO', group_size=2)),
     'REINFORCE': policy(learner=dict(type='mmrlkd.REINFORCE')),
+    'tokens': dict(
+        type='mmrlkd.PolicySelector', rollout_batches=1,
+        policy=dict(type='mmrlkd.TokenPolicy', hidden=16, width=8)),
     'DARTS': dict(type='mmrlkd.DARTSSelector', lr=0.05),
     'DARTS, second order': dict(
         type='mmrlkd.DARTSSelector', lr=0.05, order=2),
