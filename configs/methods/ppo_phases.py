@@ -8,10 +8,10 @@ method = dict(
         dict(
             type='mmrlkd.PhaseHook',
             phases=[
-                dict(name='pretrain', share=0.4),
-                dict(name='policy', share=0.2),
+                dict(name='pretrain', share=4 / 15),
+                dict(name='policy', share=1 / 15),
                 # The student's schedule lowers the learning rate by itself.
-                dict(name='finetune', share=0.4, lr_factor=1.0),
+                dict(name='finetune', share=10 / 15, lr_factor=1.0),
             ]),
         dict(type='mmrlkd.PolicyHealthHook'),
     ])

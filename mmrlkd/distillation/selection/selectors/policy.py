@@ -141,7 +141,7 @@ class PolicySelector(Selector):
 
 
 def _of_any_version(rollout: dict[str, Any]) -> dict[str, Any]:
-    """A stored rollout as it is written now; up to 0.3 the mask stood beside
+    """A stored rollout as it is written now; up to 0.1 the mask stood beside
     the states, and losses by level were not seen."""
     if 'states' not in rollout:
         return rollout

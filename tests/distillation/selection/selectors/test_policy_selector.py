@@ -258,7 +258,7 @@ def test_acting_under_autocast_is_acting_without():
 
 
 def test_rollouts_stored_by_earlier_versions_are_resumed(make, play):
-    """Until 0.3 the mask stood beside the states; the update is the same."""
+    """Until 0.1 the mask stood beside the states; the update is the same."""
     selector = make()
     play(selector)
     now = selector.local_run_state()['rollouts'][0]
