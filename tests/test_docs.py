@@ -33,7 +33,8 @@ def test_the_guides_configs_build_as_they_stand(name, tmp_path, monkeypatch):
     spec.loader.exec_module(check)
     config = tmp_path / name.removeprefix('# ')
     config.write_text(WRITTEN[name])
-    model = check.build(load_config(str(config)), skip_weights=True)
+    cfg = load_config(config, cfg_options={'model.probe_size': 128})
+    model = check.build(cfg, skip_weights=True)
     assert check.describe(model).row_count == len(model.levels) == 4
 
 
