@@ -23,7 +23,7 @@ from projects.scenes.writer import write_dataset
 
 ROOT = Path(__file__).parents[2]
 PHASES = [dict(name='pretrain', share=1 / 3),
-          dict(name='policy', share=1 / 3, student_every=2),
+          dict(name='policy', share=1 / 3, student_every=2, freeze_backbone=False),
           dict(name='finetune', share=1 / 3)]
 #: The task's library, and what adds a term for the logits, if it has any.
 TASKS = {
