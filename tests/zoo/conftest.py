@@ -31,8 +31,9 @@ puts another [method](configs.md) in the place of `ppo`.
 `python tools/check.py --pair STUDENT TEACHER`, with two such names, shows what would
 be distilled, here or for any other pair. The test suite writes each pair below as it
 is written above, builds it and trains it for one step with the PPO policy, on small
-random images; this says that it works, not how much it gains. Levels are those that both have; where the teacher's has
-another name, it stands behind the arrow. Widths are the student's and the teacher's.
+random images; this says that it works, not how much it gains. Levels are those that
+both have; where the teacher's has another name, it stands behind the arrow. Widths are
+the student's and the teacher's.
 
 The tables are written by `pytest tests/zoo --write-pairs`.
 '''
