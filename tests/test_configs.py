@@ -125,7 +125,7 @@ def test_check_says_what_is_wrong(
     cfg.dump(path)
     check.main([str(path)])
     shown = capsys.readouterr().out
-    for word in ('P2', 'P5', 'neck[0]', '16×64×64 /4', '8×64×64 /4',
+    for word in ('P2', 'P5', 'neck.fpn_convs.0', '16×64×64 /4', '8×64×64 /4',
                  'ConvConnector', 'MSELoss', '100% matched'):
         assert word in shown, shown
 
@@ -142,6 +142,6 @@ def test_check_says_what_is_wrong(
     assert 'is not a file' in sentence(
         cfg, '--cfg-options', 'model.teacher.checkpoint=gone.pth')
     torch.save({}, tmp_path / 'none.pth')
-    assert 'weights do not match' in sentence(
+    assert 'holds no weights' in sentence(
         cfg, '--cfg-options',
         f"model.teacher.checkpoint={tmp_path / 'none.pth'}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmrlkd.config.compose import load_config
+from mmrlkd.config.compose import load_config, method_names
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob('*.md'), *(ROOT / 'docs').rglob('*.md')])
@@ -33,7 +33,8 @@ def test_the_guides_configs_build_as_they_stand(name, tmp_path, monkeypatch):
     spec.loader.exec_module(check)
     config = tmp_path / name.removeprefix('# ')
     config.write_text(WRITTEN[name])
-    model = check.build(load_config(str(config)), skip_weights=True)
+    cfg = load_config(config, cfg_options={'model.probe_size': 128})
+    model = check.build(cfg, skip_weights=True)
     assert check.describe(model).row_count == len(model.levels) == 4
 
 
@@ -95,10 +96,40 @@ def expand(word: str) -> list[str]:
 def test_commands_name_tools_options_and_configs_that_exist(name):
     for tool, *words in commands(ROOT / name):
         source = (ROOT / tool).read_text()
+        options = set(re.findall(r"'(--[\w-]+)'", source))
+        if 'add_method_argument(' in source:
+            options.add('--method')
+        option = None
         for word in words:
-            if word.startswith('--') and tool.endswith('.py'):
+            if word.startswith('--'):
                 option = word.partition('=')[0]
-                assert f"'{option}'" in source, (tool, option)
+                if tool.endswith('.py'):
+                    # argparse's BooleanOptionalAction has a --no-… for each.
+                    assert {option, option.replace('--no-', '--')} & options, (
+                        tool, option)
+            elif option == '--method' and '/' not in word:
+                assert word in method_names(), (tool, word)
             for path in expand(word):
                 if path.startswith('configs/'):
                     assert (ROOT / path).is_file(), (tool, path)
+
+
+def test_every_method_is_documented():
+    """In the overview, and with what it does on a page of its own or more."""
+    docs = ROOT / 'docs'
+    table = (docs / 'README.md').read_text().partition('## Methods')[2]
+    rows = re.findall(r'^\| \[.*?\|', table.partition('\n## ')[0], re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r'`(\w+)`', row)]
+    assert sorted(named) == method_names()
+    pages = ''.join(page.read_text() for page in (docs / 'methods').glob('*.md'))
+    for name in method_names():
+        assert f'`{name}`' in pages, name
+
+
+def test_the_readme_shows_the_pair_that_it_names():
+    text = (ROOT / 'README.md').read_text()
+    path = re.search(r'\[`(configs/detection/[^`]+)`\]', text)[1]
+    shown = re.search(r'```python\n(.*?)```', text, re.DOTALL)[1]
+    # But for the first two lines: the path of the method, where to search.
+    assert shown.splitlines()[1:] == (
+        ROOT / path).read_text().splitlines()[2:]

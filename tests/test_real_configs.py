@@ -59,6 +59,7 @@ def test_there_are_the_pairs_that_are_promised() -> None:
 def test_builds(path: Path, build: Callable, read: Read) -> None:
     cfg = read(path)
     check_plugs(cfg)
+    cfg.model.probe_size = 128  # the smallest of five levels is one pixel
     model = build(cfg, skip_weights=True)
     for levels in model.levels, model.teacher.levels:
         assert [level.name for level in levels] == list(cfg.model.levels)

@@ -24,7 +24,7 @@ from rich.console import Console
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import mmrlkd  # noqa: F401
+from mmrlkd.config.errors import SENTENCES, errors_as_sentences
 from mmrlkd.engine.atomic import write_atomically
 from projects.experiments.figures import cost_quality
 from projects.experiments.front import FRONT, front_runs
@@ -218,6 +218,7 @@ def report(work_dir: Path, methods: list[str], front: bool, figure: Path,
         f', the figure {figure}' if drawn else ''), soft_wrap=True)
 
 
+@errors_as_sentences((*SENTENCES, ExperimentFailed), 'compare.py')
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     # So that a training is ended with the comparison, as with Ctrl-C.
@@ -226,8 +227,6 @@ def main(argv: list[str] | None = None) -> None:
         width=None if sys.stdout.isatty() else 160, highlight=False)
     try:
         compare(args, console)
-    except ExperimentFailed as failure:
-        sys.exit(str(failure))
     except KeyboardInterrupt:
         sys.exit('Stopped. The same command continues where this left off.')
 

@@ -33,6 +33,7 @@ sys.path.insert(0, str(ROOT))
 
 import mmrlkd
 from mmrlkd.config.compose import method_names
+from mmrlkd.config.errors import SENTENCES, errors_as_sentences
 from mmrlkd.engine.atomic import write_atomically
 from mmrlkd.engine.trained import load_distiller
 from projects.experiments.processes import (
@@ -249,6 +250,7 @@ def demo(args: argparse.Namespace, console: Console) -> None:
                   soft_wrap=True)
 
 
+@errors_as_sentences((*SENTENCES, ExperimentFailed), 'demo.py')
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     torch.set_num_threads(THREADS)
@@ -258,8 +260,6 @@ def main(argv: list[str] | None = None) -> None:
         width=None if sys.stdout.isatty() else 140, highlight=False)
     try:
         demo(args, console)
-    except ExperimentFailed as failure:
-        sys.exit(str(failure))
     except KeyboardInterrupt:
         sys.exit('Stopped. The same command continues where this left off.')
 

@@ -1,8 +1,8 @@
-_base_ = [
-    '../_base_/models/resnet18_w32.py',
-    '../_base_/datasets/scenes_classification.py',
-    '../_base_/schedules/demo.py', '../_base_/runtime_classification.py'
-]
+# The student's network, its backbone twice as wide.
+_base_ = './classification_student.py'
+model = dict(
+    backbone=dict(stem_channels=32, base_channels=32),
+    head=dict(in_channels=256))
 train_cfg = dict(max_iters=900, val_interval=900)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
@@ -10,5 +10,3 @@ param_scheduler = [
         type='CosineAnnealingLR', by_epoch=False, begin=50, end=900,
         eta_min=0),
 ]
-custom_hooks = [dict(type='mmrlkd.SeedHook')]
-randomness = dict(seed=0)

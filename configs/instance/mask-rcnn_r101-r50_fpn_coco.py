@@ -1,10 +1,11 @@
 _base_ = ['mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', '../methods/ppo.py',
-          '../_base_/datasets/coco_instance_search.py']
+          '../_base_/datasets/coco_detection_search.py']
 model = dict(
     _delete_=True, type='mmrlkd.PyramidDistiller', student=_base_.model,
     teacher=dict(config='mmdet::mask_rcnn/mask-rcnn_r101_fpn_2x_coco.py',
                  checkpoint='checkpoints/mask_rcnn_r101_fpn_2x_coco.pth'),
     levels=('P2', 'P3', 'P4', 'P5'), **_base_.method.model)
+search = dict(metric='coco/segm_mAP')  # candidates are scored by their masks
 custom_hooks = _base_.get('custom_hooks', []) + _base_.method.custom_hooks
 custom_imports = _base_.distillation.custom_imports
 default_hooks = _base_.distillation.default_hooks

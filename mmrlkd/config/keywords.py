@@ -33,6 +33,9 @@ FAMILIES: dict[str, Family] = {
 #: a balancer, see :class:`mmrlkd.distillation.weighting.balancing.Balancing`.
 _BESIDE = {'balancer': ('layer', 'include_task', 'report_every')}
 
+#: Arguments that no config sets, because what builds the member knows them.
+_DERIVED = {'connector': ('student_channels', 'teacher_channels')}
+
 _WORDS: dict[Any, str] = {
     float: 'a number', int: 'an integer', bool: 'True or False',
     str: 'a string', NoneType: 'None', dict: 'a dict', list: 'a list',
@@ -154,6 +157,8 @@ def _check_options(cls: type, section: Mapping, path: str,
     """
     taken, open_ = parameters_of(cls)
     beside = _BESIDE.get(family.name, ()) if family is not None else ()
+    derived = _DERIVED.get(family.name, ()) if family is not None else ()
+    taken = {name: each for name, each in taken.items() if name not in derived}
     given = {key: value for key, value in section.items()
              if key not in RESERVED and key not in beside}
     wrong = [key for key in given if key not in taken]

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
 from mmengine.visualization import Visualizer
 
 from .recipe import Outcome, Recipe, Vocabulary
@@ -165,6 +166,9 @@ class ShortTraining:
             with ((folder / 'train.log').open('w') as log,
                   redirect_stdout(log), redirect_stderr(log)):
                 cfg = self._candidate(recipe, iterations, start)
+                # Another process has not read the config's file.
+                import_modules_from_strings(
+                    **cfg.get('custom_imports') or dict(imports=[]))
                 cfg.work_dir = str(folder)
                 cfg.experiment_name = f'search_{name}_{time.time_ns()}'
                 yield Runner.from_cfg(cfg), begin

@@ -77,9 +77,9 @@ def launch(task: Job, log: Path, command: list, session: Session) -> None:
     if process.returncode:
         tail = log.read_text(errors='replace').splitlines()[-LOG_LINES:]
         raise ExperimentFailed('\n'.join([
-            *tail, '', f'{task.name} failed with exit status '
-            f'{process.returncode}; above is the end of {log}. Once the cause '
-            'is removed, the same command continues.']))
+            f'{task.name} failed with exit status {process.returncode}. The '
+            f'end of {log}:', '', *tail, '',
+            'Once the cause is removed, the same command continues.']))
 
 
 def cores() -> int:

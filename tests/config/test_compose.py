@@ -125,14 +125,19 @@ def test_a_method_needs_a_pair():
 @pytest.mark.parametrize(('option', 'sentence'), [
     ('method.model.selector.reward.efficiency',
      'here model.selector.reward.efficiency'),
-    ('selector.reward.efficiency',
-     'accepted: model.selector.reward.efficiency'),
     ('parts.hidden', 'accepted: options of model'),
-    ('budget', 'accepted: model.budget'),
 ])
 def test_an_option_without_effect_is_refused(option, sentence):
     with pytest.raises(ValueError, match=sentence):
         load_config(PAIR, cfg_options={option: 0.3})
+
+
+@pytest.mark.parametrize('prefix', ['model.', ''])
+def test_a_models_options_need_not_name_the_model(prefix):
+    cfg = load_config(PAIR, cfg_options={
+        f'{prefix}selector.reward.efficiency': 0.3, f'{prefix}budget': 2.0})
+    assert cfg.model.selector.reward.efficiency == 0.3
+    assert cfg.model.budget == 2.0
 
 
 def test_options_reach_the_method_that_was_put_in_place():

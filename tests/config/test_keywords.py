@@ -22,6 +22,13 @@ def test_the_tiny_run_is_as_it_should_be(check):
            'model.costs': 'pixels', 'model.budget': 3, 'model.loss_weight': 1})
 
 
+@pytest.mark.parametrize('key', ['model.connector', 'model.recipe.P3.connector'])
+def test_the_channels_of_a_connector_are_derived_not_asked_for(check, key):
+    check({key: dict(type='mmrlkd.ConvConnector')})
+    with pytest.raises(ValueError, match=f'^{key}.student_channels: no option'):
+        check({key: dict(type='mmrlkd.ConvConnector', student_channels=8)})
+
+
 @pytest.mark.parametrize(('options', 'sentence'), [
     ({'model.loss_wieght': 1.0},
      r'^model\.loss_wieght: no option of PyramidDistiller; did you mean '
@@ -43,7 +50,7 @@ def test_the_tiny_run_is_as_it_should_be(check):
      r"^model\.selector\.learner\.epochs is 'four'; accepted: an integer"),
     ({'model.teacher.chekpoint': 'a.pth'},
      r'^model\.teacher\.chekpoint: no option of Teacher; did you mean '
-     r'checkpoint\?'),
+     r'checkpoint or trust_checkpoint\?'),
     ({'model.selector.type': 'mmrlkd.GreedySelector'},
      r'model\.selector\.policy.*no option of GreedySelector, but of '
      r'PolicySelector.*_delete_=True'),

@@ -12,17 +12,18 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmrlkd.datasets.scenes import SceneConfig
-from mmrlkd.datasets.writer import write_dataset
+from mmrlkd.config.compose import load_config
 from mmrlkd.engine.trained import load_distiller
 from mmrlkd.registry import MODELS
 from projects.experiments.results import read_run
 from projects.experiments.selections import select
 from projects.experiments.tasks import task_of
+from projects.scenes.scenes import SceneConfig
+from projects.scenes.writer import write_dataset
 
 ROOT = Path(__file__).parents[2]
 PHASES = [dict(name='pretrain', share=1 / 3),
-          dict(name='policy', share=1 / 3, student_every=2),
+          dict(name='policy', share=1 / 3, student_every=2, freeze_backbone=False),
           dict(name='finetune', share=1 / 3)]
 #: The task's library, and what adds a term for the logits, if it has any.
 TASKS = {
@@ -55,8 +56,8 @@ def short(tiny_scenes: Path, ten_classes: Path,
     """A task's config by PPO, on tiny scenes, with a random teacher."""
 
     def make(task: str) -> Config:
-        folder = ROOT / 'configs/demo' / task
-        cfg = Config.fromfile(folder / 'ppo.py')
+        configs = ROOT / 'configs/demo'
+        cfg = load_config(configs / f'{task}.py')
         for key in ('train', 'val', 'test'):
             loader = cfg[f'{key}_dataloader']
             loader.batch_size = 4
@@ -66,7 +67,9 @@ def short(tiny_scenes: Path, ten_classes: Path,
             if 'ann_file' in cfg[key]:
                 cfg[key].ann_file = str(tiny_scenes / 'annotations/val.json')
         cfg.train_cfg.update(max_iters=3, val_interval=4)
-        cfg.custom_hooks[1].phases = PHASES
+        phases, = (hook for hook in cfg.custom_hooks
+                   if hook.type == 'mmrlkd.PhaseHook')
+        phases.phases = PHASES
         cfg.default_hooks.checkpoint.update(interval=2, max_keep_ckpts=-1)
         cfg.default_hooks.logger.interval = 1
         cfg.model.logit_loss = TASKS[task][1]
@@ -76,7 +79,7 @@ def short(tiny_scenes: Path, ten_classes: Path,
 
         library = TASKS[task][0]
         init_default_scope(library)
-        teacher = MODELS.build(Config.fromfile(folder / 'teacher.py').model)
+        teacher = MODELS.build(load_config(configs / f'{task}_teacher.py').model)
         teacher.init_weights()
         cfg.model.teacher.checkpoint = str(tmp_path / 'teacher.pth')
         torch.save(dict(state_dict=teacher.state_dict()),
@@ -90,7 +93,7 @@ def short(tiny_scenes: Path, ten_classes: Path,
 def test_from_the_command_line(
         short, task: str, tmp_path: Path, plain_config_text) -> None:
     cfg = short(task)
-    config, work = tmp_path / 'ppo.py', tmp_path / 'work'
+    config, work = tmp_path / 'pair.py', tmp_path / 'work'
     cfg.dump(config)
 
     def call(name: str, *arguments: str | Path, run: str):

@@ -17,17 +17,23 @@ model = dict(
                  checkpoint='checkpoints/retinanet_r50_fpn_1x_coco.pth'),
     **_base_.method.model)
 custom_hooks = _base_.get('custom_hooks', []) + _base_.method.custom_hooks
-custom_imports = _base_.distillation.custom_imports
+custom_imports = dict(
+    imports=[*_base_.get('custom_imports', {}).get('imports', []), 'mmrlkd'])
 default_hooks = _base_.distillation.default_hooks
 model_wrapper_cfg = _base_.distillation.model_wrapper_cfg
 log_processor = _base_.distillation.log_processor
+randomness = _base_.distillation.randomness
 ```
 
+All else (data, optimizer, schedule, evaluator, hooks) is the student's own. `--method`
+puts another [method](configs.md) in the place of `ppo`.
+
 `python tools/check.py --pair STUDENT TEACHER`, with two such names, shows what would
-be distilled, here or for any other pair. The test suite builds each pair below and
-trains it for one step with the PPO policy, on small random images; this says that it
-works, not how much it gains. Levels are those that both have; where the teacher's has
-another name, it stands behind the arrow. Widths are the student's and the teacher's.
+be distilled, here or for any other pair. The test suite writes each pair below as it
+is written above, builds it and trains it for one step with the PPO policy, on small
+random images; this says that it works, not how much it gains. Levels are those that
+both have; where the teacher's has another name, it stands behind the arrow. Widths are
+the student's and the teacher's.
 
 The tables are written by `pytest tests/zoo --write-pairs`.
 '''

@@ -15,6 +15,7 @@ from mmrlkd.config.errors import errors_as_sentences
 from mmrlkd.datasets.hold_out import hold_out
 
 
+@errors_as_sentences((OSError, ValueError, KeyError), 'hold_out.py')
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument(
@@ -25,8 +26,7 @@ def main(argv: list[str] | None = None) -> None:
         help='of the images to hold out; default: 0.05')
     parser.add_argument('--seed', type=int, default=0, help='draws which')
     args = parser.parse_args(argv)
-    with errors_as_sentences((OSError, ValueError, KeyError), args.images):
-        paths = hold_out(args.images, args.share, args.seed)
+    paths = hold_out(args.images, args.share, args.seed)
     print('Written: ' + ' and '.join(map(str, paths)))
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from mmrlkd.config.errors import SENTENCES, errors_as_sentences
 from projects.scenes.difficulty import STRATA
 from projects.scenes.scenes import SceneConfig
-from projects.scenes.sources import SOURCES, SourceUnavailable
+from projects.scenes.sources import SOURCES
 from projects.scenes.writer import write_dataset
 
 
@@ -65,12 +66,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
+# A source that cannot be had is a RuntimeError.
+@errors_as_sentences((*SENTENCES, OSError, RuntimeError), 'make_scenes.py')
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    try:
-        written = write_dataset(args.folder, args.config, args.jobs)
-    except (SourceUnavailable, OSError, RuntimeError) as error:
-        sys.exit(f'make_scenes.py: {error}')
+    written = write_dataset(args.folder, args.config, args.jobs)
     print(f'{args.folder} is written.' if written else
           f'{args.folder} already holds these scenes; nothing to do.')
 

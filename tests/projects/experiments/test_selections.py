@@ -6,7 +6,6 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 import projects.scenes.detection  # noqa: F401
-from mmrlkd.engine.checkpoint_hook import sidecar_path
 from mmrlkd.engine.trained import count_parameters, load_distiller
 from projects.experiments.selections import (
     Selections,
@@ -56,8 +55,8 @@ def trained(build_distiller, tiny_student: dict, tiny_teacher: dict,
     selector = dict(type='mmrlkd.PolicySelector')
     model = build_distiller(selector=selector)
     checkpoint = tmp_path / 'iter_1.pth'
-    torch.save({'state_dict': model.state_dict()}, checkpoint)
-    torch.save({'distiller': model.sidecar_state()}, sidecar_path(checkpoint))
+    torch.save({'state_dict': model.state_dict(),
+                'mmrlkd': {'distiller': model.run_state()}}, checkpoint)
     dataset = dict(
         type='mmrlkd.ScenesDataset', data_root=str(tiny_scenes),
         ann_file='annotations/val.json', data_prefix=dict(img='val/'),
@@ -120,7 +119,7 @@ def test_evaluator_lists_and_none_group_by_the_default_keys(evaluator) -> None:
 def test_a_loaded_distiller_is_the_saved_one(
         trained: tuple[Config, Path]) -> None:
     cfg, checkpoint = trained
-    saved = torch.load(sidecar_path(checkpoint), weights_only=True)
+    saved = torch.load(checkpoint, weights_only=True)['mmrlkd']
     model = load_distiller(cfg, checkpoint)
     assert not model.training
     policy = model.selector.policy.state_dict()

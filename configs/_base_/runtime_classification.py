@@ -1,3 +1,0 @@
-_base_ = './default_runtime.py'
-default_scope = 'mmpretrain'
-visualizer = dict(type='UniversalVisualizer')

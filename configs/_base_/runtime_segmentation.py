@@ -1,3 +1,0 @@
-_base_ = './default_runtime.py'
-default_scope = 'mmseg'
-visualizer = dict(type='SegLocalVisualizer')
