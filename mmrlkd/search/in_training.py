@@ -77,8 +77,11 @@ def hold_out(cfg: Config, settings: SearchSettings) -> None:
         return
     if not settings.held_out:
         raise ValueError(
-            'search has no held_out; accepted: what differs from '
-            'train_dataloader, such as dict(dataset=dict(ann_file=…)).')
+            f'model.selector is {cfg.model.selector.type!r}, and search has '
+            'no strategy and no held_out; accepted: a strategy; or, for a '
+            'selector that searches (DARTSSelector, GDASSelector), held_out '
+            'with what differs from train_dataloader, such as '
+            'dict(dataset=dict(ann_file=…)).')
     loader = Config(dict(dataloader=deepcopy(cfg.train_dataloader)))
     loader.merge_from_dict(dict(dataloader=dict(settings.held_out)))
     # Iterations do not end with an epoch of these images.

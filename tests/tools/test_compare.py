@@ -119,7 +119,8 @@ def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
             ('evolution', 'UniformSelector',
              'search = dict(strategy=dict(type="x"), evaluator=dict(iterations=2))')):
         model = dict(type='GFL') if selector is None else dict(
-            type='mmrlkd.PyramidDistiller', levels=('P2', 'P3'),
+            type='mmrlkd.PyramidDistiller', student=dict(type='GFL'),
+            levels=('P2', 'P3'),
             selector=dict(type=f'mmrlkd.{selector}'),
             teacher=dict(config=str(tmp_path / 'big.py'),
                          checkpoint=str(tmp_path / 'far/iter_4.pth')))

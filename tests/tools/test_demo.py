@@ -82,7 +82,8 @@ def demo(tmp_path: Path, tiny_scenes: Path,
 
     configs = tmp_path / 'configs'
     configs.mkdir()
-    distils = ("type='mmrlkd.PyramidDistiller', teacher=dict(checkpoint='?'), "
+    distils = ("type='mmrlkd.PyramidDistiller', student=dict(type='GFL'), "
+               "teacher=dict(config='t.py', checkpoint='?'), "
                "levels=('P2', 'P3'), selector=dict(type='mmrlkd.PolicySelector')")
     for name, model in (('detection_teacher', "type='GFL'"),
                         ('detection_student', "type='GFL'"),

@@ -17,7 +17,8 @@ def _config_text(selector: dict | None, hooks: list = (),
                 iterations: int = 4, checkpoint: str = 'teacher.pth') -> str:
     """A config of a student alone, or of one that distils two levels."""
     model = dict(type='GFL') if selector is None else dict(
-        type='mmrlkd.PyramidDistiller', levels=('P2', 'P3'),
+        type='mmrlkd.PyramidDistiller', student=dict(type='GFL'),
+        levels=('P2', 'P3'),
         selector=selector, teacher=dict(config='t.py', checkpoint=checkpoint))
     return f'model = {model!r}' + COMMON.format(
         iterations=iterations, hooks=list(hooks))
