@@ -18,6 +18,11 @@ from typing import Any
 #: torch then reads with ``weights_only=True``, whatever its caller says.
 _FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
+_REFUSED = ('which could run code while it is read, and is not read; accepted: '
+            "tensors, numbers and OpenMMLab's logs and configs")
+_REWRITE = ('If you trust its origin, save its weights alone: torch.save('
+            "torch.load(path, weights_only=False)['state_dict'], new).")
+
 
 def load_file(path: str | Path, owner: str = 'checkpoint', *,
               trust: bool = False) -> Any:
@@ -46,14 +51,35 @@ def load_file(path: str | Path, owner: str = 'checkpoint', *,
         held = _unsafe(error)
         if held is None:
             raise _unreadable(path, owner, error) from error
+        section = owner.rpartition('.')[0]
         raise ValueError(
-            f'{owner}={path!r} holds {held}, which could run code while it is '
-            "read, and is not read; accepted: tensors, numbers and OpenMMLab's "
-            f'logs and configs, or, if you trust its origin, '
-            f"{owner.rpartition('.')[0] or owner}.trust_checkpoint=True."
+            f'{owner}={path!r} holds {held}, {_REFUSED}' + (
+                f', or, if you trust its origin, {section}.'
+                'trust_checkpoint=True.' if section else f'. {_REWRITE}')
         ) from error
     except Exception as error:
         raise _unreadable(path, owner, error) from error
+
+
+@contextmanager
+def no_code_from_files() -> Iterator[None]:
+    """Inside, a run reads its checkpoints (``load_from``, ``resume``, an
+    ``init_cfg`` of type Pretrained) as :func:`load_file` does.
+
+    Raises:
+        ValueError: one of them holds what could run code.
+    """
+    try:
+        with safe_loading():
+            yield
+    except UnpicklingError as error:
+        held = _unsafe(error)
+        if held is None:
+            raise
+        raise ValueError(
+            'A checkpoint that the run reads (load_from, resume or an '
+            f'init_cfg of type Pretrained) holds {held}, {_REFUSED}. '
+            f'{_REWRITE}') from error
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from mmrlkd.config.student import is_distiller, model_config
 from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.engine import GradNormHook
 from mmrlkd.engine.phase_hook import check_phases
+from mmrlkd.files import no_code_from_files
 from mmrlkd.registry import MODELS, STRATEGIES
 from mmrlkd.search.settings import SearchSettings, searches
 
@@ -160,6 +161,7 @@ def describe_decisions(cfg: Config, model: PyramidDistiller) -> Table:
 
 
 @errors_as_sentences()
+@no_code_from_files()
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     data: list[str] = []

@@ -39,6 +39,7 @@ from mmrlkd.config.compose import (
 from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
 from mmrlkd.config.inspection import check_config
 from mmrlkd.config.student import is_distiller
+from mmrlkd.files import no_code_from_files
 from mmrlkd.registry import MODELS
 from mmrlkd.search import History, Trial, run_search
 from mmrlkd.search.evaluator import ShortTraining
@@ -138,7 +139,8 @@ def main(argv: list[str] | None = None) -> None:
     console = Console(
         width=None if sys.stdout.isatty() else 140, highlight=False)
     try:
-        with errors_as_sentences(CONFIG_ERRORS, args.config):
+        with (errors_as_sentences(CONFIG_ERRORS, args.config),
+              no_code_from_files()):
             search(args, console)
     except KeyboardInterrupt:
         sys.exit('Stopped. The same command continues where this left off.')

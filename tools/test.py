@@ -21,6 +21,7 @@ from mmrlkd.config.student import student_config
 from mmrlkd.config.testing import augment, draw_into
 from mmrlkd.engine.processes import join_processes
 from mmrlkd.engine.trained import load_student
+from mmrlkd.files import no_code_from_files
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -75,6 +76,7 @@ def read_config(args: argparse.Namespace) -> Config:
 
 
 @errors_as_sentences()
+@no_code_from_files()
 def main(argv: list[str] | None = None) -> dict[str, float]:
     args = parse_args(argv)
     if not Path(args.checkpoint).is_file() and '://' not in args.checkpoint:

@@ -23,6 +23,7 @@ from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
 from mmrlkd.config.inspection import check_config
 from mmrlkd.engine.processes import join_processes
 from mmrlkd.engine.run_state_hook import add_run_state_hook
+from mmrlkd.files import no_code_from_files
 from mmrlkd.search.settings import check_searching, searches
 
 
@@ -99,6 +100,7 @@ def _enable_amp(cfg: Config) -> None:
 
 
 @errors_as_sentences()
+@no_code_from_files()
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with errors_as_sentences(CONFIG_ERRORS):

@@ -10,11 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 
 import torch
+import torch.autograd.forward_ad as forward_mode
 from torch import Tensor
 from torch.optim import Optimizer
-
-#: How far the weights are moved for a finite difference, section 2.3.
-RADIUS = 0.01
 
 #: A scalar loss of the weights and of α.
 Loss = Callable[[Sequence[Tensor], Tensor], Tensor]
@@ -50,18 +48,47 @@ def virtual_step(optimizer: Optimizer,
 def directional_derivative(
         function: Callable[[list[Tensor]], Tensor], point: Sequence[Tensor],
         direction: Sequence[Tensor]) -> Tensor:
-    """⟨∂f/∂point, direction⟩ for every element of ``f``, by a central
-    difference of radius R = 0.01/‖direction‖: two calls of ``function``.
+    """⟨∂f/∂point, direction⟩ for every element of ``f``; exactly 0 along no
+    direction at all.
 
-    Exactly 0 along no direction at all.
+    By forward-mode differentiation, exact up to rounding. Where an operator
+    has no forward derivative (SyncBatchNorm on several GPUs, compiled
+    operators of mmcv), by a central difference.
+
+    Args:
+        function: called once, or twice more for the difference.
+        point: where.
+        direction: of the same shapes.
+    """
+    try:
+        with forward_mode.dual_level():
+            value = function([
+                forward_mode.make_dual(p, d)
+                for p, d in zip(point, direction, strict=True)])
+            tangent = forward_mode.unpack_dual(value).tangent
+            return torch.zeros_like(value) if tangent is None else tangent
+    except NotImplementedError:  # what torch raises for such an operator
+        return central_difference(function, point, direction)
+
+
+def central_difference(
+        function: Callable[[list[Tensor]], Tensor], point: Sequence[Tensor],
+        direction: Sequence[Tensor]) -> Tensor:
+    """The same as :func:`directional_derivative`, from two calls of
+    ``function`` at ± R/‖direction‖ along the direction.
+
+    The paper's R is 0.01 (section 2.3). But R crosses kinks (ReLU, pooling),
+    so the error grows with R itself, not with its square, and rounding adds
+    ε/R: R = √ε, 3.5e-4 in single precision, balances the two.
     """
     norm = torch.nn.utils.get_total_norm(direction)
-    unit = RADIUS / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+    radius = torch.finfo(norm.dtype).eps ** 0.5
+    unit = radius / norm.clamp_min(torch.finfo(norm.dtype).tiny)
     ahead, behind = (
         function([p + sign * unit * d
                   for p, d in zip(point, direction, strict=True)])
         for sign in (1, -1))
-    return (ahead - behind) * norm / (2 * RADIUS)
+    return (ahead - behind) * norm / (2 * radius)
 
 
 def hypergradient(train_loss: Loss, val_loss: Loss, weights: Sequence[Tensor],

@@ -53,6 +53,7 @@ class LogitDistillation:
     def __init__(self, student: TaskAdapter, teacher: TaskAdapter,
                  loss: dict) -> None:
         self.loss: LogitLoss = LOGIT_LOSSES.build(loss)
+        self.loss.sigmoid = _sigmoid(student, teacher, self.loss)
         self._student = student
         mine, _ = _probe(student, loss)
         theirs, self.gflops = _probe(teacher, loss)
@@ -85,6 +86,24 @@ class LogitDistillation:
         return self.loss(student, teacher, targets)
 
 
+def _sigmoid(student: TaskAdapter, teacher: TaskAdapter,
+             loss: LogitLoss) -> bool:
+    """Whether each logit is a probability by itself, in both models."""
+    kinds = [('a softmax', 'a sigmoid for each class')[each.sigmoid_logits]
+             for each in (student, teacher)]
+    name = type(loss).__name__
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"logit_loss is a {name}, but the student's head has {kinds[0]} "
+            f"and the teacher's {kinds[1]}; accepted: the same of both.")
+    if student.sigmoid_logits and not loss.takes_sigmoid:
+        raise ValueError(
+            f'logit_loss is a {name}, which compares the probabilities of a '
+            "softmax, but the student's head has a sigmoid for each class "
+            '(multi-label or binary); accepted: KLLoss.')
+    return student.sigmoid_logits
+
+
 def _probe(adapter: TaskAdapter, loss: dict) -> tuple[int, float]:
     """Number of classes, and GFLOPs of what only the logits need."""
     if adapter.logit_layer is None:
@@ -104,7 +123,7 @@ def _probe(adapter: TaskAdapter, loss: dict) -> tuple[int, float]:
             f"logit_loss is a {loss['type']}, but the head of the "
             f'{adapter.owner} puts out a {type(logits).__name__}; accepted: '
             'heads that put out one tensor of logits.')
-    if logits.shape[1] < 2:
+    if logits.shape[1] < 2 and not adapter.sigmoid_logits:
         raise ValueError(
             f"logit_loss is a {loss['type']}, but the {adapter.owner} has one "
             'logit; accepted: 2 or more classes, of which a softmax makes '

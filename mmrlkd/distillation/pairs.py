@@ -87,6 +87,15 @@ def build_links(student: Sequence[Level], teacher: Sequence[Level],
                 own.get('connector') or
                 (connector if compare.compares_channels else IDENTITY),
                 student_channels=mine.channels, teacher_channels=width))
+            if compare.compares_positions and teacher[number].size == (1, 1):
+                raise ValueError(
+                    f'loss of {mine.name} is a {type(compare).__name__}, which '
+                    'compares the positions of a channel with one another, '
+                    f"and the teacher's {name} has but one in the probe image, "
+                    'so the loss would always be 0; accepted: another loss in '
+                    f'recipe[{mine.name!r}], levels without {mine.name}, or, '
+                    'if the images are larger than the probe, their size as '
+                    'probe_size.')
             compare.bind(width)
             level.append(Link(number, connect, compare))
         links.append(level)

@@ -36,9 +36,10 @@ class StepEffect:
 
         d L_val(θ')/d w_i = −ξ ⟨∇ℓ_i(θ), v⟩,
 
-    with v = ∇L_val at θ (order 1) or at θ' (order 2). A central difference
-    along v gives the products of all levels for two forward passes of
-    backbone and neck and no backward pass.
+    with v = ∇L_val at θ (order 1) or at θ' (order 2). Forward-mode
+    differentiation along v gives the products of all levels, exactly, in one
+    forward pass of backbone and neck and without a backward pass; see
+    :func:`.hypergradient.directional_derivative`.
 
     ξ is left out: it scales all levels alike, and who asks takes them as
     relative to one another. θ' itself is the step that the student's own
@@ -88,7 +89,7 @@ class StepEffect:
 
     def _compare(self, maps: tuple[Tensor, ...]) -> list[Tensor]:
         """Losses (B,) of each level. Every call draws the same numbers: a
-        difference is not one of masks that a loss draws."""
+        finite difference is not one of masks that a loss draws."""
         with preserved_rng(), torch.autocast(
                 self.images.device.type, enabled=False):
             return [self.losses.compare(i, m) for i, m in enumerate(maps)]

@@ -2,21 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import numpy as np
-import torch
 from mmengine.config import Config
-from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from numpy._core import multiarray
 from torch import nn
 
 from mmrlkd.config.student import is_distiller, model_config
 from mmrlkd.distillation import PyramidDistiller
+from mmrlkd.files import load_file
 from mmrlkd.registry import MODELS
 
 from .run_state_hook import read_run_state
@@ -46,7 +42,7 @@ def load_distiller(cfg: Config, checkpoint: str | Path,
             f'{checkpoint} is not a file; accepted: a checkpoint of the run.')
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = MODELS.build(model_config(cfg))
-    content = _load(checkpoint)
+    content = load_file(checkpoint)
     model.load_state_dict(content['state_dict'])
     model.load_run_state(read_run_state(checkpoint, content)['distiller'])
     return model.to(device).eval()
@@ -55,7 +51,7 @@ def load_distiller(cfg: Config, checkpoint: str | Path,
 def count_parameters(checkpoint: str | Path) -> int:
     """Number of a checkpoint's weights that an optimizer could change."""
     return sum(value.numel()
-               for name, value in _load(checkpoint)['state_dict'].items()
+               for name, value in load_file(checkpoint)['state_dict'].items()
                if not name.endswith(_BUFFERS))
 
 
@@ -64,12 +60,12 @@ def load_student(runner: Runner, checkpoint: str | Path) -> None:
 
     Args:
         runner: whose model gets the weights.
-        checkpoint: a path, or an address that starts with ``http``.
+        checkpoint: see :func:`mmrlkd.files.load_file`.
 
     Raises:
         ValueError: the file cannot be read or leaves weights as they were.
     """
-    loaded = _load(checkpoint)
+    loaded = load_file(checkpoint)
     # Averaged weights (EMAHook) change places with the others here.
     runner.call_hook('after_load_checkpoint', checkpoint=loaded)
     model = runner.model
@@ -127,37 +123,3 @@ def _looks_like(checkpoint: Mapping[str, Any]) -> str:
         return (f"Its weights begin with {', '.join(sorted(prefixes)[:3])}: it "
                 'looks like the checkpoint of another distiller. ')
     return f"It has {', '.join(map(str, list(weights)[:3]))}, …. "
-
-
-def _buffer_method(owner: Any, name: str) -> Any:
-    """What stands for ``getattr`` in a file: a HistoryBuffer has a table of
-    its own methods, and nothing else is got."""
-    if owner is HistoryBuffer and name in vars(HistoryBuffer):
-        return vars(HistoryBuffer)[name]
-    raise ValueError(f'getattr of {owner!r} and {name!r}')
-
-
-#: Harmless types in checkpoints that mmengine's own hook writes.
-_HARMLESS = [
-    HistoryBuffer, np.ndarray, np.dtype,
-    *((function, f'numpy.{core}.multiarray.{function.__name__}')
-      for core in ('core', '_core')
-      for function in (multiarray._reconstruct, multiarray.scalar)),
-    *(type(np.dtype(kind)) for kind in (
-        'float64', 'float32', 'int64', 'int32', 'bool')),
-    (_buffer_method, 'builtins.getattr')]
-
-
-def _load(path: str | Path) -> dict:
-    """The content of a checkpoint, without running code from it."""
-    with torch.serialization.safe_globals(_HARMLESS):
-        if str(path).startswith('http'):
-            return torch.hub.load_state_dict_from_url(
-                str(path), map_location='cpu', weights_only=True)
-        try:
-            return torch.load(path, map_location='cpu', weights_only=True)
-        except (UnpicklingError, RuntimeError, EOFError) as error:
-            raise ValueError(
-                f'{path} is no checkpoint that can be read without running code '
-                'from it; accepted: weights, numbers and strings.'
-            ) from error

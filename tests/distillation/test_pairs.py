@@ -1,10 +1,13 @@
 """Which level of the student learns from which of the teacher."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from mmrlkd.distillation.features.levels import Level
 from mmrlkd.distillation.pairs import build_links
+from mmrlkd.registry import LOSSES
 from mmrlkd.structures import Boxes
 
 NAMES = ('P2', 'P3', 'P4')
@@ -89,3 +92,18 @@ def test_every_loss_can_be_counted(name, build_distiller):
 def test_what_there_is_not_is_refused(recipe, told):
     with pytest.raises(ValueError, match=told):
         build(recipe)
+
+
+@pytest.mark.parametrize('loss', ['PKDLoss', 'CWDLoss'])
+def test_maps_of_one_position_are_refused_where_their_loss_is_always_0(loss):
+    loss = dict(type=f'mmrlkd.{loss}')
+    small = [replace(each, size=(1, 1)) if each.name == 'P4' else each
+             for each in levels(6, 7, 8)]
+    with pytest.raises(ValueError, match=(
+            r"loss of P4 is a .*Loss, .* teacher's P4 has but one .*always be "
+            r"0; accepted: another loss in recipe\['P4'\], levels without P4")):
+        build_links(levels(3, 4, 5), small, loss, CONV, {})
+    build_links(levels(3, 4, 5), small, loss, CONV, dict(P4=dict(loss=MSE)))
+    compare = LOSSES.build(loss)
+    assert compare(torch.randn(2, 3, 1, 1), torch.randn(2, 3, 1, 1)).abs(
+    ).max() == 0

@@ -514,3 +514,70 @@ def test_weights_of_an_older_version_load(tmp_path):
         teacher=dict(config=swin(16), checkpoint=str(tmp_path / 'old.pth'))))
     assert torch.equal(
         model.teacher.model.backbone.norm3.weight, state['backbone.norm3.weight'])
+
+
+def multi_label(width):
+    cfg = classifier(width)
+    cfg.head = dict(type='MultiLabelLinearClsHead', num_classes=CLASSES,
+                    in_channels=8 * width)
+    return cfg
+
+
+def binary(width):
+    cfg = segmentor(width)
+    cfg.decode_head.update(
+        num_classes=2, out_channels=1, threshold=0.5,
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True))
+    return cfg
+
+
+def each_class(width):
+    cfg = segmentor(width)
+    cfg.decode_head.loss_decode = [
+        dict(type='CrossEntropyLoss', use_sigmoid=True),
+        dict(type='DiceLoss', use_sigmoid=True)]
+    return cfg
+
+
+SIGMOIDS = [('mmpretrain', multi_label), ('mmseg', binary),
+            ('mmseg', each_class)]
+
+
+def logit_pair(student, teacher, loss):
+    return MODELS.build(dict(
+        type='mmrlkd.PyramidDistiller', student=student,
+        teacher=dict(config=teacher, checkpoint=None),
+        selector=dict(type='mmrlkd.NoneSelector'), logit_loss=loss))
+
+
+@pytest.mark.parametrize('scope, make', SIGMOIDS)
+def test_logits_of_sigmoids_are_compared_class_by_class(scope, make):
+    init_default_scope(scope)
+    loss = logit_pair(make(4), make(8), KL).logit_distillation.loss
+    classes = 1 if make is binary else CLASSES
+    student, teacher = torch.randn(2, 3, classes)
+    p, q = (torch.sigmoid(each / 2) for each in (teacher, student))
+    coins = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
+    torch.testing.assert_close(
+        loss(student, teacher), 4 * coins.sum(dim=1).mean(),
+        rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('scope, make', SIGMOIDS)
+@pytest.mark.parametrize('loss', ['DKDLoss', 'DISTLoss'])
+def test_losses_of_a_softmax_are_refused_for_sigmoids(scope, make, loss):
+    init_default_scope(scope)
+    with pytest.raises(ValueError, match=(
+            f'logit_loss is a {loss}, .* sigmoid for each class .*; accepted: '
+            'KLLoss')):
+        logit_pair(make(4), make(8), dict(type=f'mmrlkd.{loss}'))
+
+
+def test_a_softmax_does_not_learn_from_sigmoids():
+    init_default_scope('mmpretrain')
+    with pytest.raises(ValueError, match=(
+            "the student's head has a softmax and the teacher's a sigmoid for "
+            'each class; accepted: the same of both')):
+        logit_pair(classifier(4), multi_label(8), KL)
+    assert not logit_pair(
+        classifier(4), classifier(8), KL).logit_distillation.loss.sigmoid

@@ -1,9 +1,11 @@
 """What check.py says of a config, before anything trains."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
+import torch
 
 TOOL = Path(__file__).parents[2] / 'tools/check.py'
 
@@ -143,3 +145,24 @@ def test_a_new_style_config_is_checked_alike(check, config_file):
     assert '100% matched' in said and 'policy: ' in said
     with pytest.raises(SystemExit, match=r'model\.loss_wieght: no option'):
         check(config_file, '--cfg-options', 'model.loss_wieght=1')
+
+
+class Prepared:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder, )
+
+
+def test_a_prepared_teacher_file_runs_no_code(check, config_file, tmp_path):
+    torch.save({'state_dict': {}, 'meta': Prepared(tmp_path / 'ran')},
+               tmp_path / 'prepared.pth')
+    with pytest.raises(SystemExit, match=(
+            r'teacher.checkpoint=.*prepared.pth.* holds \w+.mkdir, which could '
+            'run code')):
+        check(config_file, '--cfg-options',
+              f'model.teacher.checkpoint={tmp_path / "prepared.pth"}')
+    assert not (tmp_path / 'ran').exists()

@@ -1,5 +1,7 @@
 """The command line, as a user types it."""
 
+import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,3 +82,56 @@ def test_test_refuses_a_missing_checkpoint(config_file):
     done = run('test.py', config_file, 'nowhere.pth')
     assert done.returncode == 1
     assert "'nowhere.pth' is not a file" in done.stderr
+
+
+class Prepared:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder, )
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """A checkpoint that would make the folder ``ran``."""
+    torch.save({'state_dict': {}, 'meta': Prepared(tmp_path / 'ran')},
+               tmp_path / 'prepared.pth')
+    yield tmp_path / 'prepared.pth'
+    assert not (tmp_path / 'ran').exists()
+
+
+def tool(name):
+    spec = importlib.util.spec_from_file_location(
+        f'{name}_tool', REPOSITORY / f'tools/{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize('how', ['load_from', 'resume', 'Pretrained'])
+def test_training_runs_no_code_from_a_file(
+        config_file, tmp_path, prepared, how):
+    arguments = dict(
+        load_from=('--cfg-options', f'load_from={prepared}'),
+        resume=('--resume', str(prepared)),
+        Pretrained=('--cfg-options', 'model.student.backbone.init_cfg.type='
+                    'Pretrained', f'model.student.backbone.init_cfg.checkpoint='
+                    f'{prepared}'))[how]
+    with pytest.raises(SystemExit, match=(
+            r'A checkpoint that the run reads \(load_from, resume or an init_cfg '
+            r'of type Pretrained\) holds \w+.mkdir, which could run code')):
+        tool('train').main([str(config_file), '--work-dir',
+                            str(tmp_path / 'work'), *arguments])
+
+
+def test_testing_runs_no_code_from_a_file(config_file, tmp_path, prepared):
+    cfg = Config.fromfile(config_file)
+    cfg.update(test_dataloader=cfg.val_dataloader,
+               test_evaluator=cfg.val_evaluator, test_cfg=dict())
+    cfg.dump(config_file)
+    with pytest.raises(SystemExit, match=r'holds \w+.mkdir, which could run'):
+        tool('test').main([str(config_file), str(prepared), '--work-dir',
+                           str(tmp_path / 'work')])

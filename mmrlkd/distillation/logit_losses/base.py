@@ -18,6 +18,10 @@ class LogitLoss(nn.Module):
 
     #: Whether the labels of the batch are needed.
     needs_targets: ClassVar[bool] = False
+    #: Whether it can compare logits each of which is a probability by itself.
+    takes_sigmoid: ClassVar[bool] = False
+    #: Whether it compares such logits: each by a sigmoid, not all by a softmax.
+    sigmoid = False
 
     #: The 0-dim loss of rows: (student (N, K), teacher (N, K)) and, where the
     #: loss needs targets, (N,) int64. A label < 0 or >= K is no label.
@@ -49,7 +53,7 @@ class LogitLoss(nn.Module):
             too many bits in half precision.
         """
         classes = student.shape[1]
-        if classes < 2:
+        if classes < 2 and not self.sigmoid:
             raise ValueError(
                 f'student has {classes} class; accepted: 2 or more, as '
                 'logit_loss compares the probabilities of a softmax.')

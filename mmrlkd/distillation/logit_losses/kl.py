@@ -15,6 +15,10 @@ class KLLoss(LogitLoss):
     τ²/N · Σ_n KL(softmax(t_n / τ) ‖ softmax(s_n / τ)). The factor τ² keeps the
     gradient's size when τ changes.
 
+    Where each logit is a probability by itself, as of multi-label heads, the
+    divergence of a row is the sum over its classes of that between two coins,
+    σ(t_nk / τ) and σ(s_nk / τ).
+
     Hinton et al., 2015, https://arxiv.org/abs/1503.02531.
 
     Args:
@@ -22,13 +26,25 @@ class KLLoss(LogitLoss):
             images (mdistiller on CIFAR-100), 1 on ImageNet and for pixels.
     """
 
+    takes_sigmoid = True
+
     def __init__(self, tau: float = 4.0) -> None:
         super().__init__()
         self._check(('tau', tau, tau > 0, 'a number > 0'))
         self.tau = tau
 
     def divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
-        log_p = F.log_softmax(teacher / self.tau, dim=1)
-        log_q = F.log_softmax(student / self.tau, dim=1)
-        divergence = (log_p.exp() * (log_p - log_q)).sum(dim=1)
+        teacher, student = teacher / self.tau, student / self.tau
+        if self.sigmoid:
+            divergence = _coin(teacher, student) + _coin(-teacher, -student)
+        else:
+            log_p = F.log_softmax(teacher, dim=1)
+            log_q = F.log_softmax(student, dim=1)
+            divergence = log_p.exp() * (log_p - log_q)
+        divergence = divergence.sum(dim=1)
         return self.tau**2 * divergence.mean()
+
+
+def _coin(teacher: Tensor, student: Tensor) -> Tensor:
+    """What one side of the coins adds: p·log(p/q), p = σ(teacher)."""
+    return F.sigmoid(teacher) * (F.logsigmoid(teacher) - F.logsigmoid(student))

@@ -18,10 +18,13 @@ class LevelLoss(nn.Module):
         needs_boxes: whether :meth:`distance` is given the objects' boxes.
         compares_channels: whether the maps must be equally wide. Where they
             need not be, the connector leaves the student's width alone.
+        compares_positions: whether a channel of one position alone, which a
+            1×1 map has, has a loss of 0 whatever its value.
     """
 
     needs_boxes = False
     compares_channels = True
+    compares_positions = False
 
     def bind(self, channels: int) -> None:
         """Make what is learnt; called once, before the first forward pass.

@@ -21,6 +21,8 @@ class CWDLoss(LevelLoss):
         tau: temperature, > 0.
     """
 
+    compares_positions = True
+
     def __init__(self, tau: float = 1.0) -> None:
         super().__init__()
         if not tau > 0:

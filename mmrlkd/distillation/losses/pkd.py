@@ -23,8 +23,13 @@ class PKDLoss(LevelLoss):
     Cao et al., 2022, https://arxiv.org/abs/2207.02039. There, and in
     MMRazor's code, a channel's mean and variance are over all images of the
     batch; here they are over the H·W positions of one image, so that a
-    sample's loss depends on that sample alone.
+    sample's loss depends on that sample alone. The variance is the mean of
+    the squared deviations, with which the sentence above holds; MMRazor's
+    ``std`` divides by one less than the n positions, which makes its loss
+    (n − 1)/n times as large.
     """
+
+    compares_positions = True
 
     def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
         squared = F.mse_loss(

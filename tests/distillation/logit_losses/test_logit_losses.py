@@ -330,3 +330,20 @@ def test_dist_of_one_row_has_no_relation_within_a_class():
     student, teacher, _ = rows(batch=1)
     dist, inter = build('DISTLoss'), build('DISTLoss', gamma=0.)
     torch.testing.assert_close(dist(student, teacher), inter(student, teacher) + 1)
+
+
+def test_kl_of_sigmoids_is_that_of_a_coin_for_each_class():
+    loss = build('KLLoss', tau=2.)
+    loss.sigmoid = True
+    student, teacher, _ = rows()
+    p, q = (torch.sigmoid(each.double() / 2) for each in (teacher, student))
+    coins = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
+    torch.testing.assert_close(
+        loss(student, teacher).double(), 4 * coins.sum(dim=1).mean(),
+        rtol=1e-5, atol=1e-6)
+    # One class is enough, and a logit far out is no NaN.
+    far = torch.tensor([[200.]], requires_grad=True)
+    loss(far, torch.tensor([[-200.]])).backward()
+    assert far.grad.item() == pytest.approx(2.)
+    # A softmax does not see what all logits share; coins do.
+    assert loss(teacher + 3, teacher) > 0.1

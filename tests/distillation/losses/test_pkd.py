@@ -37,3 +37,16 @@ def test_is_one_minus_the_correlation_of_each_sample_s_channels():
     torch.testing.assert_close(
         PKDLoss()(student, teacher).double(), torch.tensor(expected),
         rtol=1e-4, atol=1e-5)
+
+
+def test_the_variance_is_the_biased_one():
+    """With MMRazor's, ÷ (n − 1), the loss of n positions is (n − 1)/n as large."""
+    student, teacher = torch.randn(2, 3, 4, 2, 3).unbind()
+
+    def razor(maps):
+        flat = maps.flatten(2)
+        return (flat - flat.mean(2, keepdim=True)) / flat.std(2, keepdim=True)
+
+    theirs = (razor(student) - razor(teacher)).square().mean(dim=(1, 2)) / 2
+    torch.testing.assert_close(
+        PKDLoss()(student, teacher), theirs * 6 / 5, rtol=1e-4, atol=1e-5)

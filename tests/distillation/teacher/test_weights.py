@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import HistoryBuffer
+from safetensors.torch import save_file
 from torch import nn
 
 from mmrlkd.distillation.teacher.weights import load_matching
@@ -109,10 +110,9 @@ def test_weights_are_found_under_other_keys(saved, wrap):
 
 
 def test_a_safetensors_file_is_read(tmp_path):
-    safetensors = pytest.importorskip('safetensors.torch')
     teacher, model = network(), network()
     path = tmp_path / 'teacher.safetensors'
-    safetensors.save_file(teacher.state_dict(), path)
+    save_file(teacher.state_dict(), path)
     load_matching(model, str(path))
     assert torch.equal(model[0].weight, teacher[0].weight)
 

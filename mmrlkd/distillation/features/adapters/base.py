@@ -102,6 +102,12 @@ class TaskAdapter(ABC):
         logits (B, K) or (B, K, h, w); None where the task has none."""
         return None
 
+    @property
+    def sigmoid_logits(self) -> bool:
+        """Whether each logit is a probability of its own, by a sigmoid, and
+        not all of them together one distribution, by a softmax."""
+        return False
+
     def run_head(self, features: Any) -> None:
         """Run the head, :attr:`logit_layer` in it, on what the neck put out,
         or the backbone where :attr:`neck` is None."""

@@ -36,6 +36,11 @@ class ClassifierAdapter(TaskAdapter):
     def logit_layer(self) -> nn.Module | None:
         return self.model.head if self.model.with_head else None
 
+    @property
+    def sigmoid_logits(self) -> bool:
+        from mmpretrain.models import MultiLabelClsHead
+        return isinstance(self.logit_layer, MultiLabelClsHead)
+
     def run_head(self, features: Any) -> None:
         if self.model.with_neck:
             features = self.model.neck(features)

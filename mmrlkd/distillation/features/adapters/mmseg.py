@@ -50,6 +50,14 @@ class SegmentorAdapter(TaskAdapter):
         # The head's own forward is called without its hooks.
         return getattr(self._heads[-1], 'conv_seg', None)
 
+    @property
+    def sigmoid_logits(self) -> bool:
+        head = self._heads[-1]
+        losses = head.loss_decode
+        losses = losses if isinstance(losses, nn.ModuleList) else [losses]
+        return head.out_channels == 1 or all(
+            getattr(loss, 'use_sigmoid', False) for loss in losses)
+
     def run_head(self, features: Any) -> None:
         first, *others = self._heads
         output = first(features)
