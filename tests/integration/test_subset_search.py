@@ -32,7 +32,7 @@ def test_a_search_runs(
         assert chosen == [4] * 4
     alpha = runner.model.selector.alpha
     assert alpha[1:].abs().min() > 0 and alpha.isfinite().all()
-    assert runner.model.selector.found()
+    assert runner.model.selector.best_levels()
 
 
 @pytest.mark.parametrize('by_epoch', [False, True], ids=['iters', 'epochs'])
