@@ -48,6 +48,10 @@ def mask(*cells):
     return levels
 
 
+def weighted(losses, levels, weights):
+    return torch.stack(losses.terms(levels, weights * levels))
+
+
 def test_only_required_cells_reach_the_teacher(setting):
     build, _, teacher, _, _ = setting
     losses = build()
@@ -57,12 +61,12 @@ def test_only_required_cells_reach_the_teacher(setting):
     assert teacher.asked[2:] == [(0, [1])], 'a known cell was computed again'
 
 
-def test_nothing_required_computes_nothing(setting):
+def test_nothing_selected_computes_nothing(setting):
     build, _, teacher, _, _ = setting
     losses = build()
     assert not losses.compute(mask()).any()
     assert not teacher.asked
-    assert not losses.weighted(torch.zeros(BATCH, 3)).any()
+    assert not weighted(losses, mask(), torch.zeros(BATCH, 3)).any()
 
 
 def test_a_subset_equals_all_and_a_mask(setting):
@@ -73,10 +77,10 @@ def test_a_subset_equals_all_and_a_mask(setting):
 
     some = build()
     some.compute(levels)
-    total = some.weighted(weights)
+    total = weighted(some, levels, weights)
     everything = build()
     everything.compute(torch.ones_like(levels))
-    masked = everything.weighted(weights)
+    masked = weighted(everything, levels, weights)
 
     torch.testing.assert_close(total, masked)
     for mine, theirs in zip(
@@ -94,57 +98,76 @@ def test_in_units_of_the_running_mean(setting):
     assert not normalised.requires_grad
 
 
-def test_surveying_adds_no_gradient_and_no_weight(setting):
-    build, maps, _, _, _ = setting
-    losses = build()
-    losses.compute(mask((0, 0)))
-    surveyed = losses.compute_all()
-    assert (surveyed > 0).all()
-    gradient = torch.autograd.grad(
-        losses.weighted(torch.ones(BATCH, 3)).sum(), maps,
-        allow_unused=True)
-    assert gradient[1] is None and gradient[2] is None
-    assert gradient[0][0].abs().sum() > 0 and not gradient[0][1:].any()
+@pytest.mark.parametrize('graph', [True, False])
+def test_a_level_that_nobody_selected_is_not_backpropagated(setting, graph):
+    build, maps, _, links, _ = setting
+    losses, levels = build(), mask((0, 0))
+    if not graph:  # otherwise asked for before the choice, as GRPO does
+        losses.compute(levels)
+    assert (losses.compute_all(graph) > 0).all()
+    losses.compute(levels)
+    gradients = torch.autograd.grad(
+        weighted(losses, levels, torch.ones(BATCH, 3)).sum(),
+        [*maps, *links.parameters()], allow_unused=True)
+    assert gradients[1] is None and gradients[2] is None
+    assert gradients[0][0].abs().sum() > 0 and not gradients[0][1:].any()
+    reached = [gradient is not None for gradient in gradients[3:]]
+    own = len(list(links[0].parameters()))
+    assert reached == [True] * own + [False] * (len(reached) - own)
+    assert losses.work(levels).backward == (BATCH if graph else 1, 0, 0)
+
+
+def test_what_a_selector_asks_for_is_computed_once(setting):
+    build, _, teacher, links, _ = setting
+    losses, calls = build(), []
+    for link in (link for links_of_level in links for link in links_of_level):
+        link.loss.register_forward_hook(lambda *_: calls.append(1))
+    losses.compute_all()
+    losses.compute(mask((0, 0), (2, 1), (4, 2)))
+    assert len(calls) == len(teacher.asked) == 3
 
 
 def test_without_gradients_no_graph_is_kept(setting):
     build, _, _, _, _ = setting
     losses = build(differentiable=False)
     losses.compute(mask((0, 0), (1, 1)))
-    assert not losses.weighted(torch.ones(BATCH, 3)).requires_grad
+    assert not weighted(
+        losses, losses.known, torch.ones(BATCH, 3)).requires_grad
 
 
-def test_what_was_surveyed_can_still_be_required(setting):
+def test_what_was_computed_without_graph_can_still_be_trained_on(setting):
     build, maps, _, _, _ = setting
     levels, weights = mask((0, 0), (2, 1)), torch.rand(BATCH, 3)
-    weights *= levels
-    surveyed, plain = build(), build()
-    surveyed.compute_all()
-    for losses in (surveyed, plain):
+    looked_at, plain = build(), build()
+    looked_at.compute_all(graph=False)
+    for losses in (looked_at, plain):
         losses.compute(levels)
     gradients = [
-        torch.autograd.grad(losses.weighted(weights).sum(), maps[:2])
-        for losses in (surveyed, plain)
+        torch.autograd.grad(weighted(losses, levels, weights).sum(), maps[:2])
+        for losses in (looked_at, plain)
     ]
     for mine, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(mine, theirs)
-    assert surveyed.work.backward == plain.work.backward
-    # Whatever else was looked at, this is what the required cells take.
-    assert surveyed.required_work == plain.required_work
-    assert plain.required_work.forward == plain.work.forward == (1, 1, 0)
+    assert looked_at.work(levels).backward == plain.work(levels).backward
+    # Whatever else was computed, this is what the selected cells take.
+    assert looked_at.work_of(levels) == plain.work_of(levels)
+    assert (plain.work_of(levels).forward == plain.work(levels).forward
+            == (1, 1, 0))
 
 
-def test_without_gradients_a_survey_is_enough(setting):
+def test_without_gradients_nothing_is_computed_again(setting):
     build, _, teacher, _, _ = setting
-    weights = torch.rand(BATCH, 3)
-    surveyed, plain = build(False), build(False)
-    surveyed.compute_all()
+    everything, weights = torch.ones(BATCH, 3, dtype=torch.bool), torch.rand(
+        BATCH, 3)
+    looked_at, plain = build(False), build(False)
+    looked_at.compute_all()
     asked = len(teacher.asked)
-    surveyed.compute(torch.ones(BATCH, 3, dtype=torch.bool))
+    looked_at.compute(everything)
     assert len(teacher.asked) == asked
-    plain.compute(torch.ones(BATCH, 3, dtype=torch.bool))
+    plain.compute(everything)
     torch.testing.assert_close(
-        surveyed.weighted(weights), plain.weighted(weights))
+        weighted(looked_at, everything, weights),
+        weighted(plain, everything, weights))
 
 
 def test_a_level_learns_from_several_of_the_teachers(setting):

@@ -7,6 +7,7 @@ reads its arguments from ``FOLDER/in.pth`` and writes ``FOLDER/rank_<n>.pth``.
 
 import copy
 import sys
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -116,9 +117,10 @@ def search(model, wrapped, batch, held_out):
     optimizer = build_optim_wrapper(model, dict(
         type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-3, momentum=0.9)))
     chosen, scales = [], []
+    model.held_out.connect(
+        lambda _: (copy.deepcopy(held_out) for _ in count()))
     for iteration in range(3):
         model.schedule.set(Phase('search', 1.0), iteration, iteration / 3)
-        model.held_out.give(copy.deepcopy(held_out))
         log = wrapped.train_step(copy.deepcopy(batch), optimizer)
         chosen.append([log[f'select.P{i}'].item() for i in range(2, 6)])
         scales.append(log['policy.effect_scale'].clone())

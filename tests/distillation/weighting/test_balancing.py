@@ -97,7 +97,9 @@ def test_the_gradient_is_that_of_the_plain_weighted_sum(
     plain.distillation.select = lambda *a: kept.setdefault('choice', select(*a))
     torch.manual_seed(5)
     losses = plain.loss(**data)
-    terms = kept['losses'].weighted(kept['choice'].selection.weights)
+    chosen = kept['choice'].selection
+    terms = torch.stack(
+        kept['losses'].terms(chosen.levels, chosen.weights))
     losses['loss_distill'] = (weights * terms).sum()
     plain.parse_losses(losses)[0].backward()
     expected = gradients_of(plain)

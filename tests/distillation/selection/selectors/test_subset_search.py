@@ -13,7 +13,7 @@ TABLE = subset_table(4, torch.device('cpu'))
 
 
 class Effects:
-    """Evidence of one kind: the effect of each level."""
+    """Signals of one kind: the effect of each level."""
 
     def __init__(self, *effects):
         self.effects = torch.tensor(effects)
@@ -67,7 +67,7 @@ def test_budgets_mask_subsets(build, make_space, start, name, budget, subsets):
         assert held[0].tolist() == (costs <= budget).tolist()
     found = selector.eval().select(start(selector, torch.zeros(3, 5))).selection.levels
     assert ((found * costs).sum(-1) <= budget).all()
-    assert selector.found() == tuple(
+    assert selector.best_levels() == tuple(
         level for level, on in zip(selector.space.names, found[0]) if on)
 
 
@@ -100,8 +100,8 @@ def test_gdas_is_one_hot_forward_and_soft_backward(
         build, make_space, start, tau):
     selector = build('GDASSelector', make_space(budget=3), tau=(tau, tau)).train()
     selector.alpha.data = torch.randn(16)
-    found = selector.select(start(selector, torch.zeros(3, 5))).selection
-    mixture = selector.mixture()
+    choice = selector.select(start(selector, torch.zeros(3, 5)))
+    found, mixture = choice.selection, selector.mixture(choice.noise)
     assert sorted(mixture.tolist()) == [0.0] * 15 + [1.0]
     assert found.levels[0].equal(TABLE[mixture.argmax()])
     assert found.levels.equal(found.levels[:1].expand(3, 4))
@@ -110,7 +110,7 @@ def test_gdas_is_one_hot_forward_and_soft_backward(
     (mixture @ values).backward()
     alpha = selector.alpha.detach().clone().requires_grad_()
     feasible = selector.distribution().mask
-    relaxed = ((alpha + selector._noise) / tau)[feasible].softmax(0)
+    relaxed = ((alpha + choice.noise) / tau)[feasible].softmax(0)
     (relaxed @ values[feasible]).backward()
     torch.testing.assert_close(selector.alpha.grad, alpha.grad)
     assert (alpha.grad[feasible] != 0).all()
@@ -125,7 +125,7 @@ def test_gdas_draws_as_often_as_softmax_says(build, make_space, start, tau):
     bits = 2**torch.arange(4)
     with torch.no_grad():
         for _ in range(3000):
-            levels, _ = selector.train_levels()
+            levels, _ = selector.train_levels(selector.draw())
             counts[(levels * bits).sum()] += 1
     expected = 3000 * selector.distribution().probs.detach()
     assert counts[0] == 0
@@ -202,7 +202,7 @@ def test_the_level_that_helps_is_found(build, make_space, play, name, seed):
     mean = torch.tensor([0., -1., 1., 0.])
     play(selector, 400, lambda _: Effects(
         *(mean + 3 * torch.randn(4)).tolist()))
-    assert selector.found() == ('P3', )
+    assert selector.best_levels() == ('P3', )
     report = selector.report()
     assert report['search.P3'] > 0.7 > 0.3 > report['search.P4']
 
@@ -218,13 +218,13 @@ def test_the_task_alone_is_no_reason_to_save(build, make_space, play, name):
 
     selector = build(name, make_space(), lr=0.05, efficiency=0.).train()
     play(selector, 200, lambda _: Effects(-4., -1., -1., -1.))
-    assert selector.found() == ('P2', )
+    assert selector.best_levels() == ('P2', )
 
 
 def test_the_cost_alone_finds_the_cheapest(build, make_space, play, name):
     selector = build(name, make_space(), lr=0.05, efficiency=1.).train()
     play(selector, 300, lambda _: Effects(0., 0., 0., 0.))
-    assert selector.found() == ('P5', )
+    assert selector.best_levels() == ('P5', )
 
 
 def test_efficiency_weighs_the_two(build, make_space, play):
@@ -233,7 +233,7 @@ def test_efficiency_weighs_the_two(build, make_space, play):
         selector = build('DARTSSelector', make_space(), lr=0.05,
                          efficiency=efficiency).train()
         play(selector, 300, lambda _: Effects(-2., -1., -1., -1.))
-        found.append(selector.found())
+        found.append(selector.best_levels())
     assert found == [('P2', ), ('P5', )]
 
 
