@@ -67,6 +67,14 @@ def test_builds(path: Path, build: Callable, read: Read) -> None:
 
 
 @pair
+def test_can_be_inherited_from_another_folder(
+        path: Path, read: Read, tmp_path: Path) -> None:
+    other = tmp_path / 'other.py'
+    other.write_text(f"_base_ = ['mmrlkd::{path.parent.name}/{path.name}']\n")
+    assert read(other).to_dict() == read(path).to_dict()
+
+
+@pair
 def test_the_student_is_the_librarys_own(path: Path, read: Read) -> None:
     """What the library trains, on its data, by its schedule, judged by its
     evaluator; only the loop may be seeded."""
