@@ -207,7 +207,7 @@ def report(work_dir: Path, methods: list[str], front: bool, figure: Path,
     save_table(table, work_dir / TABLE)
     drawn = cost_quality.save(table, figure)
     console.print(to_terminal(
-        summarise(table, [quality[0], *cost_columns(table)]),
+        summarise(table, [quality[0], *cost_columns(table, narrow=True)]),
         'means over seeds, ± 95 % intervals'))
     if frames[1] is not None:
         console.print(to_terminal(

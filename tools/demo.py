@@ -243,7 +243,7 @@ def demo(args: argparse.Namespace, console: Console) -> None:
              summarise(table, [c for c in quality_columns(table)
                                if not c.key.startswith('stratum/')])),
             ('differences in points, paired over seeds', differences(table)),
-            ('what training cost', summarise(table, cost_columns(table)))):
+            ('what training cost', summarise(table, cost_columns(table, narrow=True)))):
         if frame is not None:
             console.print(to_terminal(frame, title))
     console.print(f'The table is {work_dir / TABLE}, the report {report}',

@@ -174,7 +174,7 @@ def load_table(path: Path) -> pd.DataFrame:
             f'there); accepted: a {TABLE} of tools/demo.py or '
             'tools/compare.py.')
     text = [column for column in _TEXT if column in table]
-    return table.assign(**table[text].fillna('').astype(str))
+    return table.assign(**table[text].astype(object).fillna('').astype(str))
 
 
 def _folders(work_dir: Path) -> Iterator[tuple[str, int, Path, bool]]:

@@ -57,10 +57,16 @@ def quality_columns(table: pd.DataFrame) -> list[Column]:
         for key in table if key.startswith(prefix)]
 
 
-def cost_columns(table: pd.DataFrame) -> list[Column]:
-    """What training cost, of what is known; none is paid at inference."""
+def cost_columns(table: pd.DataFrame, narrow: bool = False) -> list[Column]:
+    """What training cost, of what is known; none is paid at inference.
+
+    Args:
+        table: of results.
+        narrow: only what chooses and searches, for a terminal.
+    """
     return [column for column in _COSTS
-            if column.key in table and table[column.key].notna().any()]
+            if column.key in table and table[column.key].notna().any()
+            and not (narrow and column.group in ('training', 'inference'))]
 
 
 def summarise(table: pd.DataFrame, columns: list[Column]) -> pd.DataFrame:
@@ -154,7 +160,8 @@ def to_terminal(frame: pd.DataFrame, title: str | None = None) -> Table:
     frame = flat(frame)
     table = Table('method', title=title)
     for name in frame:
-        table.add_column(name, justify='right', overflow='fold')
+        table.add_column(
+            name.replace(': ', ':\n'), justify='right', overflow='fold')
     for name, *cells in frame.itertuples():
         table.add_row(name, *cells, end_section=name == TEACHER)
     return table
