@@ -43,7 +43,7 @@ def test_the_tiny_run_is_as_it_should_be(check):
      r"^model\.selector\.learner\.epochs is 'four'; accepted: an integer"),
     ({'model.teacher.chekpoint': 'a.pth'},
      r'^model\.teacher\.chekpoint: no option of Teacher; did you mean '
-     r'checkpoint\?'),
+     r'checkpoint or trust_checkpoint\?'),
     ({'model.selector.type': 'mmrlkd.GreedySelector'},
      r'model\.selector\.policy.*no option of GreedySelector, but of '
      r'PolicySelector.*_delete_=True'),

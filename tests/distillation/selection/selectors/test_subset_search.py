@@ -67,7 +67,7 @@ def test_budgets_mask_subsets(build, make_space, start, name, budget, subsets):
         assert held[0].tolist() == (costs <= budget).tolist()
     found = selector.eval().select(start(selector, torch.zeros(3, 5))).selection.levels
     assert ((found * costs).sum(-1) <= budget).all()
-    assert selector.found() == tuple(
+    assert selector.best_levels() == tuple(
         level for level, on in zip(selector.space.names, found[0]) if on)
 
 
@@ -202,7 +202,7 @@ def test_the_level_that_helps_is_found(build, make_space, play, name, seed):
     mean = torch.tensor([0., -1., 1., 0.])
     play(selector, 400, lambda _: Effects(
         *(mean + 3 * torch.randn(4)).tolist()))
-    assert selector.found() == ('P3', )
+    assert selector.best_levels() == ('P3', )
     report = selector.report()
     assert report['search.P3'] > 0.7 > 0.3 > report['search.P4']
 
@@ -218,13 +218,13 @@ def test_the_task_alone_is_no_reason_to_save(build, make_space, play, name):
 
     selector = build(name, make_space(), lr=0.05, efficiency=0.).train()
     play(selector, 200, lambda _: Effects(-4., -1., -1., -1.))
-    assert selector.found() == ('P2', )
+    assert selector.best_levels() == ('P2', )
 
 
 def test_the_cost_alone_finds_the_cheapest(build, make_space, play, name):
     selector = build(name, make_space(), lr=0.05, efficiency=1.).train()
     play(selector, 300, lambda _: Effects(0., 0., 0., 0.))
-    assert selector.found() == ('P5', )
+    assert selector.best_levels() == ('P5', )
 
 
 def test_efficiency_weighs_the_two(build, make_space, play):
@@ -233,18 +233,19 @@ def test_efficiency_weighs_the_two(build, make_space, play):
         selector = build('DARTSSelector', make_space(), lr=0.05,
                          efficiency=efficiency).train()
         play(selector, 300, lambda _: Effects(-2., -1., -1., -1.))
-        found.append(selector.found())
+        found.append(selector.best_levels())
     assert found == [('P2', ), ('P5', )]
 
 
 @pytest.mark.parametrize('selector, arguments, sentence', [
-    ('DARTSSelector', dict(order=0), 'order=0 must be 1 or 2'),
-    ('DARTSSelector', dict(lr=0), 'lr=0 must be greater than 0'),
-    ('DARTSSelector', dict(efficiency=-1), 'efficiency=-1 must be 0 or'),
+    ('DARTSSelector', dict(order=0), 'order=0; accepted: 1, 2'),
+    ('DARTSSelector', dict(lr=0), 'lr=0; accepted: a number > 0'),
+    ('DARTSSelector', dict(efficiency=-1), 'efficiency=-1; accepted: a number >= 0'),
     ('GDASSelector', dict(weight_decay=math.nan), 'weight_decay=nan'),
-    ('GDASSelector', dict(betas=(0.5, 1.0)), r'betas=\(0.5, 1.0\)'),
-    ('GDASSelector', dict(tau=(0.1, 10)), 'tau=.* must be two temperatures'),
-    ('GDASSelector', dict(tau=(1, 0)), 'tau=.* must be two temperatures'),
+    ('GDASSelector', dict(betas=(0.5, 1.0)),
+     r'betas\[1\]=1.0; accepted: a number in \[0, 1\)'),
+    ('GDASSelector', dict(tau=(0.1, 10)), 'tau=.*; accepted: two temperatures'),
+    ('GDASSelector', dict(tau=(1, 0)), 'tau=.*; accepted: two temperatures'),
 ])
 def test_bad_arguments(build, make_space, selector, arguments, sentence):
     with pytest.raises(ValueError, match=f'{selector}: {sentence}'):
