@@ -5,10 +5,10 @@ reads ``Owner: key=value; accepted: …``. The owner is the class or the config
 section whose argument it is. Nothing here imports torch.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from math import inf, isfinite
 from numbers import Integral, Real
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Literal, NoReturn, TypeVar
 
 Value = TypeVar('Value')
 
@@ -68,27 +68,6 @@ def check_choice(owner: str, key: str, value: Value,
     if value not in choices:
         refuse(owner, key, value, ', '.join(map(repr, choices)))
     return value
-
-
-def check_config(owner: str, key: str, value: Mapping[str, Any],
-                 example: str) -> Mapping[str, Any]:
-    """A config of something that a registry builds: a dict with a type.
-
-    Args:
-        owner: see :func:`refuse`.
-        key: likewise.
-        value: likewise.
-        example: a type that fits, such as ``'mmrlkd.MSELoss'``; shown where
-            the value itself does not say which type is meant.
-    """
-    if isinstance(value, Mapping) and isinstance(value.get('type'),
-                                                 str | type):
-        return value
-    if isinstance(value, str):
-        kind = value if '.' in value else f'mmrlkd.{value}'
-        refuse(owner, key, value, f'dict(type={kind!r})')
-    refuse(owner, key, value, f'a dict with a type, such as '
-           f'dict(type={example!r})')
 
 
 def _is(value: object, kind: type) -> bool:

@@ -7,7 +7,6 @@ import pytest
 from mmrlkd.arguments import (
     check_bool,
     check_choice,
-    check_config,
     check_integer,
     check_number,
 )
@@ -55,14 +54,3 @@ def test_a_choice_names_the_choices():
     with pytest.raises(
             ValueError, match="A: x='c'; accepted: 'a', 'b'."):
         check_choice('A', 'x', 'c', ('a', 'b'))
-
-
-def test_a_string_in_place_of_a_config_says_what_to_write():
-    with pytest.raises(ValueError) as error:
-        check_config('model', 'loss', 'CWDLoss', 'mmrlkd.MSELoss')
-    assert str(error.value) == (
-        "model: loss='CWDLoss'; accepted: dict(type='mmrlkd.CWDLoss').")
-    with pytest.raises(ValueError, match='such as'):
-        check_config('model', 'loss', dict(tau=1), 'mmrlkd.MSELoss')
-    given = dict(type='mmrlkd.CWDLoss')
-    assert check_config('model', 'loss', given, 'mmrlkd.MSELoss') is given

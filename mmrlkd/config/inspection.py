@@ -11,7 +11,7 @@ from mmrlkd.engine.phase_hook import check_phases, phases_of
 
 from .errors import CONFIG_ERRORS
 from .keywords import check_distiller, type_name
-from .student import is_distiller
+from .student import is_distiller, settings_of
 
 __all__ = [
     'CONFIG_ERRORS', 'check_annotations', 'check_config', 'check_plugs',
@@ -116,18 +116,6 @@ def _check_checkpointing(cfg: Config) -> None:
             f"{key} is set, but {cfg.model.selector.type} tries other weights "
             'in the student, and what is computed again would be computed '
             f'with its own; accepted: no {key}.')
-
-
-def settings_of(config: Any, key: str) -> Iterator[Any]:
-    """Every value that ``key`` has anywhere inside a config."""
-    if isinstance(config, Mapping):
-        if key in config:
-            yield config[key]
-        config = config.values()
-    elif not isinstance(config, list | tuple):
-        return
-    for value in config:
-        yield from settings_of(value, key)
 
 
 def data_sets(config: Any, key: str) -> Iterator[tuple[str, dict]]:

@@ -1,6 +1,6 @@
 """The student of a distillation config: what is meant for it, and it alone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from inspect import isclass, isfunction
 from typing import Any
@@ -236,3 +236,15 @@ def _make_plain(section: dict) -> None:
                     if not open_:
                         del section[key]
                 return
+
+
+def settings_of(config: Any, key: str) -> Iterator[Any]:
+    """Every value that ``key`` has anywhere inside a config."""
+    if isinstance(config, Mapping):
+        if key in config:
+            yield config[key]
+        config = config.values()
+    elif not isinstance(config, list | tuple):
+        return
+    for value in config:
+        yield from settings_of(value, key)

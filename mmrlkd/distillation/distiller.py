@@ -1,7 +1,6 @@
 """The model that mmengine trains: a student that learns from a teacher."""
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from typing import Any
 
 from mmengine.logging import MessageHub
@@ -9,6 +8,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from mmrlkd.arguments import check_number
 from mmrlkd.distillation.features.adapters import adapt, share_probe
 from mmrlkd.distillation.features.levels import (
     Level,
@@ -110,8 +110,7 @@ class PyramidDistiller(BaseModel):
         names = None if levels is None else check_level_names(levels)
         for key, weight in (('loss_weight', loss_weight),
                             ('logit_weight', logit_weight)):
-            if not (isfinite(weight) and weight >= 0):
-                raise ValueError(f'{key}={weight}; accepted: a number >= 0.')
+            check_number('model', key, weight, 0)
         student = dict(student)
         if data_preprocessor is not None:
             student.setdefault('data_preprocessor', data_preprocessor)

@@ -19,12 +19,20 @@ from mmengine.runner import find_latest_checkpoint
 from mmengine.utils import apply_to
 from torch import Tensor
 
-from mmrlkd.config.student import is_distiller, plain_student_config
+from mmrlkd.config.keywords import type_name
+from mmrlkd.config.student import (
+    is_distiller,
+    plain_student_config,
+    settings_of,
+)
 from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.registry import HOOKS
 
 #: Top-level key of a checkpoint.
 RUN_STATE = 'mmrlkd'
+
+#: What augments images with a memory that no checkpoint holds.
+REMEMBERING = ('CachedMosaic', 'CachedMixUp', 'BatchSyncRandomResize')
 
 
 @HOOKS.register_module()
@@ -51,6 +59,11 @@ class RunStateHook(Hook):
         distiller = distiller_in(runner)
         if distiller is not None:
             distiller.keeps_run_state = True
+            for name in remembering(runner.cfg):
+                runner.logger.warning(
+                    f'{name} keeps what it saw in a memory that no checkpoint '
+                    'holds: if this run is stopped and resumed, its '
+                    'augmentation will be another than if it had not been.')
 
     def gather(self, runner) -> None:
         """Collect from all ranks what the next checkpoint needs of them; to
@@ -169,6 +182,19 @@ def _check_student(saved: dict[str, Any], distiller: PyramidDistiller) -> None:
                 f'model.student: {key} is {sizes[0]}, and in the run to be '
                 f'resumed it was {sizes[1]}; accepted: the student that the '
                 'run was started with, or load_from instead of resume.')
+
+
+def remembering(cfg: Config) -> list[str]:
+    """Names of the augmentations that a resumed run begins anew."""
+    # A Runner that was not built from a config has an empty one.
+    model = cfg.get('model')
+    student = model.get('student') if isinstance(model, dict) else None
+    names = {
+        type_name(kind)
+        for part in (cfg.get('train_dataloader'), cfg.get('custom_hooks'),
+                     cfg.get('data_preprocessor'), student)
+        for kind in settings_of(part, 'type')}
+    return [name for name in REMEMBERING if name in names]
 
 
 def keep_run_state(runner) -> None:

@@ -4,7 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 
+from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.engine import RunStateHook, run_state_hook
 
 PPO = dict(type='mmrlkd.PolicySelector', rollout_batches=3)
@@ -63,3 +65,26 @@ def test_a_file_without_optimizer_has_the_policy_and_no_rollouts(runner):
     weights = runner.model.selector.policy.state_dict()
     for key, value in state['distiller']['selector']['policy'].items():
         assert torch.equal(value, weights[key])
+
+
+@pytest.mark.parametrize('name, change', [
+    ('CachedMosaic', dict(train_dataloader=dict(dataset=dict(pipeline=[
+        dict(type='CachedMosaic'), dict(type='PackDetInputs')])))),
+    ('CachedMixUp', dict(custom_hooks=[dict(
+        type='PipelineSwitchHook', switch_pipeline=[
+            dict(type='mmdet.CachedMixUp')])])),
+    ('BatchSyncRandomResize', dict(model=dict(student=dict(
+        data_preprocessor=dict(batch_augments=[
+            dict(type='BatchSyncRandomResize')]))))),
+])
+def test_augmentation_with_a_memory_is_told_of(name, change):
+    plain = dict(model=dict(student=dict(type='RetinaNet')))
+    assert run_state_hook.remembering(Config(plain)) == []
+    cfg = Config(plain | change)
+    assert run_state_hook.remembering(cfg) == [name]
+    said = []
+    RunStateHook().before_run(SimpleNamespace(
+        cfg=cfg, model=PyramidDistiller.__new__(PyramidDistiller),
+        logger=SimpleNamespace(warning=said.append)))
+    assert len(said) == 1 and said[0].startswith(
+        f'{name} keeps what it saw in a memory that no checkpoint holds')

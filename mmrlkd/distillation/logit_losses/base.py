@@ -1,7 +1,6 @@
 """The interface of a logit loss."""
 
 from collections.abc import Callable
-from math import isfinite
 from typing import ClassVar
 
 import torch.nn.functional as F
@@ -26,14 +25,6 @@ class LogitLoss(nn.Module):
     #: The 0-dim loss of rows: (student (N, K), teacher (N, K)) and, where the
     #: loss needs targets, (N,) int64. A label < 0 or >= K is no label.
     divergence: Callable[..., Tensor]
-
-    def _check(self, *settings: tuple[str, float, bool, str]) -> None:
-        """Raise a ValueError at the first of (key, value, whether it fits,
-        what is accepted) that does not fit."""
-        for key, value, fits, accepted in settings:
-            if not (isfinite(value) and fits):
-                raise ValueError(
-                    f'logit_loss.{key} is {value}; accepted: {accepted}.')
 
     def forward(self, student: Tensor, teacher: Tensor,
                 targets: Tensor | None = None) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmrlkd.arguments import check_number
 from mmrlkd.registry import LOGIT_LOSSES
 
 from .base import LogitLoss
@@ -38,12 +39,9 @@ class DISTLoss(LogitLoss):
     def __init__(self, beta: float = 1.0, gamma: float = 1.0,
                  tau: float = 1.0) -> None:
         super().__init__()
-        self._check(('beta', beta, beta >= 0, 'a number >= 0'),
-                    ('gamma', gamma, gamma >= 0, 'a number >= 0'),
-                    ('tau', tau, tau > 0, 'a number > 0'))
-        self.beta = beta
-        self.gamma = gamma
-        self.tau = tau
+        self.beta = check_number('DISTLoss', 'beta', beta, 0)
+        self.gamma = check_number('DISTLoss', 'gamma', gamma, 0)
+        self.tau = check_number('DISTLoss', 'tau', tau, 0, open='low')
 
     def divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
         p = F.softmax(teacher / self.tau, dim=1)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmrlkd.arguments import check_number
 from mmrlkd.registry import LOGIT_LOSSES
 
 from .base import LogitLoss
@@ -38,12 +39,9 @@ class DKDLoss(LogitLoss):
     def __init__(self, alpha: float = 1.0, beta: float = 8.0,
                  tau: float = 4.0) -> None:
         super().__init__()
-        self._check(('alpha', alpha, alpha >= 0, 'a number >= 0'),
-                    ('beta', beta, beta >= 0, 'a number >= 0'),
-                    ('tau', tau, tau > 0, 'a number > 0'))
-        self.alpha = alpha
-        self.beta = beta
-        self.tau = tau
+        self.alpha = check_number('DKDLoss', 'alpha', alpha, 0)
+        self.beta = check_number('DKDLoss', 'beta', beta, 0)
+        self.tau = check_number('DKDLoss', 'tau', tau, 0, open='low')
 
     def divergence(self, student: Tensor, teacher: Tensor,
                    targets: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmrlkd.arguments import check_number
 from mmrlkd.registry import LOGIT_LOSSES
 
 from .base import LogitLoss
@@ -30,8 +31,7 @@ class KLLoss(LogitLoss):
 
     def __init__(self, tau: float = 4.0) -> None:
         super().__init__()
-        self._check(('tau', tau, tau > 0, 'a number > 0'))
-        self.tau = tau
+        self.tau = check_number('KLLoss', 'tau', tau, 0, open='low')
 
     def divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
         teacher, student = teacher / self.tau, student / self.tau

@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmrlkd.arguments import check_number
 from mmrlkd.registry import LOSSES
 
 from .base import LevelLoss
@@ -25,9 +26,7 @@ class CWDLoss(LevelLoss):
 
     def __init__(self, tau: float = 1.0) -> None:
         super().__init__()
-        if not tau > 0:
-            raise ValueError(f'loss.tau is {tau}; accepted: a number > 0.')
-        self.tau = tau
+        self.tau = check_number('CWDLoss', 'tau', tau, 0, open='low')
 
     def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
         log_p = F.log_softmax(teacher.flatten(2) / self.tau, dim=2)

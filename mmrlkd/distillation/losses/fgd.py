@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmrlkd.arguments import check_number
 from mmrlkd.registry import LOSSES
 from mmrlkd.structures import Boxes
 
@@ -52,19 +53,11 @@ class FGDLoss(LevelLoss):
                  background: float = 5e-4, attention: float = 1e-3,
                  relation: float = 5e-6) -> None:
         super().__init__()
-        if not tau > 0:
-            raise ValueError(f'loss.tau is {tau}; accepted: a number > 0.')
-        for key, weight in (('foreground', foreground),
-                            ('background', background),
-                            ('attention', attention), ('relation', relation)):
-            if not weight >= 0:
-                raise ValueError(
-                    f'loss.{key} is {weight}; accepted: a number >= 0.')
-        self.tau = tau
-        self.foreground = foreground
-        self.background = background
-        self.attention = attention
-        self.relation = relation
+        self.tau = check_number('FGDLoss', 'tau', tau, 0, open='low')
+        self.foreground = check_number('FGDLoss', 'foreground', foreground, 0)
+        self.background = check_number('FGDLoss', 'background', background, 0)
+        self.attention = check_number('FGDLoss', 'attention', attention, 0)
+        self.relation = check_number('FGDLoss', 'relation', relation, 0)
         self.student_block = self.teacher_block = None
 
     def bind(self, channels: int) -> None:

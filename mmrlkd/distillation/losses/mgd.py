@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmrlkd.arguments import check_number
 from mmrlkd.registry import LOSSES
 
 from .base import LevelLoss
@@ -30,10 +31,7 @@ class MGDLoss(LevelLoss):
 
     def __init__(self, ratio: float = 0.65) -> None:
         super().__init__()
-        if not 0 <= ratio < 1:
-            raise ValueError(
-                f'loss.ratio is {ratio}; accepted: a number in [0, 1).')
-        self.ratio = ratio
+        self.ratio = check_number('MGDLoss', 'ratio', ratio, 0, 1, open='high')
         self.generation = None
 
     def bind(self, channels: int) -> None:

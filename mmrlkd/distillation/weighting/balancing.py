@@ -8,6 +8,7 @@ from mmengine import dist
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from mmrlkd.arguments import check_bool, check_integer
 from mmrlkd.distillation.features.adapters import TaskAdapter
 from mmrlkd.distillation.features.levels import Level
 from mmrlkd.distillation.teacher.shared_layer import find_shared_layer
@@ -85,17 +86,10 @@ class Balancing:
                  levels: Sequence[Level]) -> None:
         own = dict(balancer)
         path = own.pop('layer', None)
-        self._include_task = own.pop('include_task', False)
-        self._report_every = own.pop('report_every', 0)
-        if not isinstance(self._include_task, bool):
-            raise ValueError(
-                f'balancer.include_task={self._include_task!r}; accepted: '
-                'True or False.')
-        if not (isinstance(self._report_every, int)
-                and self._report_every >= 0):
-            raise ValueError(
-                f'balancer.report_every={self._report_every!r}; accepted: an '
-                'integer >= 0, 0 for never.')
+        self._include_task = check_bool(
+            'balancer', 'include_task', own.pop('include_task', False))
+        self._report_every = check_integer(
+            'balancer', 'report_every', own.pop('report_every', 0), 0)
         self.balancer: Balancer = BALANCERS.build(own)
         self._levels = [level.name for level in levels]
         self._names = self._levels + [TASK] * self._include_task

@@ -6,6 +6,8 @@ from mmengine.logging import print_log
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import Tensor, nn
 
+from mmrlkd.arguments import check_integer
+
 
 class FiniteCheck:
     """Updates a model, unless the loss or a gradient is not finite.
@@ -21,11 +23,8 @@ class FiniteCheck:
     """
 
     def __init__(self, model: nn.Module, limit: int) -> None:
-        if limit < 1:
-            raise ValueError(
-                f'max_skipped_updates={limit}; accepted: an integer >= 1.')
         self._model = model
-        self._limit = limit
+        self._limit = check_integer('model', 'max_skipped_updates', limit, 1)
         self.skipped = 0
         self.in_a_row = 0
 

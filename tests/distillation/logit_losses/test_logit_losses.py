@@ -165,7 +165,7 @@ def test_one_class_is_refused(loss):
 ])
 def test_options_out_of_range_are_refused(name, key, value):
     with pytest.raises(
-            ValueError, match=rf'logit_loss\.{key} is {value}; accepted: a num'):
+            ValueError, match=f'{name}: {key}={value}; accepted: a number >'):
         build(name, **{key: value})
 
 

@@ -155,8 +155,8 @@ def test_relation_compares_what_two_trained_blocks_give():
 
 
 @pytest.mark.parametrize(('option', 'told'), [
-    (dict(tau=0), r'loss\.tau is 0; accepted: a number > 0'),
-    (dict(attention=-1), r'loss\.attention is -1; accepted: a number >= 0'),
+    (dict(tau=0), 'FGDLoss: tau=0; accepted: a number > 0'),
+    (dict(attention=-1), 'FGDLoss: attention=-1; accepted: a number >= 0'),
 ])
 def test_refuses_options_out_of_range(option, told):
     with pytest.raises(ValueError, match=told):

@@ -147,5 +147,5 @@ def test_cwd_ignores_a_channel_s_offset():
 
 
 def test_cwd_refuses_a_temperature_of_zero():
-    with pytest.raises(ValueError, match=r'loss\.tau is 0'):
+    with pytest.raises(ValueError, match='CWDLoss: tau=0; accepted: a number > 0'):
         LOSSES.build(dict(type='mmrlkd.CWDLoss', tau=0))

@@ -53,7 +53,7 @@ def test_the_generation_block_is_trained():
 
 @pytest.mark.parametrize('ratio', [-0.1, 1.0, float('nan')])
 def test_refuses_a_ratio_out_of_range(ratio):
-    with pytest.raises(ValueError, match=r'loss\.ratio is .*; accepted: a nu'):
+    with pytest.raises(ValueError, match=r'MGDLoss: ratio=.*; accepted: a nu'):
         MGDLoss(ratio=ratio)
 
 

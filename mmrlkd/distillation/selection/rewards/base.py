@@ -1,11 +1,11 @@
 """The reward of a step: progress on a potential, and cost not spent."""
 
 from abc import ABC, abstractmethod
-from math import isfinite
 from typing import ClassVar
 
 from torch import Tensor
 
+from mmrlkd.arguments import check_number
 from mmrlkd.structures import Signals
 
 
@@ -29,11 +29,8 @@ class Reward(ABC):
     needs_gradients: ClassVar[bool] = False
 
     def __init__(self, efficiency: float = 0.5) -> None:
-        if not (efficiency >= 0 and isfinite(efficiency)):
-            raise ValueError(
-                f'efficiency={efficiency} is the weight of the saved cost; it '
-                'must be 0 (quality only) or greater.')
-        self.efficiency = efficiency
+        self.efficiency = check_number(
+            type(self).__name__, 'efficiency', efficiency, 0)
 
     @abstractmethod
     def potential(self, levels: Tensor, signals: Signals) -> Tensor:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from mmrlkd.arguments import check_number
 from mmrlkd.registry import REWARDS
 from mmrlkd.structures import Signals
 
@@ -23,11 +24,8 @@ class LookaheadReward(Reward):
 
     def __init__(self, step: float = 0.1, efficiency: float = 0.5) -> None:
         super().__init__(efficiency)
-        if not step > 0:
-            raise ValueError(
-                f'step={step} is the size of the virtual student step; it '
-                'must be greater than 0.')
-        self.step = step
+        self.step = check_number(
+            'LookaheadReward', 'step', step, 0, open='low')
 
     def potential(self, levels: Tensor, signals: Signals) -> Tensor:
         if levels.dim() == 2:

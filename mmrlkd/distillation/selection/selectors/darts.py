@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from mmrlkd.arguments import check_choice
 from mmrlkd.registry import SELECTORS
 from mmrlkd.rl import subset_table
 from mmrlkd.structures import LevelSpace
@@ -33,9 +34,7 @@ class DARTSSelector(SubsetSearch):
 
     def __init__(self, order: int = 1, **kwargs) -> None:
         super().__init__(**kwargs)
-        if order not in (1, 2):
-            raise ValueError(f'DARTSSelector: order={order} must be 1 or 2.')
-        self.order = order
+        self.order = check_choice('DARTSSelector', 'order', order, (1, 2))
 
     def bind(self, space: LevelSpace) -> None:
         super().bind(space)

@@ -1,13 +1,13 @@
 """A gating network weighs the levels of each image."""
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 import torch
 from mmengine import dist
 from torch import Tensor
 
+from mmrlkd.arguments import check_number
 from mmrlkd.distillation.selection.environment import DecisionProcess
 from mmrlkd.registry import POLICIES, REWARDS, SELECTORS
 from mmrlkd.rl import Descent, Diagnostics, subset_table
@@ -76,15 +76,12 @@ class GatedSelector(Selector):
                  reward: dict[str, Any] | None = None,
                  temperature: float = 0.1, lr: float = 3e-4) -> None:
         super().__init__()
-        for key, value in (('temperature', temperature), ('lr', lr)):
-            if not (value > 0 and isfinite(value)):
-                raise ValueError(
-                    f'GatedSelector: {key}={value} must be greater than 0.')
         self.gate = POLICIES.build(gate or dict(type='mmrlkd.MLPPolicy'))
         self.reward = REWARDS.build(
             reward or dict(type='mmrlkd.ResidualReward'))
-        self.temperature = temperature
-        self.lr = lr
+        self.temperature = check_number(
+            'GatedSelector', 'temperature', temperature, 0, open='low')
+        self.lr = check_number('GatedSelector', 'lr', lr, 0, open='low')
         # Observed and not learned from yet: states and rewards (B, L).
         self._observed: list[tuple[State, Tensor]] = []
 

@@ -5,6 +5,7 @@ from mmengine import dist
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from mmrlkd.arguments import refuse
 from mmrlkd.registry import SELECTORS
 from mmrlkd.rl import SubsetDistribution
 
@@ -33,9 +34,8 @@ class GDASSelector(SubsetSearch):
                  **kwargs) -> None:
         super().__init__(**kwargs)
         if len(tau) != 2 or not tau[0] >= tau[1] > 0:
-            raise ValueError(
-                f'GDASSelector: tau={tau} must be two temperatures > 0, the '
-                'second not above the first.')
+            refuse('GDASSelector', 'tau', tau, 'two temperatures > 0, the '
+                   'second not above the first')
         self._bounds = tau[0], tau[1]
         self.tau = tau[0]
 

@@ -1,10 +1,9 @@
 """Greedily, the levels whose loss is worth their cost."""
 
-from math import isfinite
-
 import torch
 from torch import Tensor
 
+from mmrlkd.arguments import check_number
 from mmrlkd.distillation.selection.environment import DecisionProcess, within_budget
 from mmrlkd.registry import SELECTORS
 from mmrlkd.structures import Choice, LevelSpace, Selection
@@ -41,11 +40,8 @@ class GreedySelector(Selector):
 
     def __init__(self, efficiency: float = 0.5) -> None:
         super().__init__()
-        if not (efficiency >= 0 and isfinite(efficiency)):
-            raise ValueError(
-                f'GreedySelector: efficiency={efficiency} must be 0 (all '
-                'levels) or greater.')
-        self.efficiency = efficiency
+        self.efficiency = check_number(
+            'GreedySelector', 'efficiency', efficiency, 0)
 
     def bind(self, space: LevelSpace) -> None:
         super().bind(space)

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmrlkd.arguments import check_integer
 from mmrlkd.distillation.selection.environment import DecisionProcess
 from mmrlkd.registry import LEARNERS, POLICIES, REWARDS, SELECTORS
 from mmrlkd.rl import Diagnostics, RolloutStorage, play, subset_table
@@ -46,18 +47,14 @@ class PolicySelector(Selector):
                  learner: dict[str, Any] | None = None, horizon: int = 4,
                  rollout_batches: int = 4, greedy: bool = False) -> None:
         super().__init__()
-        for key, value in (('horizon', horizon),
-                           ('rollout_batches', rollout_batches)):
-            if value < 1:
-                raise ValueError(
-                    f'PolicySelector: {key}={value} must be 1 or greater.')
         self.policy = POLICIES.build(
             policy or dict(type='mmrlkd.LSTMPolicy'))
         self.reward = REWARDS.build(
             reward or dict(type='mmrlkd.ResidualReward'))
         self.learner = LEARNERS.build(learner or dict(type='mmrlkd.PPO'))
-        self.horizon = horizon
-        self.rollout_batches = rollout_batches
+        self.horizon = check_integer('PolicySelector', 'horizon', horizon, 1)
+        self.rollout_batches = check_integer(
+            'PolicySelector', 'rollout_batches', rollout_batches, 1)
         self.greedy = greedy
         self.storage = RolloutStorage()
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mmrlkd.arguments import check_number, refuse
 from mmrlkd.distillation.selection.environment import (
     DecisionProcess,
     subset_costs,
@@ -112,15 +113,12 @@ class FixedSelector(ConstantSelector):
                 f'FixedSelector(levels={levels}, weights={weights}) selects '
                 'nothing; name at least one level, or use NoneSelector.')
         if levels and weights and set(levels) != set(weights):
-            raise ValueError(
-                f'FixedSelector: weights={dict(weights)} must name exactly '
-                f'the levels={list(levels)}.')
+            refuse('FixedSelector', 'weights', dict(weights),
+                   f'a number for each of levels={list(levels)}')
         self.weights = dict(weights or dict.fromkeys(levels or (), 1.))
         for name, weight in self.weights.items():
-            if not (weight > 0 and math.isfinite(weight)):
-                raise ValueError(
-                    f'FixedSelector: weights[{name!r}]={weight} must be '
-                    'greater than 0; leave out a level not to be distilled.')
+            check_number('FixedSelector', f'weights[{name!r}]', weight, 0,
+                         open='low')
 
     def weigh(self, space: LevelSpace) -> list[float]:
         unknown = self.weights.keys() - set(space.names)

@@ -2,13 +2,13 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 import torch
 from mmengine import dist
 from torch import Tensor, nn
 
+from mmrlkd.arguments import check_number, refuse
 from mmrlkd.distillation.selection.environment import (
     DecisionProcess,
     subset_costs,
@@ -89,22 +89,17 @@ class SubsetSearch(Selector):
                  betas: tuple[float, float] = (0.5, 0.999),
                  weight_decay: float = 1e-3, efficiency: float = 0.5) -> None:
         super().__init__()
-        for key, value, fits, accepted in (
-            ('lr', lr, lr > 0, 'greater than 0'),
-            ('weight_decay', weight_decay, weight_decay >= 0, '0 or greater'),
-            ('efficiency', efficiency, efficiency >= 0, '0 or greater'),
-        ):
-            if not (fits and isfinite(value)):
-                raise ValueError(
-                    f'{type(self).__name__}: {key}={value} must be {accepted}.')
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(
-                f'{type(self).__name__}: betas={betas} must be two numbers in '
-                '[0, 1).')
-        self.lr = lr
-        self.betas = (betas[0], betas[1])
-        self.weight_decay = weight_decay
-        self.efficiency = efficiency
+        owner = type(self).__name__
+        self.lr = check_number(owner, 'lr', lr, 0, open='low')
+        if len(betas) != 2:
+            refuse(owner, 'betas', betas, 'two numbers in [0, 1)')
+        first, second = (
+            check_number(owner, f'betas[{i}]', beta, 0, 1, open='high')
+            for i, beta in enumerate(betas))
+        self.betas = (first, second)
+        self.weight_decay = check_number(
+            owner, 'weight_decay', weight_decay, 0)
+        self.efficiency = check_number(owner, 'efficiency', efficiency, 0)
         self.skipped = 0
         # Observed and not learned from yet: effects (L,) and choices.
         self._observed: list[tuple[Tensor, SearchChoice]] = []

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from math import isfinite
 from typing import ClassVar
 
 import torch
@@ -37,15 +36,6 @@ class Balancer(nn.Module, ABC):
 
     weights: Tensor
     skipped: Tensor
-
-    def _check(self, *settings: tuple[str, float, bool, str]) -> None:
-        """Raise a ValueError at the first of (key, value, whether it fits,
-        what is accepted) that does not fit."""
-        for key, value, fits, accepted in settings:
-            if not (isfinite(value) and fits):
-                raise ValueError(
-                    f'{type(self).__name__}: {key}={value}; accepted: '
-                    f'{accepted}.')
 
     def bind(self, names: Sequence[str]) -> None:
         """Get to know the losses; raise a ValueError where they don't fit."""

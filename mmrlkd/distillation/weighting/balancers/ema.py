@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmrlkd.arguments import check_number
 from mmrlkd.registry import BALANCERS
 
 from .base import Balancer, floored_norms
@@ -27,8 +28,8 @@ class EMABalancer(Balancer):
 
     def __init__(self, decay: float = 0.9) -> None:
         super().__init__()
-        self._check(('decay', decay, 0 <= decay < 1, 'a number in [0, 1)'))
-        self.decay = decay
+        self.decay = check_number(
+            'EMABalancer', 'decay', decay, 0, 1, open='high')
 
     def bind(self, names: Sequence[str]) -> None:
         super().bind(names)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mmrlkd.arguments import check_number
 from mmrlkd.registry import BALANCERS
 
 from .base import Balancer
@@ -24,8 +25,9 @@ class FixedBalancer(Balancer):
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         super().__init__()
-        self._check(*((f'weights[{name!r}]', weight, weight > 0,
-                       'a number > 0') for name, weight in weights.items()))
+        for name, weight in weights.items():
+            check_number('FixedBalancer', f'weights[{name!r}]', weight, 0,
+                         open='low')
         self._given = dict(weights)
 
     def bind(self, names: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmrlkd.arguments import check_number
 from mmrlkd.registry import BALANCERS
 
 from .base import Balancer, floored_norms, mean_of
@@ -42,10 +43,8 @@ class GradNorm(Balancer):
 
     def __init__(self, alpha: float = 1.5, lr: float = 1e-2) -> None:
         super().__init__()
-        self._check(('alpha', alpha, alpha >= 0, 'a number >= 0'),
-                    ('lr', lr, 0 < lr < 1, 'a number in (0, 1)'))
-        self.alpha = alpha
-        self.lr = lr
+        self.alpha = check_number('GradNorm', 'alpha', alpha, 0)
+        self.lr = check_number('GradNorm', 'lr', lr, 0, 1, open='both')
 
     def bind(self, names: Sequence[str]) -> None:
         super().bind(names)

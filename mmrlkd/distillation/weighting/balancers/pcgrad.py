@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from mmrlkd.arguments import check_bool
 from mmrlkd.registry import BALANCERS
 
 from .base import Balancer
@@ -35,7 +36,7 @@ class PCGrad(Balancer):
 
     def __init__(self, exact: bool = False) -> None:
         super().__init__()
-        self.everywhere = exact
+        self.everywhere = check_bool('PCGrad', 'exact', exact)
 
     def _update(self, rows: Tensor, losses: Tensor, active: Tensor) -> Tensor:
         products = rows @ rows.T

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmrlkd.arguments import refuse
 from mmrlkd.registry import BALANCERS
 
 from .base import Balancer
@@ -42,10 +43,9 @@ class TorchJDBalancer(Balancer):
         super().__init__()
         members = _members()
         if aggregator not in members:
-            raise ValueError(
-                f'TorchJDBalancer: aggregator={aggregator!r}; accepted: '
-                f"{', '.join(members)} (of torchjd's aggregators, those that "
-                'weigh the rows and keep no state).')
+            refuse('TorchJDBalancer', 'aggregator', aggregator,
+                   f"{', '.join(members)} (of torchjd's aggregators, those "
+                   'that weigh the rows and keep no state)')
         try:
             built = members[aggregator](**{
                 key: torch.tensor(value, dtype=torch.float32)

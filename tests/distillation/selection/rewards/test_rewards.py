@@ -118,7 +118,8 @@ def test_broken_evidence_shows_in_its_own_episode_only(name):
 @pytest.mark.parametrize('name', ALL)
 def test_negative_efficiency_is_an_error(name):
     for efficiency in (-0.1, math.nan):
-        with pytest.raises(ValueError, match=f'efficiency={efficiency} .* 0 '):
+        with pytest.raises(ValueError, match=(
+                f'{name}: efficiency={efficiency}; accepted: a number >= 0')):
             build(name, efficiency=efficiency)
 
 
@@ -168,7 +169,7 @@ def test_lookahead_passes_its_step_on():
     reward = build('LookaheadReward', step=0.05)
     assert reward.potential(P2_P5, FixedEvidence(LOSSES)).tolist() == (
         pytest.approx([1 - 4 * 0.05 * 0.5]))
-    with pytest.raises(ValueError, match='step=0 .* greater than 0'):
+    with pytest.raises(ValueError, match='step=0; accepted: a number > 0'):
         build('LookaheadReward', step=0)
 
 

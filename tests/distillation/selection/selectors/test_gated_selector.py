@@ -116,5 +116,5 @@ def test_while_not_learning_nothing_is_kept(make, learn):
 
 @pytest.mark.parametrize('key', ['temperature', 'lr'])
 def test_bad_numbers_are_refused(make, key):
-    with pytest.raises(ValueError, match=f'{key}=0 must be greater than 0'):
+    with pytest.raises(ValueError, match=f'{key}=0; accepted: a number > 0'):
         make(**{key: 0})

@@ -75,5 +75,5 @@ def test_losses_that_are_no_numbers_count_nothing(
 
 
 def test_a_negative_efficiency_is_refused(build, make_space):
-    with pytest.raises(ValueError, match='efficiency=-1 must be 0'):
+    with pytest.raises(ValueError, match='efficiency=-1; accepted: a number >= 0'):
         build('GreedySelector', make_space(), efficiency=-1)

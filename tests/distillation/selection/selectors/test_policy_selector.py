@@ -238,7 +238,8 @@ def test_a_copy_learns_on_its_own(make, play):
 
 @pytest.mark.parametrize('key', ['horizon', 'rollout_batches'])
 def test_impossible_settings_are_errors(make, key):
-    with pytest.raises(ValueError, match=f'PolicySelector: {key}=0 must be 1'):
+    with pytest.raises(ValueError, match=(
+            f'PolicySelector: {key}=0; accepted: an integer >= 1')):
         make(**{key: 0})
 
 

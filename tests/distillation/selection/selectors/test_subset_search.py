@@ -238,13 +238,14 @@ def test_efficiency_weighs_the_two(build, make_space, play):
 
 
 @pytest.mark.parametrize('selector, arguments, sentence', [
-    ('DARTSSelector', dict(order=0), 'order=0 must be 1 or 2'),
-    ('DARTSSelector', dict(lr=0), 'lr=0 must be greater than 0'),
-    ('DARTSSelector', dict(efficiency=-1), 'efficiency=-1 must be 0 or'),
+    ('DARTSSelector', dict(order=0), 'order=0; accepted: 1, 2'),
+    ('DARTSSelector', dict(lr=0), 'lr=0; accepted: a number > 0'),
+    ('DARTSSelector', dict(efficiency=-1), 'efficiency=-1; accepted: a number >= 0'),
     ('GDASSelector', dict(weight_decay=math.nan), 'weight_decay=nan'),
-    ('GDASSelector', dict(betas=(0.5, 1.0)), r'betas=\(0.5, 1.0\)'),
-    ('GDASSelector', dict(tau=(0.1, 10)), 'tau=.* must be two temperatures'),
-    ('GDASSelector', dict(tau=(1, 0)), 'tau=.* must be two temperatures'),
+    ('GDASSelector', dict(betas=(0.5, 1.0)),
+     r'betas\[1\]=1.0; accepted: a number in \[0, 1\)'),
+    ('GDASSelector', dict(tau=(0.1, 10)), 'tau=.*; accepted: two temperatures'),
+    ('GDASSelector', dict(tau=(1, 0)), 'tau=.*; accepted: two temperatures'),
 ])
 def test_bad_arguments(build, make_space, selector, arguments, sentence):
     with pytest.raises(ValueError, match=f'{selector}: {sentence}'):
