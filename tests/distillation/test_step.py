@@ -42,3 +42,25 @@ def test_an_iteration_without_update_returns_a_loss(
     log = model.train_step(detection_batch, build_optim_wrapper(
         model, dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))))
     assert log['updates_student'] == 0 and torch.isfinite(log['loss'])
+
+
+@pytest.mark.parametrize('selector', [
+    dict(type='mmrlkd.GreedySelector'), POLICY], ids=['greedy', 'GRPO'])
+def test_all_losses_are_computed_once_and_only_selected_levels_are_trained(
+        build_distiller, detection_batch, selector):
+    names = 'P2', 'P3', 'P4', 'P5'
+    model = build_distiller(
+        selector=selector, costs=dict(P2=4, P3=3, P4=2, P5=1), budget=1).train()
+    computed, trained = [], set()
+    for name, (link, ) in zip(names, model.distillation.links, strict=True):
+        link.loss.register_forward_hook(
+            lambda *_, name=name: computed.append(name))
+        for weight in link.connector.parameters():
+            weight.register_hook(lambda _, name=name: trained.add(name))
+    model.schedule.set(Phase('policy', 1.0), 0, 0.0)
+    output = model.run_step(model, detection_batch, build_optim_wrapper(
+        model, dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))))
+    assert output.selection.levels.tolist() == [[False] * 3 + [True]] * 4
+    assert (output.level_losses > 0).all()
+    assert sorted(computed) == list(names)
+    assert trained == {'P5'}

@@ -168,8 +168,8 @@ def test_the_evolution_is_drawn_from_the_logs(
     out = tmp_path / 'run/weights.png'
     assert out.read_bytes().startswith(b'\x89PNG')
     assert f'{out} is written.' in capsys.readouterr().out
-    (panel, norms) = tool.weight_evolution.draw(
-        tool.read_log(tmp_path / 'run')).axes
+    (panel, norms) = tool.weights.draw(
+        tool.read_training(tmp_path / 'run')).axes
     lines = {line.get_label(): line for line in panel.get_lines()}
     assert {'P2', 'P3', 'P4', 'P5'} <= lines.keys()
     total = sum(lines[f'P{i}'].get_ydata() for i in range(2, 6))

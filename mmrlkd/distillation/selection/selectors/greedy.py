@@ -27,7 +27,7 @@ class GreedySelector(Selector):
     λ is the rewards' λ, so that a level is added exactly if
     :class:`ResidualReward` would pay for it. Nothing is
     learned, but every choice asks for the losses of all levels: greed saves
-    the gradients of what it leaves out, not the teacher's work.
+    the backward pass of a level that no image takes, not the teacher's work.
 
     Args:
         efficiency: λ ≥ 0, the smallest offer that is taken; 0 takes all
