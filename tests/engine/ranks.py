@@ -1,12 +1,14 @@
 """What each of two processes does; started by torchrun, see the test beside.
 
-    torchrun --nproc_per_node 2 ranks.py FUNCTION FOLDER
+    torchrun --nproc_per_node 2 ranks.py FOLDER
 
-reads its arguments from ``FOLDER/in.pth`` and writes ``FOLDER/rank_<n>.pth``.
+reads function and arguments from ``FOLDER/<n>.pth``, n = 0, 1, …, and writes what the
+function returned to ``FOLDER/<n>_of_<rank>.pth``.
 """
 
 import copy
 import sys
+import time
 from itertools import count
 from pathlib import Path
 
@@ -188,12 +190,24 @@ def update_half(rank):
     return update_policy(some_rollout()[:, mine])
 
 
+def serve(folder, rank):
+    """Do what is asked for, one task after the other."""
+    for number in count():
+        task = folder / f'{number}.pth'
+        while not task.is_file():
+            time.sleep(0.05)
+        asked = torch.load(task, weights_only=False)
+        if asked is None:
+            return
+        function, arguments = asked
+        answer = folder / f'{number}_of_{rank}.pth'
+        torch.save(globals()[function](rank, *arguments), f'{answer}.part')
+        Path(f'{answer}.part').rename(answer)
+
+
 if __name__ == '__main__':
     torch.set_num_threads(1)
     dist.init_process_group('gloo')
     init_default_scope('mmdet')
-    folder = Path(sys.argv[2])
-    arguments = torch.load(folder / 'in.pth', weights_only=False)
-    result = globals()[sys.argv[1]](dist.get_rank(), *arguments)
-    torch.save(result, folder / f'rank_{dist.get_rank()}.pth')
+    serve(Path(sys.argv[1]), dist.get_rank())
     dist.destroy_process_group()

@@ -4,6 +4,8 @@ import copy
 import importlib.util
 import subprocess
 import sys
+import time
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -23,20 +25,39 @@ def ranks():
     return module
 
 
-@pytest.fixture
-def two_processes(tmp_path):
-    """Run a function of the script on two ranks; what each returned."""
+@pytest.fixture(scope='module')
+def two_processes(tmp_path_factory):
+    """Run a function of the script on two ranks, which wait for the next one;
+    what each returned."""
+    folder = tmp_path_factory.mktemp('ranks')
+    log = folder / 'log'
+    with log.open('w') as file:
+        served = subprocess.Popen(
+            [sys.executable, '-m', 'torch.distributed.run', '--standalone',
+             '--nproc_per_node', '2', str(SCRIPT), str(folder)],
+            stdout=file, stderr=subprocess.STDOUT)
+    numbers = count()
 
     def run(function, *arguments):
-        torch.save(arguments, tmp_path / 'in.pth')
-        done = subprocess.run(
-            [sys.executable, '-m', 'torch.distributed.run', '--standalone',
-             '--nproc_per_node', '2', str(SCRIPT), function, str(tmp_path)],
-            capture_output=True, text=True, timeout=240)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return [torch.load(tmp_path / f'rank_{rank}.pth') for rank in range(2)]
+        number = next(numbers)
+        ask(folder, number, (function, arguments))
+        answers = [folder / f'{number}_of_{rank}.pth' for rank in range(2)]
+        until = time.monotonic() + 240
+        while not all(answer.is_file() for answer in answers):
+            assert served.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < until, log.read_text()[-3000:]
+            time.sleep(0.05)
+        return [torch.load(answer) for answer in answers]
 
-    return run
+    yield run
+    ask(folder, next(numbers), None)
+    assert served.wait(timeout=60) == 0, log.read_text()[-3000:]
+
+
+def ask(folder, number, task):
+    """What both ranks do next; None ends them."""
+    torch.save(task, folder / 'task')
+    (folder / 'task').rename(folder / f'{number}.pth')
 
 
 @pytest.fixture

@@ -35,8 +35,8 @@ def test_a_search_runs(
     assert runner.model.selector.best_levels()
 
 
-@pytest.mark.parametrize('by_epoch', [False, True], ids=['iters', 'epochs'])
-@pytest.mark.parametrize('selector', [SECOND, GDAS], ids=['darts', 'gdas'])
+@pytest.mark.parametrize('selector, by_epoch', [
+    (SECOND, False), (GDAS, True)], ids=['darts by iteration', 'gdas by epoch'])
 def test_resumed_is_uninterrupted_bit_for_bit(
         search_config, train, tmp_path, selector, by_epoch, state_of,
         assert_same, leave):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -84,35 +85,38 @@ for name in ('nms', 'qnms'):
 '''
 
 
-@pytest.mark.parametrize('deaths', range(1, 5))
 def test_killed_while_saving(
-        run_config, train, tmp_path, monkeypatch, deaths, state_of,
-        assert_same):
+        run_config, train, tmp_path, monkeypatch, state_of, assert_same):
     """Die at the n-th file of a save; what stands resumes to the same end."""
-    cfg, whole = run_config(), run_config('whole')
-    for each in (cfg, whole):
-        each.default_hooks.checkpoint.update(interval=3, max_keep_ckpts=1)
-    expected = state_of(train(whole))
+
+    def config(name):
+        cfg = run_config(name)
+        cfg.default_hooks.checkpoint.update(interval=3, max_keep_ckpts=1)
+        return cfg
 
     class Killed(BaseException):
         pass
 
-    written = 0
     write = atomic.os.replace
 
-    def replace(source, target):
-        nonlocal written
-        written += 1
-        if written == deaths:
-            raise Killed
-        write(source, target)
+    def dying(deaths):
+        written = count(1)
 
-    monkeypatch.setattr(atomic.os, 'replace', replace)
-    with pytest.raises(Killed):
-        train(cfg)
-    monkeypatch.undo()
-    assert_same(expected, state_of(train(cfg, resume=True)))
-    assert not list((tmp_path / 'run').glob('.*')), 'temporary files are left'
+        def replace(source, target):
+            if next(written) == deaths:
+                raise Killed
+            write(source, target)
+
+        return replace
+
+    expected = state_of(train(config('whole')))
+    for deaths in range(1, 5):
+        name = f'death_{deaths}'
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(atomic.os, 'replace', dying(deaths))
+            train(config(name))
+        assert_same(expected, state_of(train(config(name), resume=True)))
+        assert not list((tmp_path / name).glob('.*')), 'temporary files are left'
 
 
 def test_the_best_checkpoint_outlives_a_kill(run_config, train, tmp_path):
