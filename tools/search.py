@@ -55,6 +55,9 @@ from mmrlkd.search.in_training import hold_out, search_in_training
 from mmrlkd.search.settings import SearchSettings
 from mmrlkd.structures import LevelSpace
 
+# Configs of this checkout import projects.scenes.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
 #: What options mean for the search, not for the training that follows it.
 SEARCH_ONLY = ('custom_hooks', 'param_scheduler', 'search', 'train_cfg')
 

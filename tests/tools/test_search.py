@@ -89,13 +89,18 @@ def test_options_reach_the_search_and_what_is_found(config_file, tmp_path):
 
 
 @pytest.mark.slow
-def test_on_ray_as_in_this_process(config_file, tmp_path):
+def test_on_ray_as_in_this_process(config_file, tmp_path, monkeypatch):
     pytest.importorskip('ray')
+    # Found in this process only, as projects is by a tool of the checkout.
+    (tmp_path / 'own_data.py').write_text('import projects.scenes.detection')
+    monkeypatch.syspath_prepend(tmp_path)
     found = {}
     for executor in 'local', 'ray':
         config = config_file(
             evaluator=dict(iterations=1), executor=executor,
             workers=2 if executor == 'ray' else 1)
+        config.write_text(config.read_text().replace(
+            'projects.scenes.detection', 'own_data'))
         search(config, tmp_path / executor)
         history = History(tmp_path / executor / 'search/history.jsonl')
         found[executor] = [

@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import os
+import sys
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -144,7 +145,10 @@ class RayExecutor(Executor):
             ray.init(
                 address='local', num_cpus=ceil(self.workers * self.cpus),
                 include_dashboard=False, log_to_driver=False,
-                logging_level=logging.ERROR)
+                logging_level=logging.ERROR,
+                # What custom_imports names may be found in this process only.
+                runtime_env=dict(env_vars=dict(
+                    PYTHONPATH=os.pathsep.join(filter(None, sys.path)))))
             self._started = True
         held = ray.cluster_resources()
         for key, resource, wanted in (('cpus', 'CPU', self.cpus),
