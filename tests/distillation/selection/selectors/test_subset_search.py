@@ -13,7 +13,7 @@ TABLE = subset_table(4, torch.device('cpu'))
 
 
 class Effects:
-    """Evidence of one kind: the effect of each level."""
+    """Signals of one kind: the effect of each level."""
 
     def __init__(self, *effects):
         self.effects = torch.tensor(effects)
@@ -100,8 +100,8 @@ def test_gdas_is_one_hot_forward_and_soft_backward(
         build, make_space, start, tau):
     selector = build('GDASSelector', make_space(budget=3), tau=(tau, tau)).train()
     selector.alpha.data = torch.randn(16)
-    found = selector.select(start(selector, torch.zeros(3, 5))).selection
-    mixture = selector.mixture()
+    choice = selector.select(start(selector, torch.zeros(3, 5)))
+    found, mixture = choice.selection, selector.mixture(choice.noise)
     assert sorted(mixture.tolist()) == [0.0] * 15 + [1.0]
     assert found.levels[0].equal(TABLE[mixture.argmax()])
     assert found.levels.equal(found.levels[:1].expand(3, 4))
@@ -110,7 +110,7 @@ def test_gdas_is_one_hot_forward_and_soft_backward(
     (mixture @ values).backward()
     alpha = selector.alpha.detach().clone().requires_grad_()
     feasible = selector.distribution().mask
-    relaxed = ((alpha + selector._noise) / tau)[feasible].softmax(0)
+    relaxed = ((alpha + choice.noise) / tau)[feasible].softmax(0)
     (relaxed @ values[feasible]).backward()
     torch.testing.assert_close(selector.alpha.grad, alpha.grad)
     assert (alpha.grad[feasible] != 0).all()
@@ -125,7 +125,7 @@ def test_gdas_draws_as_often_as_softmax_says(build, make_space, start, tau):
     bits = 2**torch.arange(4)
     with torch.no_grad():
         for _ in range(3000):
-            levels, _ = selector.train_levels()
+            levels, _ = selector.train_levels(selector.draw())
             counts[(levels * bits).sum()] += 1
     expected = 3000 * selector.distribution().probs.detach()
     assert counts[0] == 0
