@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from functools import wraps
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.metadata import PackageNotFoundError, distribution
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -73,11 +75,16 @@ def _repair_torchvision_when_imported() -> None:
 def _name_packages_for_base_configs() -> None:
     """Make ``_base_ = 'mmseg::…'`` and ``'mmrlkd::…'`` resolve.
 
-    mmengine looks for mmseg under the name that its upstream distribution
-    has; the module's own name finds both that and the maintained fork.
+    mmengine knows a list of packages, to which this one is added, and looks
+    for mmseg under the name of its upstream distribution. Where that is not
+    installed, the module's own name finds the maintained fork.
     """
     from mmengine.config.utils import MODULE2PACKAGE
-    MODULE2PACKAGE.update(mmseg='mmseg', mmrlkd='mmrlkd')
+    MODULE2PACKAGE['mmrlkd'] = 'mmrlkd'
+    try:
+        distribution(MODULE2PACKAGE['mmseg'])
+    except PackageNotFoundError:
+        MODULE2PACKAGE['mmseg'] = 'mmseg'
 
 
 def _keep_scopes_of_own_configs() -> None:
@@ -110,17 +117,23 @@ def checkpoint_without_reentry() -> None:
     in ``autograd.grad`` and where DDP looks for unused parameters. Who names
     a variant gets it.
 
+    A torch with another default is left alone, and so is one repaired before.
+
     Needs torch, so ``import mmrlkd.distillation`` applies it.
     """
     import torch.utils.checkpoint as torch_checkpoint
     from mmengine.runner import activation_checkpointing
     original = torch_checkpoint.checkpoint
+    default = signature(original).parameters['use_reentrant'].default
+    if default is False or getattr(original, 'chooses_variant', False):
+        return
 
     @wraps(original)
     def checkpoint(*args: Any, use_reentrant: bool | None = None,
                    **kwargs: Any) -> Any:
         return original(*args, use_reentrant=bool(use_reentrant), **kwargs)
 
+    checkpoint.chooses_variant = True  # type: ignore[attr-defined]
     torch_checkpoint.checkpoint = checkpoint
     activation_checkpointing.checkpoint = checkpoint
 

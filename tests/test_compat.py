@@ -68,3 +68,40 @@ def test_checkpoints_without_a_variant_keep_gradients():
     with pytest.raises(RuntimeError, match='use_reentrant'):
         torch.autograd.grad(checkpoint(
             torch.square, leaf, use_reentrant=True).sum(), leaf)
+
+
+def test_activation_checkpointing_is_repaired_once_and_only_where_needed(
+        monkeypatch):
+    import torch.utils.checkpoint as torch_checkpoint
+
+    import mmrlkd.distillation  # noqa: F401
+
+    repaired = torch_checkpoint.checkpoint
+    compat.checkpoint_without_reentry()
+    assert torch_checkpoint.checkpoint is repaired
+
+    def newer(function, *args, use_reentrant=False, **kwargs):
+        return function(*args)
+
+    monkeypatch.setattr(torch_checkpoint, 'checkpoint', newer)
+    compat.checkpoint_without_reentry()
+    assert torch_checkpoint.checkpoint is newer
+
+
+@pytest.mark.parametrize('installed', [True, False])
+def test_mmseg_is_renamed_only_where_its_fork_is_installed(
+        monkeypatch, installed):
+    from importlib.metadata import PackageNotFoundError
+
+    from mmengine.config.utils import MODULE2PACKAGE
+    monkeypatch.setitem(MODULE2PACKAGE, 'mmseg', 'mmsegmentation')
+
+    def distribution(name):
+        assert name == 'mmsegmentation'
+        if not installed:
+            raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(compat, 'distribution', distribution)
+    compat._name_packages_for_base_configs()
+    assert MODULE2PACKAGE['mmseg'] == (
+        'mmsegmentation' if installed else 'mmseg')
