@@ -17,11 +17,13 @@ def decisions(cfg: Config, selector: nn.Module) -> list[tuple[str, str]]:
         cfg: of a distillation.
         selector: that was built from it, which knows its defaults.
     """
-    rows = [('model.selector', _describe(selector))]
+    given = cfg.model.get('selector') or {}
+    rows = [('model.selector', _describe(selector, given))]
     for name in ('reward', 'learner', 'policy'):
         part = getattr(selector, name, None)
         if part is not None:
-            rows.append((f'model.selector.{name}', _describe(part)))
+            rows.append((f'model.selector.{name}',
+                         _describe(part, given.get(name) or {})))
     rows += [('model.budget', _value(cfg.model.get('budget'))),
              ('model.loss_weight', _value(cfg.model.get('loss_weight', 1.0)))]
     for i, hook in enumerate(cfg.get('custom_hooks') or []):
@@ -48,9 +50,12 @@ def decisions(cfg: Config, selector: nn.Module) -> list[tuple[str, str]]:
     return rows
 
 
-def _describe(part: Any) -> str:
-    """The class of a part and those of its options that are plain values."""
-    values = {name: vars(part).get(name) for name in parameters_of(type(part))[0]}
+def _describe(part: Any, given: Mapping[str, Any]) -> str:
+    """The class of a part and those of its options that are plain values: as
+    ``given`` in the config, or else by default."""
+    values = {
+        name: given.get(name, parameter.default)
+        for name, parameter in parameters_of(type(part))[0].items()}
     text = _options({
         name + (' (λ)' if name == 'efficiency' else ''): value
         for name, value in values.items()
