@@ -35,6 +35,26 @@ def test_a_loss_outside_a_step_changes_nothing(
         assert torch.equal(old, new)
 
 
+def test_a_loss_outside_a_step_is_the_one_that_the_step_minimises(
+        build_distiller, detection_batch):
+    """Also in a phase whose iterations do not update the student."""
+    model = build_distiller(selector=dict(type='mmrlkd.UniformSelector')).train()
+    batch = model.data_preprocessor(copy.deepcopy(detection_batch), True)
+    with torch.no_grad():
+        outside = model(**batch, mode='loss')
+    optimizer = build_optim_wrapper(model, dict(
+        type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-3)))
+    inside = model.train_step(copy.deepcopy(detection_batch), optimizer)
+    assert 'loss_distill' in outside
+    for key, value in outside.items():
+        value = sum(value) if isinstance(value, list) else value
+        torch.testing.assert_close(value, inside[key], rtol=0, atol=0)
+
+    model.schedule.set(Phase('policy', 1.0, student_every=2), 0, 0.0)
+    with torch.no_grad():
+        assert model(**batch, mode='loss').keys() == outside.keys()
+
+
 def test_an_iteration_without_update_returns_a_loss(
         build_distiller, detection_batch):
     model = build_distiller(selector=POLICY).train()
