@@ -248,13 +248,13 @@ def test_distillation_may_end_before_training_does(
     cfg = run_config(phases=plan, total=4, **window)
     cfg.model.balancer = dict(type='mmrlkd.GradNorm')
     runner = Runner.from_cfg(cfg)
-    looks = []
-    look = Teacher.look
+    extracted = []
+    extract = Teacher.extract
     monkeypatch.setattr(
-        Teacher, 'look', lambda self, images: looks.append(1) or look(
-            self, images))
+        Teacher, 'extract', lambda self, *batch: extracted.append(1) or extract(
+            self, *batch))
     runner.train()
-    assert len(looks) == 2 and runner.iter == 4
+    assert len(extracted) == 2 and runner.iter == 4
     lines = logged(tmp_path / 'run')
     for key in ('loss_distill', 'levels_per_image', 'distill_gflops'):
         assert [line[key] > 0 for line in lines] == [True] * 2 + [False] * 2

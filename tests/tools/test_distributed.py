@@ -97,7 +97,8 @@ def even_config(run_config, even_student):
                 optimizer=dict(type='SGD', lr=0.01, momentum=0.9)),
             model_wrapper_cfg=dict(type='mmrlkd.DistillDataParallel'),
             custom_imports=dict(
-                imports=['helper'], allow_failed_imports=False), **overrides)
+                imports=['helper', 'projects.scenes.detection'],
+                allow_failed_imports=False), **overrides)
         cfg.custom_hooks.append(dict(type='EMAHook', momentum=0.1))
         cfg.train_dataloader.batch_size = batch_size
         pipeline = cfg.train_dataloader.dataset.pipeline

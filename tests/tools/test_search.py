@@ -132,9 +132,9 @@ def test_a_training_can_be_the_search(
     search(config, tmp_path / 'work', '--cfg-options', 'model.loss_weight=0.5',
            'train_cfg.max_iters=4')
     history = History(tmp_path / 'work/search/history.jsonl')
-    # Trained on 4 images an iteration; an α step sees 2 + 2·4 more. 8 scored.
+    # Trained on 4 images an iteration; an α step sees 2 + 4 more. 8 scored.
     assert [t.outcome.images for t in history.trials] == [
-        8 + 10 + 8, 8 + 20 + 8]
+        8 + 6 + 8, 8 + 12 + 8]
     found = Config.fromfile(tmp_path / 'work/found.py')
     assert found.model.selector.type == 'mmrlkd.FixedSelector'
     assert tuple(found.model.selector.levels) == history.trials[-1].recipe.names
