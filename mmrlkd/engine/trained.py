@@ -66,8 +66,8 @@ def load_student(runner: Runner, checkpoint: str | Path) -> None:
         ValueError: the file cannot be read or leaves weights as they were.
     """
     loaded = load_file(checkpoint)
-    # Averaged weights (EMAHook) change places with the others here.
-    runner.call_hook('after_load_checkpoint', checkpoint=loaded)
+    # Without after_load_checkpoint: hooks are not set up yet, and what a
+    # file keeps under 'state_dict' is what is tested, averaged (EMAHook) or not.
     model = runner.model
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
