@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault('MPLBACKEND', 'Agg')
+# Tests are small: a second thread waits more than it works, in processes that
+# tests start, too.
+os.environ['OMP_NUM_THREADS'] = '1'
 
 import numpy as np
 import pytest
@@ -20,8 +23,7 @@ from mmengine.utils import ManagerMixin
 
 from mmrlkd import registry
 
-# Tests are small: a second thread waits more than it works.
-torch.set_num_threads(1)
+torch.set_num_threads(1)  # pytest may have imported torch before
 
 OWN_REGISTRIES = [r for r in vars(registry).values()
                   if isinstance(r, Registry) and r.scope == 'mmrlkd']
