@@ -1,4 +1,4 @@
-"""Try everything: the yardstick of all other searches."""
+"""Try everything: what all other searches are measured against."""
 
 from mmrlkd.registry import STRATEGIES
 from mmrlkd.search.recipe import Recipe
