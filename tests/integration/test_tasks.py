@@ -11,6 +11,8 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmpretrain.apis import ImageClassificationInferencer
+from mmseg.apis import MMSegInferencer
 
 from mmrlkd.config.compose import load_config
 from mmrlkd.engine.trained import load_distiller
@@ -133,3 +135,29 @@ def test_from_the_command_line(
     plain = import_module(f'{TASKS[task][0]}.registry').MODELS.build(
         cfg.model.student)
     plain.load_state_dict(whole, strict=True)
+
+
+@pytest.mark.parametrize('task', ['segmentation', 'classification'])
+def test_an_inferencer_needs_only_the_checkpoint(
+        short, task: str, tmp_path: Path, train) -> None:
+    """It builds the student, of the config that the checkpoint holds."""
+    cfg = short(task)
+    cfg.work_dir, cfg.experiment_name = str(tmp_path / 'work'), f'infer_{task}'
+    train(cfg)
+    Path(cfg.model.teacher.checkpoint).unlink()
+    checkpoint = tmp_path / 'work/iter_4.pth'
+    held = torch.load(checkpoint, weights_only=True)
+    image = np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)
+    if task == 'segmentation':
+        inferencer = MMSegInferencer(
+            model=None, weights=str(checkpoint), device='cpu')
+        assert inferencer(image)['predictions'].shape == (64, 64)
+    else:
+        plain = Config.fromstring(held['meta']['cfg'], '.py')
+        inferencer = ImageClassificationInferencer(
+            model=plain, pretrained=str(checkpoint), device='cpu')
+        assert inferencer(image)[0]['pred_scores'].shape == (10, )
+    state = inferencer.model.state_dict()
+    assert state.keys() == held['state_dict'].keys()
+    for key, value in held['state_dict'].items():
+        assert torch.equal(state[key], value), key
