@@ -41,6 +41,10 @@ def draw(table: pd.DataFrame, costs: Mapping[str, str] = COSTS) -> Figure | None
         panel.set_xlabel(words)
         panel.margins(x=0.24 if len(costs) > 1 else 0.12, y=0.16)
         labels, lines = _points(panel, students, cost)
+        low, high = panel.get_xlim()
+        # What lies left of 0 is room for names: nothing costs less.
+        panel.set_xticks([tick for tick in panel.get_xticks() if 0 <= tick <= high])
+        panel.set_xlim(low, high)
         place_labels(panel, labels, lines)
     panels[0].set_ylabel(f'{table.quality_name.iloc[0]} of the student')
     teacher = table[table.method == TEACHER]

@@ -90,6 +90,7 @@ def test_differences_are_paired_and_the_best_subset_is_a_baseline(
 def test_names_stand_at_their_points_in_their_colours_and_apart(work_dir) -> None:
     table, _ = read_results(work_dir())
     panel, = cost_quality.draw(table, cost_quality.COST).axes
+    assert min(panel.get_xticks()) == 0  # nothing costs less
     expected = {'student alone 30.0': ('student', 0, 30),
                 'uniform 35.0': ('uniform', 6, 35),
                 'chance 33.0': ('chance', 4, 33), 'PPO 36.0': ('ppo', 4.2, 36)}
