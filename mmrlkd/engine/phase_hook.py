@@ -175,7 +175,7 @@ def check_frozen(model: PyramidDistiller, phases: Sequence[Phase]) -> None:
         ValueError: a phase does.
     """
     _refuse_frozen(phases, [level.name for level in model.levels
-                            if level.module == 'backbone'])
+                            if level.in_backbone])
 
 
 def _refuse_frozen(phases: Sequence[Phase], levels: Sequence[str]) -> None:

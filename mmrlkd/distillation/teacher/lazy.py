@@ -42,7 +42,7 @@ class LazyPyramid:
             return take(self._whole[i], index)
         level = self._levels[i]
         self.computed[i] += len(self._images if index is None else index)
-        if level.module == 'backbone':
+        if level.in_backbone:
             return take(self.stages[level.index], index)
         maps = self.neck.output(level.index, index)
         if index is None:
@@ -81,7 +81,7 @@ class LazyPyramid:
     def prepare(self) -> None:
         """Compute what every level shares, so that it can be counted apart."""
         for level in self._levels:
-            if level.module == 'backbone':
+            if level.in_backbone:
                 _ = self.stages
             else:
                 self.neck.prepare(level.index)
