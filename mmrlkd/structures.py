@@ -29,6 +29,11 @@ class LevelSpace:
         global_channels: width of the student's deepest map.
         strides: pixels of the image for one position of each level's map;
             empty where nobody asks for them.
+        min_levels: levels that every image is distilled at, at least; 0 or 1.
+        normalize: what selected levels weigh: ``'image'``, an image's weights
+            sum to one; ``'none'``, each level weighs 1/L, and what is not
+            selected is not made up for.
+        context: numbers in :attr:`State.context`.
     """
     names: tuple[str, ...]
     costs: tuple[float, ...]
@@ -36,9 +41,18 @@ class LevelSpace:
     level_channels: tuple[int, ...]
     global_channels: int
     strides: tuple[float, ...] = ()
+    min_levels: int = 1
+    normalize: str = 'image'
+    context: int = 0
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def weights(self, levels: Tensor) -> Tensor:
+        """(…, L) weights of the selected ``levels`` (…, L) bool."""
+        if self.normalize == 'none':
+            return levels / len(self)
+        return levels / levels.sum(-1, keepdim=True).clamp(min=1)
 
 
 class State(TensorClass):
@@ -56,6 +70,8 @@ class State(TensorClass):
         selected: (B, L) bool, levels selected so far.
         budget_left: (B,), share of the budget not spent yet, in [0, 1].
         step: (B,) int64, index of the step, in [0, T).
+        context: (B, K), what else is known of the images; see
+            :attr:`LevelSpace.context`.
         action_mask: (B, 2^L) bool, the subsets that may be held after this
             step. After the last step nothing is chosen from it.
     """
@@ -66,6 +82,7 @@ class State(TensorClass):
     selected: Tensor
     budget_left: Tensor
     step: Tensor
+    context: Tensor
     action_mask: Tensor
 
 

@@ -82,6 +82,7 @@ def some_rollout() -> Rollout:
             loss=random(2, 8).abs(), level_losses=torch.zeros(2, 8, 4),
             selected=random(2, 8, 4) > 0, budget_left=random(2, 8).sigmoid(),
             step=torch.arange(2)[:, None].expand(2, 8),
+            context=torch.zeros(2, 8, 0),
             action_mask=torch.ones(2, 8, 16, dtype=torch.bool),
             batch_size=[2, 8]),
         action=torch.randint(1, 16, (2, 8), generator=generator),

@@ -78,6 +78,7 @@ def make_states():
             selected=torch.zeros(steps, batch, 4, dtype=torch.bool),
             budget_left=torch.ones(steps, batch),
             step=torch.arange(steps)[:, None].expand(steps, batch),
+            context=torch.zeros(steps, batch, 0),
             action_mask=allowed, batch_size=[steps, batch])
 
     return make

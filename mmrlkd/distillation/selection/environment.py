@@ -109,6 +109,7 @@ class DecisionProcess:
         level_features: (B, C_1 + … + C_L), pooled level maps.
         losses: asked once a step, for what is selected and nothing else.
         horizon: number of steps ``T`` ≥ 1.
+        context: (B, K), what else is known of the images; None for nothing.
 
     Attributes:
         state: what is seen before the next step.
@@ -116,7 +117,7 @@ class DecisionProcess:
 
     def __init__(self, space: LevelSpace, global_feature: Tensor,
                  level_features: Tensor, losses: LossSource,
-                 horizon: int) -> None:
+                 horizon: int, context: Tensor | None = None) -> None:
         self.space = space
         self.horizon = horizon
         self.batch_size = len(global_feature)
@@ -124,6 +125,8 @@ class DecisionProcess:
         self._global_feature = global_feature
         self._level_features = level_features
         self._losses = losses
+        self._context = (global_feature.new_zeros(self.batch_size, 0)
+                         if context is None else context)
         self._tables = _tables(space, self.device)
         self._begin()
 
@@ -147,13 +150,13 @@ class DecisionProcess:
         Those of image ``i`` are ``copies·i`` to ``copies·(i + 1) − 1``. The
         losses of all levels are asked for once, whatever the episodes choose.
         """
-        global_feature, level_features, losses = (
+        global_feature, level_features, losses, context = (
             tensor.repeat_interleave(copies, dim=0) for tensor in (
                 self._global_feature, self._level_features,
-                self._losses.compute_all()))
+                self._losses.compute_all(), self._context))
         return DecisionProcess(
             self.space, global_feature, level_features, _KnownLosses(losses),
-            self.horizon)
+            self.horizon, context)
 
     def compute_all(self) -> Tensor:
         """(B, L), the losses of all levels; see :class:`LossSource`."""
@@ -183,6 +186,7 @@ class DecisionProcess:
             selected=selected,
             budget_left=self._tables.budget_left[self._held],
             step=torch.full_like(self._held, self._step),
+            context=self._context,
             action_mask=self._allowed(),
             batch_size=[self.batch_size])
 

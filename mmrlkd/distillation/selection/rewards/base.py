@@ -3,9 +3,11 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from mmrlkd.arguments import check_number
+from mmrlkd.rl import subset_table
 from mmrlkd.structures import Signals
 
 
@@ -43,6 +45,15 @@ class Reward(ABC):
         Returns:
             (…, B), lower is better.
         """
+
+    def gains(self, signals: Signals) -> Tensor:
+        """(B, 2^L), what each subset of levels gains over selecting none."""
+        some = self.potential(
+            torch.zeros_like(signals.discrepancy(), dtype=torch.bool), signals)
+        table = subset_table(signals.discrepancy().shape[1], some.device)
+        left = self.potential(
+            table[:, None].expand(-1, len(some), -1), signals)
+        return some[:, None] - left.T
 
     def __call__(self, path: Tensor, costs: Tensor,
                  signals: Signals) -> Tensor:

@@ -68,5 +68,5 @@ class GreedySelector(Selector):
                 pays | (spent == 0))
             spent = spent + cost * takes
             levels.scatter_(-1, candidate, takes)
-        weights = levels / levels.sum(-1, keepdim=True)
+        weights = self.space.weights(levels)
         return Choice(Selection(levels, weights))

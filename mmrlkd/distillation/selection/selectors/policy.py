@@ -75,7 +75,7 @@ class PolicySelector(Selector):
         episode = play(process, self.policy, explore=sampling)
         levels = process.state.selected[::copies]
         return Choice(
-            Selection(levels, levels / levels.sum(-1, keepdim=True)),
+            Selection(levels, self.space.weights(levels)),
             episode if learning else None)
 
     @property
@@ -141,11 +141,14 @@ def _of_any_version(rollout: dict[str, Any]) -> dict[str, Any]:
     """A stored rollout as it is written now; up to 0.1 the mask stood beside
     the states, and losses by level were not seen."""
     if 'states' not in rollout:
-        return rollout
+        observation = dict(rollout['observation'])
+        observation.setdefault('context', observation['loss'][..., None][..., :0])
+        return dict(rollout, observation=observation)
     states = rollout['states']
     return dict(
         observation=dict(
             states, action_mask=rollout['feasible'],
+            context=states['loss'][..., None][..., :0],
             level_losses=torch.zeros_like(
                 states['selected'], dtype=states['loss'].dtype)),
         action=rollout['actions'], log_prob=rollout['log_probs'],

@@ -172,7 +172,7 @@ class RandomSelector(Selector):
         drawn = torch.multinomial(
             self._probs, process.batch_size, replacement=True)
         levels = self._subsets[drawn]
-        weights = levels / levels.sum(-1, keepdim=True)
+        weights = self.space.weights(levels)
         return Choice(Selection(levels, weights.to(process.device)))
 
 
