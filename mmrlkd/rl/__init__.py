@@ -11,8 +11,13 @@ from .algorithms import (
     GRPO,
     PPO,
     REINFORCE,
+    ExpectedReward,
+    ExpectedRewardBatch,
+    ExpectedRewardDiagnostics,
+    ExpectedRewardLoss,
     GRPODiagnostics,
     GRPOLoss,
+    Multiplier,
     PPODiagnostics,
     PPOLoss,
     REINFORCEDiagnostics,
@@ -31,16 +36,21 @@ from .distributions import (
 )
 from .environment import Environment, Observation, Outcome
 from .policy import FunctionalPolicy, Memory, Policy, PolicyModule
+from .replay import Gains, GainsStorage
 from .rollout import Rollout, RolloutStorage, play, set_aside_broken
-from .trainer import Trainer
+from .trainer import Learner, Trainer
+from .tree import DecisionTree, Nodes, outcome_probabilities
 
 __all__ = [
-    'GRPO', 'PPO', 'REINFORCE', 'Algorithm', 'Batch', 'Descent', 'Diagnostics',
-    'Distribution', 'Environment', 'FactoredCategorical', 'FunctionalPolicy',
-    'GRPODiagnostics', 'GRPOLoss', 'MaskedCategorical', 'Memory',
-    'Observation', 'Outcome', 'PPODiagnostics', 'PPOLoss', 'Policy',
-    'PolicyModule', 'REINFORCEDiagnostics', 'REINFORCELoss', 'Rollout',
-    'RolloutStorage', 'SubsetDistribution', 'Trainer',
-    'generalized_advantages', 'group_advantages', 'play', 'policy_gradient',
+    'GRPO', 'PPO', 'REINFORCE', 'Algorithm', 'Batch', 'DecisionTree',
+    'Descent', 'Diagnostics', 'Distribution', 'Environment',
+    'ExpectedReward', 'ExpectedRewardBatch', 'ExpectedRewardDiagnostics',
+    'ExpectedRewardLoss', 'FactoredCategorical', 'FunctionalPolicy',
+    'GRPODiagnostics', 'GRPOLoss', 'Gains', 'GainsStorage', 'Learner',
+    'MaskedCategorical', 'Memory', 'Multiplier', 'Nodes', 'Observation',
+    'Outcome', 'PPODiagnostics', 'PPOLoss', 'Policy', 'PolicyModule',
+    'REINFORCEDiagnostics', 'REINFORCELoss', 'Rollout', 'RolloutStorage',
+    'SubsetDistribution', 'Trainer', 'generalized_advantages',
+    'group_advantages', 'outcome_probabilities', 'play', 'policy_gradient',
     'set_aside_broken', 'subset_table'
 ]

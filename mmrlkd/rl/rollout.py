@@ -103,7 +103,7 @@ class RolloutStorage:
     def state_dict(self) -> list[dict[str, Any]]:
         """The rollouts as nested dicts of tensors, on the CPU: other ranks
         are shown them when a checkpoint is written."""
-        return [_plain(rollout.cpu()) for rollout in self._rollouts]
+        return [plain(rollout.cpu()) for rollout in self._rollouts]
 
     def load_state_dict(self, state: list[dict[str, Any]],
                         observation: Callable[[dict], Observation]) -> None:
@@ -121,8 +121,8 @@ class RolloutStorage:
                 batch_size=shape))
 
 
-def _plain(tree: Tree) -> dict[str, Any]:
-    return {key: _plain(value) if is_tensor_collection(value) else value
+def plain(tree: Tree) -> dict[str, Any]:
+    return {key: plain(value) if is_tensor_collection(value) else value
             for key, value in tree.items() if value is not None}
 
 

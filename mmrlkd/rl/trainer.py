@@ -1,7 +1,7 @@
 """What turns a loss into learning: optimizer, schedule, ranks, broken episodes."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Literal
 
 import torch
 from mmengine import dist
@@ -11,16 +11,75 @@ from mmrlkd.arguments import check_integer, check_number
 
 from .algorithm import Algorithm, Batch, Diagnostics
 from .descent import Descent
+from .environment import Observation
 from .policy import PolicyModule
 from .rollout import Rollout, set_aside_broken
 
 
-class Trainer:
-    """Improves the policy it is bound to by an algorithm's loss.
+class Learner:
+    """Improves the policy it is bound to: Adam on the policy's parameters,
+    which stay the same on every rank. A gradient that is not finite is not
+    followed.
 
-    Adam on the policy's parameters, which stay the same on every rank. An
-    episode with a non-finite number has no say; a gradient that is not finite
-    is not followed.
+    Args:
+        lr: learning rate of Adam at the start; decays linearly to 0.
+        max_grad_norm: the gradient is clipped to this norm.
+    """
+
+    #: What :meth:`update` learns from: episodes that the policy played
+    #: (:class:`.rollout.Rollout`), or what every outcome of an episode is
+    #: worth to a sample, whatever was played (:class:`.replay.Gains`).
+    needs: ClassVar[Literal['episodes', 'gains']] = 'episodes'
+    #: Episodes that are wanted of each sample, side by side.
+    group_size: int = 1
+
+    def __init__(self, lr: float, max_grad_norm: float) -> None:
+        owner = type(self).__name__
+        self.lr = check_number(owner, 'lr', lr, 0, open='low')
+        self.max_grad_norm = check_number(
+            owner, 'max_grad_norm', max_grad_norm, 0, open='low')
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Of the policy's parameters."""
+        return self._descent.optimizer
+
+    def bind(self, policy: PolicyModule) -> None:
+        """Take charge of a built policy; the same weights on every rank."""
+        self.policy = policy
+        self._descent = Descent(
+            policy.parameters(), self.lr, self.max_grad_norm)
+
+    def set_progress(self, fraction: float) -> None:
+        """Say how much of the training is over, from 0 to 1."""
+        self._descent.set_progress(fraction)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs; tensors, numbers and containers only.
+        Equal on all ranks."""
+        return self._descent.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`, bit for bit."""
+        self._descent.load_state_dict(state)
+
+    def local_state_dict(self) -> dict[str, Any]:
+        """Like :meth:`state_dict`, what differs from rank to rank."""
+        return {}
+
+    def load_local_state_dict(self, state: dict[str, Any], observation:
+                              Callable[[dict], Observation]) -> None:
+        """Continue from :meth:`local_state_dict`.
+
+        Args:
+            state: of the other learner.
+            observation: makes an observation of its plain dict.
+        """
+
+
+class Trainer(Learner):
+    """Improves the policy by an algorithm's loss on episodes it played. An
+    episode with a non-finite number has no say.
 
     Args:
         algorithm: what to minimise.
@@ -36,36 +95,18 @@ class Trainer:
     def __init__(self, algorithm: Algorithm, lr: float, max_grad_norm: float,
                  epochs: int = 1, minibatches: int | None = None,
                  target_kl: float | None = None) -> None:
+        super().__init__(lr, max_grad_norm)
         owner = type(self).__name__
-        check_number(owner, 'lr', lr, 0, open='low')
-        check_number(owner, 'max_grad_norm', max_grad_norm, 0, open='low')
         check_integer(owner, 'epochs', epochs, 1)
         if minibatches is not None:
             check_integer(owner, 'minibatches', minibatches, 1)
         if target_kl is not None:
             check_number(owner, 'target_kl', target_kl, 0, open='low')
         self.algorithm = algorithm
-        self.lr = lr
-        self.max_grad_norm = max_grad_norm
+        self.group_size = algorithm.group_size
         self.epochs = epochs
         self.minibatches = minibatches
         self.target_kl = target_kl
-
-    @property
-    def group_size(self) -> int:
-        """Episodes that are wanted of each sample, side by side."""
-        return self.algorithm.group_size
-
-    @property
-    def optimizer(self) -> torch.optim.Optimizer:
-        """Of the policy's parameters."""
-        return self._descent.optimizer
-
-    def bind(self, policy: PolicyModule) -> None:
-        """Take charge of a built policy; the same weights on every rank."""
-        self.policy = policy
-        self._descent = Descent(
-            policy.parameters(), self.lr, self.max_grad_norm)
 
     def update(self, rollout: Rollout) -> Diagnostics:
         """Learn from episodes that the policy played as it is now.
@@ -103,18 +144,6 @@ class Trainer:
 
     def after_step(self, batch: Batch, taken: bool) -> None:
         """Told of each gradient step, and whether it was taken."""
-
-    def set_progress(self, fraction: float) -> None:
-        """Say how much of the training is over, from 0 to 1."""
-        self._descent.set_progress(fraction)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs; tensors, numbers and containers only."""
-        return self._descent.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`, bit for bit."""
-        self._descent.load_state_dict(state)
 
     def _epochs(self, batch: Batch) -> Iterator[Iterator[Batch]]:
         """The minibatches of each pass. Groups are shuffled; their episodes

@@ -1,5 +1,4 @@
-"""Choosing levels as an environment: they are added step by step, coarse ones
-first."""
+"""Choosing levels as an environment: each is offered once, coarse ones first."""
 
 import math
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from mmrlkd.rl.distributions import subset_table
 from mmrlkd.rl.environment import Outcome
+from mmrlkd.rl.tree import Nodes
 from mmrlkd.structures import LevelSpace, LossSource, State
 
 #: Relative slack of the budget, so that costs of 0.1 and 0.2 fit in 0.3.
@@ -89,16 +89,52 @@ class _KnownLosses:
         return self._losses
 
 
+def opened_levels(space: LevelSpace, horizon: int, step: int) -> int:
+    """How many levels, counted from the coarsest, have been offered before
+    ``step`` of ``horizon``: ceil(L · step / T)."""
+    return -(-len(space) * step // horizon)
+
+
+def allowed_subsets(space: LevelSpace, horizon: int, step: int,
+                    held: Tensor) -> Tensor:
+    """(…, 2^L) bool, the subsets that may be held after ``step``.
+
+    Args:
+        space: the levels.
+        horizon: number of steps T.
+        step: in [0, T).
+        held: (…,) int64, the subsets held before.
+    """
+    tables = _tables(space, held.device)
+    levels = len(space)
+    before, after = (opened_levels(space, horizon, each)
+                     for each in (step, step + 1))
+    offered = (1 << levels - before) - (1 << levels - after)
+    index, held = tables.index, held[..., None]
+    keeps = index & held == held
+    adds_offered = index & ~held & ~offered == 0
+    allowed = keeps & adds_offered & tables.affordable
+    # Passing is forbidden where it leaves nothing that could be paid for.
+    if space.min_levels and not any(
+            within_budget(cost, space) for cost in space.costs[:levels - after]):
+        allowed = allowed & (index > 0)
+    return allowed
+
+
 class DecisionProcess:
     """Episodes of ``horizon`` steps, one for each image of a batch: the
     :class:`~mmrlkd.rl.environment.Environment` of the selectors.
 
     An action is the subset held *after* the step. It keeps what was held,
-    adds only levels that are open, and stays within the budget. At step ``t``
-    of ``T`` the coarsest ``ceil(L (t + 1) / T)`` levels are open. The empty
-    subset is allowed until the last step, which must not end with it. Every
-    sequence can be completed: whatever is held may be kept, and the last step
-    opens every level, the cheapest of which is within the budget.
+    adds only levels that this step offers, and stays within the budget. After
+    step ``t`` of ``T`` the coarsest ``ceil(L (t + 1) / T)`` levels have been
+    offered, each of them once: were passed-over levels offered again, a policy
+    that prefers nothing would select the coarse levels more often than the
+    fine ones. A step that offers nothing (``T > L``) only keeps.
+
+    Every sequence can be completed with ``space.min_levels`` levels: where
+    passing would leave only levels that the budget does not pay for, it is
+    masked.
 
     Rewards are not known here: they are computed from the whole batch, once
     it has been distilled.
@@ -107,7 +143,8 @@ class DecisionProcess:
         space: the levels; checked when the selector was bound to it.
         global_feature: (B, G), pooled deepest map of the student.
         level_features: (B, C_1 + … + C_L), pooled level maps.
-        losses: asked once a step, for what is selected and nothing else.
+        losses: asked after each step but the last, for what is selected and
+            nothing else: what is seen after the last step decides nothing.
         horizon: number of steps ``T`` ≥ 1.
         context: (B, K), what else is known of the images; None for nothing.
 
@@ -162,16 +199,29 @@ class DecisionProcess:
         """(B, L), the losses of all levels; see :class:`LossSource`."""
         return self._losses.compute_all()
 
+    def known(self) -> State:
+        """What is seen before the first step, with the losses of all levels in
+        ``level_losses``, from which follows what is seen at every node of a
+        :class:`SubsetTree`. One step alone shows no losses: none are asked
+        for."""
+        first = self.reset()
+        if self.horizon == 1:
+            return first
+        return first.replace(level_losses=self.compute_all().float())
+
     def step(self, action: Tensor) -> Outcome:
         """Hold the subsets ``action`` (B,) int64, which must be allowed.
 
         Returns:
             The new :attr:`state`, and no reward; after the last step, the
-            state's ``step`` is ``T``.
+            state's ``step`` is ``T``, and its losses are 0.
         """
         selected = self._tables.subsets[action]
-        losses = self._losses.compute(selected).float().where(selected, 0.)
         self._step += 1
+        if self._step < self.horizon:
+            losses = self._losses.compute(selected).float().where(selected, 0.)
+        else:
+            losses = torch.zeros(selected.shape, device=self.device)
         self._held = action
         self.state = self._see(selected, losses)
         return Outcome(self.state, None)
@@ -181,7 +231,7 @@ class DecisionProcess:
         return State(
             global_feature=self._global_feature,
             level_features=self._level_features,
-            loss=losses.sum(-1) / selected.sum(-1).clamp(min=1),
+            loss=_mean_loss(losses, selected),
             level_losses=losses,
             selected=selected,
             budget_left=self._tables.budget_left[self._held],
@@ -194,13 +244,68 @@ class DecisionProcess:
         """(B, 2^L) bool, the subsets that may be held after the next step."""
         if self._step == self.horizon:  # the end: nothing is chosen any more
             return self._tables.affordable.expand(self.batch_size, -1)
-        levels = len(self.space)
-        opened = -(-levels * (self._step + 1) // self.horizon)
-        closed = (1 << levels - opened) - 1
-        index, held = self._tables.index, self._held[:, None]
-        keeps = index & held == held
-        adds_open = index & ~held & closed == 0
-        allowed = keeps & adds_open & self._tables.affordable
-        if self._step == self.horizon - 1:
-            allowed &= index > 0
-        return allowed
+        return allowed_subsets(
+            self.space, self.horizon, self._step, self._held)
+
+
+def _mean_loss(losses: Tensor, selected: Tensor) -> Tensor:
+    """(…,) mean of the losses (…, L) of the selected levels; 0 without any."""
+    return losses.sum(-1) / selected.sum(-1).clamp(min=1)
+
+
+class SubsetTree:
+    """All courses that the episodes of a :class:`DecisionProcess` can take.
+
+    A node is a step and the subset held before it. As each level is offered
+    once, a subset is reached along one path only, and the outcomes are the
+    affordable subsets; see :class:`~mmrlkd.rl.tree.DecisionTree`.
+
+    Args:
+        space: the levels.
+        horizon: number of steps T.
+    """
+
+    def __init__(self, space: LevelSpace, horizon: int) -> None:
+        self.space = space
+        self.horizon = horizon
+        #: T + 1 tensors: the subsets that can be held before each step (before
+        #: the first, none) and at the end.
+        self.held = [torch.zeros(1, dtype=torch.int64)]
+        self._parents = []
+        for step in range(horizon):
+            allowed = allowed_subsets(space, horizon, step, self.held[-1])
+            following, parents = allowed.T.nonzero().unbind(1)
+            self.held.append(following)
+            self._parents.append(parents)
+
+    @property
+    def outcomes(self) -> Tensor:
+        """(S,) int64 on the CPU, the subsets that an episode can end with."""
+        return self.held[-1]
+
+    def nodes(self, known: State) -> list[Nodes]:
+        """What is seen at the nodes of each step.
+
+        Args:
+            known: (B,), see :meth:`DecisionProcess.known`.
+        """
+        device = known.step.device
+        tables = _tables(self.space, device)
+        nodes = []
+        for step in range(self.horizon):
+            held, following, parents = (
+                each.to(device, non_blocking=True) for each in (
+                    self.held[step], self.held[step + 1], self._parents[step]))
+            shape = len(known), len(held)
+            selected = tables.subsets[held].expand(*shape, -1)
+            losses = known.level_losses[:, None].where(selected, 0.)
+            observation = known[:, None].expand(shape).replace(
+                loss=_mean_loss(losses, selected),
+                level_losses=losses,
+                selected=selected,
+                budget_left=tables.budget_left[held].expand(shape),
+                step=torch.full(shape, step, device=device),
+                action_mask=allowed_subsets(
+                    self.space, self.horizon, step, held).expand(*shape, -1))
+            nodes.append(Nodes(observation, parents, following))
+        return nodes

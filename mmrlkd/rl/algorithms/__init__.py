@@ -2,6 +2,13 @@
 trainers that configs name."""
 
 from .advantages import generalized_advantages, group_advantages
+from .expected_reward import (
+    ExpectedReward,
+    ExpectedRewardBatch,
+    ExpectedRewardDiagnostics,
+    ExpectedRewardLoss,
+    Multiplier,
+)
 from .grpo import GRPO, GRPODiagnostics, GRPOLoss
 from .ppo import PPO, PPODiagnostics, PPOLoss
 from .reinforce import (
@@ -12,8 +19,9 @@ from .reinforce import (
 )
 
 __all__ = [
-    'GRPO', 'PPO', 'REINFORCE', 'GRPODiagnostics',
-    'GRPOLoss', 'PPODiagnostics', 'PPOLoss', 'REINFORCEDiagnostics',
+    'GRPO', 'PPO', 'REINFORCE', 'ExpectedReward', 'ExpectedRewardBatch',
+    'ExpectedRewardDiagnostics', 'ExpectedRewardLoss', 'GRPODiagnostics',
+    'GRPOLoss', 'Multiplier', 'PPODiagnostics', 'PPOLoss', 'REINFORCEDiagnostics',
     'REINFORCELoss', 'generalized_advantages', 'group_advantages',
     'policy_gradient'
 ]

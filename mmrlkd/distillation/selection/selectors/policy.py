@@ -1,17 +1,35 @@
 """A learned policy chooses for each image."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from mmengine import dist
 from torch import Tensor
 
-from mmrlkd.arguments import check_integer
-from mmrlkd.distillation.selection.environment import DecisionProcess
+from mmrlkd.arguments import check_bool, check_integer, refuse
+from mmrlkd.distillation.selection.environment import (
+    DecisionProcess,
+    SubsetTree,
+    subset_costs,
+)
+from mmrlkd.distillation.selection.mean_cost import LagrangeMultiplier
 from mmrlkd.registry import LEARNERS, POLICIES, REWARDS, SELECTORS
-from mmrlkd.rl import Diagnostics, RolloutStorage, play, subset_table
+from mmrlkd.rl import Diagnostics, Gains, GainsStorage, RolloutStorage, play
 from mmrlkd.structures import Choice, LevelSpace, Selection, Signals, State
 
 from .base import Selector
+
+
+@dataclass(frozen=True)
+class PolicyChoice(Choice):
+    """A choice, and what a learner of gains learns from.
+
+    Attributes:
+        known: (B,), from which follows what any episode would show; None
+            where nothing is learned, or from the episode.
+    """
+    known: State | None = None
 
 
 @SELECTORS.register_module()
@@ -20,121 +38,181 @@ class PolicySelector(Selector):
 
     In training it samples, in evaluation it takes the likeliest subset at
     each step. While :attr:`learning` is False it still selects, but keeps no
-    episode.
+    episode, and no gain is computed.
 
-    A learner may want several episodes of each image to compare. Then all of
-    them are played side by side and kept, and the image is distilled as the
-    first one ends.
+    A learner of episodes may want several of each image to compare. Then all
+    of them are played side by side and kept, and the image is distilled as the
+    first one ends. A learner of gains asks for none: what every subset would
+    have gained is known, whatever was played.
+
+    The reward of a subset is its gain minus λ times its share of the cost of
+    all levels, that of a step the difference it makes along the episode.
 
     Args:
         policy: config of a policy, by default ``LSTMPolicy``.
-        reward: config of a reward, by default ``ResidualReward``.
+        reward: config of a reward, by default ``ResidualReward``. Its
+            ``efficiency`` is λ.
         learner: config of a learner, by default ``PPO``.
         horizon: steps T of an episode; 1 chooses all levels at once.
-        rollout_batches: batches played between updates of the policy.
-        greedy: sample in iterations from which it learns only, and take the
-            likeliest subset at each step in the others of training too. The
-            greedy variant also looks no step ahead: ``gamma=0`` in the
-            learner.
+        rollout_batches: batches observed between updates of the policy.
+        greedy: take the mode in training: sample in iterations from which it
+            learns only, and take the likeliest subset at each step in the
+            others. The greedy variant also looks no step ahead: ``gamma=0``
+            in the learner.
+        mean_cost: what an image may cost on average, in the currency of the
+            levels' costs, in place of λ: λ is then found by dual ascent, see
+            :class:`~mmrlkd.distillation.selection.mean_cost.LagrangeMultiplier`.
     """
 
     adaptive = True
     learns = True
-    _costs: Tensor
+    _cost_shares: Tensor
 
     def __init__(self, policy: dict[str, Any] | None = None,
                  reward: dict[str, Any] | None = None,
                  learner: dict[str, Any] | None = None, horizon: int = 4,
-                 rollout_batches: int = 4, greedy: bool = False) -> None:
+                 rollout_batches: int = 4, greedy: bool = False,
+                 mean_cost: float | None = None) -> None:
         super().__init__()
+        reward = reward or dict(type='mmrlkd.ResidualReward')
+        if mean_cost is not None and 'efficiency' in reward:
+            refuse('PolicySelector', 'model.selector.reward.efficiency',
+                   reward['efficiency'], 'none beside '
+                   f'model.selector.mean_cost={mean_cost}, which finds λ')
         self.policy = POLICIES.build(
             policy or dict(type='mmrlkd.LSTMPolicy'))
-        self.reward = REWARDS.build(
-            reward or dict(type='mmrlkd.ResidualReward'))
+        self.reward = REWARDS.build(reward)
         self.learner = LEARNERS.build(learner or dict(type='mmrlkd.PPO'))
         self.horizon = check_integer('PolicySelector', 'horizon', horizon, 1)
         self.rollout_batches = check_integer(
             'PolicySelector', 'rollout_batches', rollout_batches, 1)
-        self.greedy = greedy
-        self.storage = RolloutStorage()
+        self.greedy = check_bool('PolicySelector', 'greedy', greedy)
+        self.multiplier = LagrangeMultiplier(self.reward.efficiency, mean_cost)
+        self._by_gains = self.learner.needs == 'gains'
+        self.storage: GainsStorage | RolloutStorage = (
+            GainsStorage() if self._by_gains else RolloutStorage())
 
     def bind(self, space: LevelSpace) -> None:
         super().bind(space)
+        self.multiplier.bind(space)
         self.policy.bind(space, self.horizon)
-        self.learner.bind(self.policy)
+        costs = subset_costs(space.costs)
         self.register_buffer(
-            '_costs', torch.tensor(space.costs), persistent=False)
+            '_cost_shares', (costs / costs[-1]).float(), persistent=False)
+        self.tree = SubsetTree(space, self.horizon)
+        if self._by_gains:
+            self.learner.bind(
+                self.policy, self.tree, self._cost_shares[self.tree.outcomes],
+                self.multiplier)
+        else:
+            self.learner.bind(self.policy)
 
     @torch.no_grad()
     def select(self, process: DecisionProcess) -> Choice:
         learning = self.training and self.learning
         sampling = learning or self.training and not self.greedy
         copies = self.learner.group_size if learning else 1
+        known = process.known() if learning and self._by_gains else None
         if copies > 1:
             process = process.repeated(copies)
         episode = play(process, self.policy, explore=sampling)
         levels = process.state.selected[::copies]
-        return Choice(
+        return PolicyChoice(
             Selection(levels, self.space.weights(levels)),
-            episode if learning else None)
+            episode if learning else None, known)
 
     @property
     def needs_gradients(self) -> bool:
         return self.learning and self.reward.needs_gradients
 
+    @torch.no_grad()
     def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
-        """Reward the episode and store it.
+        """Reward the choice and store what is learned from it.
 
         Returns:
-            ``reward``, the sum over an episode's steps, mean over episodes,
-            and ``policy_entropy`` in nats, mean over steps and episodes; none
-            where there was nothing to learn from.
+            ``reward``, the sum over an episode's steps, mean over episodes;
+            ``policy_entropy`` in nats, mean over steps and episodes; and
+            ``policy.lagrange_multiplier``, the λ that was charged. None where
+            there was nothing to learn from.
         """
         episode = choice.episode
         if episode is None:
             return {}
-        # Subset 0, the empty one, is held before the first step.
-        held = torch.cat([torch.zeros_like(episode.action[:1]),
-                          episode.action])
-        path = subset_table(len(self.space), held.device)[held]
-        # The signals are one for the episodes of an image: (T + 1, G, B, L).
-        path = path.unflatten(1, (-1, self.learner.group_size)).transpose(1, 2)
-        reward = self.reward(path, self._costs, signals).detach()
-        reward = reward.transpose(1, 2).flatten(1)
-        self.storage.add(episode.rewarded(reward))
-        assert episode.entropy is not None, 'just played'
+        assert isinstance(choice, PolicyChoice) and episode.entropy is not None
+        gains = self.reward.gains(signals).float()
+        outcomes = self.tree.outcomes.to(gains.device, non_blocking=True)
+        self.multiplier.observe(
+            gains[:, outcomes], self._cost_shares[outcomes])
+        multiplier = self.multiplier.value().clone()
+        reward = self._rewards(
+            episode.action, gains - multiplier * self._cost_shares)
+        if isinstance(self.storage, GainsStorage):
+            self.storage.add(Gains(
+                known=choice.known, gain=gains[:, outcomes],
+                weight=torch.ones_like(gains[:, 0]), batch_size=len(gains)))
+        else:
+            self.storage.add(episode.rewarded(reward))
         return {'reward': reward.sum(0).mean(),
-                'policy_entropy': episode.entropy.mean()}
+                'policy_entropy': episode.entropy.mean(),
+                'policy.lagrange_multiplier': multiplier}
+
+    def _rewards(self, actions: Tensor, worth: Tensor) -> Tensor:
+        """(T, B·G) differences of what is held, (T, B·G) int64, in ``worth``
+        (B, 2^L). The G episodes of an image are side by side."""
+        groups = actions.unflatten(1, (len(worth), -1))
+        held = worth.expand(len(actions), *worth.shape).gather(-1, groups)
+        # Subset 0, the empty one, is held before the first step.
+        nothing = worth[None, :, :1].expand_as(held[:1])
+        return held.diff(dim=0, prepend=nothing).flatten(1)
 
     def learn(self) -> Diagnostics | None:
         if len(self.storage) < self.rollout_batches:
             return None
-        diagnostics = self.learner.update(
-            self.storage.gather(self._costs.device))
+        observed = self.storage.gather(self._cost_shares.device)
+        diagnostics = self.learner.update(observed)
+        if not self._by_gains:
+            self.multiplier.update(self._mean_cost(observed.action[-1]))
         self.storage.clear()
         return diagnostics
 
+    def _mean_cost(self, subsets: Tensor) -> Tensor:
+        """0-dim, of ``subsets`` (B,) int64 of all ranks, as a share."""
+        shares = self._cost_shares[subsets]
+        sums = torch.stack([shares.sum(), shares.new_tensor(len(shares))])
+        dist.all_reduce(sums)
+        return sums[0] / sums[1]
+
     def set_progress(self, fraction: float) -> None:
         self.learner.set_progress(fraction)
+        self.multiplier.set_progress(fraction)
 
     def run_state(self) -> dict[str, Any]:
         return {
             'policy': self.policy.state_dict(),
             'learner': self.learner.state_dict(),
+            'multiplier': self.multiplier.run_state(),
         }
 
     def load_run_state(self, state: dict[str, Any]) -> None:
         self.policy.load_state_dict(state['policy'])
         self.learner.load_state_dict(state['learner'])
+        if 'multiplier' in state:  # since 0.2
+            self.multiplier.load_run_state(state['multiplier'])
 
     def local_run_state(self) -> dict[str, Any]:
-        return {'rollouts': self.storage.state_dict()}
+        return {'rollouts': self.storage.state_dict(),
+                'learner': self.learner.local_state_dict()}
 
     def load_local_run_state(self, state: dict[str, Any]) -> None:
-        self.storage.load_state_dict(
-            [_of_any_version(rollout) for rollout in state['rollouts']],
-            lambda fields: State(
-                **fields, batch_size=fields['step'].shape))
+        rollouts = state['rollouts']
+        if not self._by_gains:
+            rollouts = [_of_any_version(rollout) for rollout in rollouts]
+        self.storage.load_state_dict(rollouts, _state)
+        self.learner.load_local_state_dict(state.get('learner', {}), _state)
+
+
+def _state(fields: dict[str, Any]) -> State:
+    return State(**fields, batch_size=fields['step'].shape)
 
 
 def _of_any_version(rollout: dict[str, Any]) -> dict[str, Any]:

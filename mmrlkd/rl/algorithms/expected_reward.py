@@ -1,0 +1,245 @@
+r"""The exact gradient of the expected reward, where every outcome's is known.
+
+With full information a policy need not be sampled: J(θ) = Σ_s π_θ(s | x) R(s, x)
+and ∇J are sums over the outcomes. The "all-action" policy gradient of Sutton et
+al. 2001 (Comparing policy-gradient algorithms), over whole episodes: without the
+variance of the actions, without a critic, and off-policy without correction.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from mmengine import dist
+from torch import Tensor
+
+from mmrlkd.arguments import check_integer, check_number
+from mmrlkd.registry import LEARNERS
+from mmrlkd.rl.algorithm import Diagnostics, equal_shares
+from mmrlkd.rl.environment import Observation
+from mmrlkd.rl.policy import Policy, PolicyModule
+from mmrlkd.rl.replay import Gains, GainsStorage, without_broken
+from mmrlkd.rl.trainer import Learner
+from mmrlkd.rl.tree import DecisionTree, Nodes, outcome_probabilities
+
+
+class Multiplier(Protocol):
+    """λ of ``reward = gain − λ · cost``: constant, or one that moves so that
+    the mean cost meets a target."""
+
+    def value(self) -> Tensor:
+        """0-dim."""
+        ...
+
+    def update(self, cost: Tensor) -> None:
+        """Told the policy's mean cost, 0-dim and equal on all ranks."""
+        ...
+
+
+@dataclass(frozen=True)
+class ExpectedRewardDiagnostics(Diagnostics):
+    """One update; means over its gradient steps unless said otherwise.
+
+    Attributes:
+        expected_reward: mean over samples of Σ_s π(s | x) R(s, x).
+        regret: mean over samples of max_s R(s, x) − Σ_s π(s | x) R(s, x).
+        expected_cost: mean over samples of Σ_s π(s | x) cost(s).
+        entropy: of the policy, in nats, mean over all steps.
+        dropped_episodes: number of new samples with a non-finite number.
+        skipped_steps: number of gradient steps not taken, for want of a
+            finite gradient or of any finite sample.
+    """
+    expected_reward: Tensor
+    regret: Tensor
+    expected_cost: Tensor
+    entropy: Tensor
+    dropped_episodes: Tensor
+    skipped_steps: Tensor
+
+
+@dataclass(frozen=True)
+class ExpectedRewardBatch:
+    """Samples prepared for the loss; none of it has a graph.
+
+    Attributes:
+        nodes: of each of the T steps, what is seen (B, N).
+        reward: (B, S), of each outcome.
+        cost: (S,), of each outcome.
+        unit: 0-dim, size of the differences between the rewards of a sample.
+        share: (B,), what a sample counts in a mean over those of all ranks.
+    """
+    nodes: Sequence[Nodes]
+    reward: Tensor
+    cost: Tensor
+    unit: Tensor
+    share: Tensor
+
+
+@dataclass(frozen=True)
+class ExpectedRewardLoss:
+    """−Σ_s π(s | x) R(s, x) / u − c_e H(π(· | x)), mean over samples.
+
+    ``loss(policy, batch)`` depends on nothing but its arguments, changes
+    nothing, and is differentiable (twice, too) in the policy's weights.
+
+    Attributes:
+        entropy_coef: c_e. H is the entropy of the course, so that the optimum
+            is π ∝ exp(R / (u c_e)); u, the rewards' own unit, makes the
+            coefficient independent of their scale.
+    """
+    entropy_coef: float = 0.01
+
+    diagnostics: ClassVar = ExpectedRewardDiagnostics
+
+    def loss(self, policy: Policy, batch: ExpectedRewardBatch
+             ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The 0-dim loss with its graph, and 0-dim stats without one."""
+        probability, entropies = outcome_probabilities(policy, batch.nodes)
+        reward = (probability * batch.reward).sum(-1)
+        entropy = entropies.sum(0)
+        loss = -(batch.share * (
+            reward / batch.unit + self.entropy_coef * entropy)).sum()
+        with torch.no_grad():
+            each = dict(
+                expected_reward=reward,
+                regret=batch.reward.amax(-1) - reward,
+                expected_cost=(probability * batch.cost).sum(-1),
+                entropy=entropies.mean(0))
+            stats = {name: (batch.share * value).sum()
+                     for name, value in each.items()}
+        return loss, stats
+
+
+@LEARNERS.register_module()
+class ExpectedReward(Learner):
+    """:class:`ExpectedRewardLoss` on samples of the last batches.
+
+    A sample teaches as much later as when it was new, as long as its gains
+    hold: nothing of it depends on the policy. The multiplier of the cost is
+    applied when learning, so that a new one spoils no sample.
+
+    Args:
+        lr: learning rate of Adam at the start; decays linearly to 0.
+        entropy_coef: c_e, weight of the entropy, in units of the differences
+            between the rewards of a sample.
+        steps: gradient steps of an update.
+        batch_size: samples of a step on each rank, drawn from those that are
+            kept; None for all of them.
+        replay: how many updates' samples are kept.
+        max_grad_norm: the gradient is clipped to this norm.
+    """
+
+    needs = 'gains'
+
+    def __init__(self, lr: float = 1e-3, entropy_coef: float = 0.02,
+                 steps: int = 8, batch_size: int | None = 128,
+                 replay: int = 64, max_grad_norm: float = 0.5) -> None:
+        super().__init__(lr, max_grad_norm)
+        owner = type(self).__name__
+        check_number(owner, 'entropy_coef', entropy_coef, 0)
+        if batch_size is not None:
+            check_integer(owner, 'batch_size', batch_size, 1)
+        self.steps = check_integer(owner, 'steps', steps, 1)
+        self.batch_size = batch_size
+        self.algorithm = ExpectedRewardLoss(entropy_coef)
+        self.replay = GainsStorage(check_integer(owner, 'replay', replay, 1))
+
+    def bind(self, policy: PolicyModule, tree: DecisionTree | None = None,
+             cost: Tensor | None = None,
+             multiplier: Multiplier | None = None) -> None:
+        """See :meth:`.trainer.Learner.bind`.
+
+        Args:
+            policy: built.
+            tree: all courses of its episodes.
+            cost: (S,), of each outcome of the tree.
+            multiplier: of the cost.
+
+        Raises:
+            ValueError: there is no tree.
+        """
+        if tree is None or cost is None or multiplier is None:
+            raise ValueError(
+                'ExpectedReward learns from what every outcome of an episode '
+                'is worth; accepted: bind(policy, tree, cost, multiplier), as '
+                'PolicySelector does, or PPO, GRPO or REINFORCE.')
+        super().bind(policy)
+        self._tree, self._cost, self._multiplier = tree, cost, multiplier
+
+    def update(self, gains: Gains) -> ExpectedRewardDiagnostics:
+        """Learn from samples and from those of earlier updates.
+
+        Called by all ranks at once, each with its own samples.
+        """
+        gains = without_broken(gains)
+        self.replay.add(gains)
+        kept = self.replay.gather(gains.weight.device)
+        unit = self._unit(kept)
+        logs: list[Tensor] = []
+        names: tuple[str, ...] = ()
+        skipped = 0
+        for _ in range(self.steps):
+            batch, count = self.prepare(self._drawn(kept), unit)
+            loss, stats = self.algorithm.loss(self.policy, batch)
+            names, log = tuple(stats), torch.stack(list(stats.values()))
+            dist.all_reduce(log, 'mean')
+            if self._descent.step(loss, count):
+                self._multiplier.update(log[names.index('expected_cost')])
+            else:
+                skipped += 1
+            logs.append(log)
+
+        dropped = (1 - gains.weight).sum()
+        dist.all_reduce(dropped)
+        return self.algorithm.diagnostics(
+            **dict(zip(names, torch.stack(logs).mean(0), strict=True)),
+            dropped_episodes=dropped,
+            skipped_steps=torch.full_like(dropped, skipped))
+
+    def prepare(self, gains: Gains, unit: Tensor
+                ) -> tuple[ExpectedRewardBatch, Tensor]:
+        """What the loss takes, with the multiplier as it is now.
+
+        Returns:
+            The batch, and the 0-dim number of samples of all ranks that count.
+        """
+        count = gains.weight.sum()
+        dist.all_reduce(count)
+        return ExpectedRewardBatch(
+            self._tree.nodes(gains.known), self._reward(gains),
+            self._cost.to(gains.gain), unit,
+            equal_shares(gains.weight, count)), count
+
+    def _reward(self, gains: Gains) -> Tensor:
+        """(B, S), what is gained less what is paid."""
+        cost = self._cost.to(gains.gain)
+        return gains.gain - self._multiplier.value().to(cost) * cost
+
+    def _unit(self, gains: Gains) -> Tensor:
+        """0-dim: root of the mean variance of a sample's rewards."""
+        reward = self._reward(gains)
+        sums = torch.stack([
+            (gains.weight * reward.var(-1, correction=0)).sum(),
+            gains.weight.sum()])
+        dist.all_reduce(sums)
+        size = (gains.weight[:, None] * reward).abs().amax()
+        dist.all_reduce(size, 'max')
+        # Rounding errors must not become as large as true differences.
+        finfo = torch.finfo(reward.dtype)
+        return (sums[0] / sums[1].clamp(1)).sqrt().clamp(
+            min=8 * finfo.eps * size).clamp(min=finfo.tiny)
+
+    def _drawn(self, gains: Gains) -> Gains:
+        """Samples of a gradient step, with replacement."""
+        if self.batch_size is None:
+            return gains
+        chosen = torch.randint(len(gains), (self.batch_size, ))
+        return gains[chosen.to(gains.weight.device, non_blocking=True)]
+
+    def local_state_dict(self) -> dict[str, Any]:
+        return {'replay': self.replay.state_dict()}
+
+    def load_local_state_dict(self, state: dict[str, Any], observation:
+                              Callable[[dict], Observation]) -> None:
+        self.replay.load_state_dict(state['replay'], observation)
