@@ -88,6 +88,9 @@ class _KnownLosses:
     def compute_all(self) -> Tensor:
         return self._losses
 
+    def compute_shares(self) -> Tensor:
+        raise NotImplementedError('known in units of their levels only')
+
 
 class DecisionProcess:
     """Episodes of ``horizon`` steps, one for each image of a batch: the
@@ -158,9 +161,9 @@ class DecisionProcess:
             self.space, global_feature, level_features, _KnownLosses(losses),
             self.horizon, context)
 
-    def compute_all(self) -> Tensor:
+    def compute_shares(self) -> Tensor:
         """(B, L), the losses of all levels; see :class:`LossSource`."""
-        return self._losses.compute_all()
+        return self._losses.compute_shares()
 
     def step(self, action: Tensor) -> Outcome:
         """Hold the subsets ``action`` (B,) int64, which must be allowed.

@@ -61,6 +61,7 @@ class PolicySelector(Selector):
     def bind(self, space: LevelSpace) -> None:
         super().bind(space)
         self.policy.bind(space, self.horizon)
+        self.reward.bind(space)
         self.learner.bind(self.policy)
         self.register_buffer(
             '_costs', torch.tensor(space.costs), persistent=False)
@@ -99,6 +100,7 @@ class PolicySelector(Selector):
         path = subset_table(len(self.space), held.device)[held]
         # The signals are one for the episodes of an image: (T + 1, G, B, L).
         path = path.unflatten(1, (-1, self.learner.group_size)).transpose(1, 2)
+        self.reward.update(signals)
         reward = self.reward(path, self._costs, signals).detach()
         reward = reward.transpose(1, 2).flatten(1)
         self.storage.add(episode.rewarded(reward))
@@ -121,11 +123,14 @@ class PolicySelector(Selector):
         return {
             'policy': self.policy.state_dict(),
             'learner': self.learner.state_dict(),
+            'reward': self.reward.state_dict(),
         }
 
     def load_run_state(self, state: dict[str, Any]) -> None:
         self.policy.load_state_dict(state['policy'])
         self.learner.load_state_dict(state['learner'])
+        if 'reward' in state:  # not before 0.2
+            self.reward.load_state_dict(state['reward'])
 
     def local_run_state(self) -> dict[str, Any]:
         return {'rollouts': self.storage.state_dict()}
