@@ -89,7 +89,7 @@ class _KnownLosses:
         return self._losses
 
     def compute_shares(self) -> Tensor:
-        raise NotImplementedError('known in units of their levels only')
+        raise NotImplementedError('losses are known by level only')
 
 
 class DecisionProcess:
@@ -161,8 +161,12 @@ class DecisionProcess:
             self.space, global_feature, level_features, _KnownLosses(losses),
             self.horizon, context)
 
-    def compute_shares(self) -> Tensor:
+    def compute_all(self) -> Tensor:
         """(B, L), the losses of all levels; see :class:`LossSource`."""
+        return self._losses.compute_all()
+
+    def compute_shares(self) -> Tensor:
+        """(B, L), likewise in one unit for all levels."""
         return self._losses.compute_shares()
 
     def step(self, action: Tensor) -> Outcome:

@@ -141,4 +141,5 @@ def test_all_numbers_move_with_the_model(name, make, make_space):
 def test_nothing_of_a_selector_hides_in_its_state_dict(name, make, make_space):
     """Constants of the levels are derived from the config, not saved."""
     keys = make(name, make_space()).state_dict()
-    assert all(key.startswith(('policy.', 'gate.', 'alpha')) for key in keys)
+    assert all(key.startswith(
+        ('policy.', 'gate.', 'reward.', 'alpha')) for key in keys)
