@@ -1,6 +1,7 @@
 """What holds for every registered selector."""
 
 import io
+from dataclasses import replace
 
 import pytest
 import torch
@@ -73,6 +74,22 @@ def test_selections_are_sound(
     torch.testing.assert_close(
         found.weights.sum(-1),
         torch.full((batch, ), float(selector.uses_teacher)))
+
+
+@pytest.mark.parametrize('least', [0, 1])
+@pytest.mark.parametrize('training', [True, False])
+def test_without_normalising_no_level_weighs_more_for_what_is_left_out(
+        name, make, make_space, start, training, least):
+    """In the mean of the selected levels 1/L each, or less where a selector
+    weighs levels by image."""
+    space = replace(make_space(), normalize='none', min_levels=least)
+    selector = make(name, space).train(training)
+    found = selector.select(start(selector, torch.randn(50, 5))).selection
+    assert (found.weights[~found.levels] == 0).all()
+    if name != 'GatedSelector':
+        assert (found.weights.sum(-1) <= found.levels.sum(-1) / 4 + 1e-6).all()
+    if selector.uses_teacher and least:
+        assert found.levels.any(-1).all()
 
 
 @pytest.mark.parametrize('name', DETERMINISTIC)
