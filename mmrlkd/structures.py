@@ -199,23 +199,33 @@ class LossSource(Protocol):
         left levels out."""
         ...
 
+    def compute_shares(self) -> Tensor:
+        """(B, L), likewise of all levels, in one unit for all: the running
+        mean of their sum, as the residual reward counts."""
+        ...
+
 
 class Signals(Protocol):
     """What a reward may ask about a batch; none of it depends on the action."""
 
     def discrepancy(self) -> Tensor:
-        """(B, L) teacher–student loss of *all* levels, detached, each in
-        units of its level's running mean."""
+        """(B, L) teacher–student loss of *all* levels, detached, as it is
+        trained: in no unit of its own."""
         ...
 
     def alignment(self) -> Tensor:
         """(B, L) inner product, at the student's maps, of the task gradient
-        and the distillation gradient of the image and level."""
+        and the distillation gradient of the image and level, as trained."""
         ...
 
     def after_step(self, levels: Tensor, step: float) -> Tensor:
-        """(B,) full-pyramid loss after a virtual student step of relative
-        size ``step`` on ``levels`` (B, L) bool, in units of the loss before."""
+        """(B,) full-pyramid loss, the sum of :meth:`discrepancy` over levels,
+        after a virtual student step of relative size ``step`` on ``levels``
+        (B, L) bool."""
+        ...
+
+    def describe(self, name: str) -> Tensor:
+        """(B,) what the descriptor ``name`` says of each image."""
         ...
 
     def step_effect(self, order: int) -> Tensor:

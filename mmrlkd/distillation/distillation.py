@@ -38,6 +38,8 @@ class Distillation(nn.Module):
         recipe: for some levels, what differs: see :func:`.pairs.build_links`.
         costs: see :func:`.costs.price_levels`.
         budget: largest cost an image may use; None allows every level.
+        min_levels: see :class:`~mmrlkd.structures.LevelSpace`.
+        normalize: likewise.
     """
 
     level_costs: Tensor
@@ -47,7 +49,8 @@ class Distillation(nn.Module):
                  teacher: Teacher, loss: dict, connector: dict,
                  recipe: Mapping[str, Mapping[str, Any]],
                  costs: str | Mapping[str, float],
-                 budget: float | None) -> None:
+                 budget: float | None, min_levels: int = 1,
+                 normalize: str = 'image') -> None:
         super().__init__()
         self._student = student
         self._teacher = UnregisteredModule(teacher)
@@ -70,7 +73,8 @@ class Distillation(nn.Module):
             budget=sum(priced) if budget is None else budget,
             level_channels=tuple(level.channels for level in levels),
             global_channels=stages[-1].channels,
-            strides=tuple(level.stride for level in levels))
+            strides=tuple(level.stride for level in levels),
+            min_levels=min_levels, normalize=normalize)
         self._everything = UnregisteredModule(_all_levels(self.space))
         for name, values in (('level_costs', priced),
                              ('running_mean', [0.0] * len(priced))):
@@ -149,12 +153,21 @@ class Distillation(nn.Module):
         return choice
 
     @torch.no_grad()
-    def track(self, losses: LevelLosses) -> None:
+    def track(self, losses: LevelLosses, by_image: bool = False) -> None:
         """Move the running means towards a batch's losses.
 
         Levels that were not computed keep theirs; so do levels whose loss is not
-        finite. Ranks agree.
+        finite. Where the choice looks at the images, the cells that it selects
+        are no fair sample of a level's losses: a policy that picks P2 where its
+        loss is large would make its mean too large. So all levels must have been
+        computed, whatever was selected. Ranks agree.
+
+        Args:
+            losses: of the batch.
+            by_image: whether which of them were computed depends on the images.
         """
+        if by_image and not losses.computed_all:
+            return
         values = losses.values()
         known = losses.known.to(values.device, non_blocking=True)
         finite = known & torch.isfinite(values)

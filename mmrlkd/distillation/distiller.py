@@ -8,7 +8,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from mmrlkd.arguments import check_number
+from mmrlkd.arguments import check_choice, check_integer, check_number
 from mmrlkd.distillation.features.adapters import adapt, share_probe
 from mmrlkd.distillation.features.levels import (
     Level,
@@ -77,6 +77,12 @@ class PyramidDistiller(BaseModel):
         costs: price of each level, see :func:`.costs.price_levels`.
         budget: largest cost an image may use, in the same currency; None
             allows every level.
+        min_levels: levels that every image is distilled at, at least: 1, or 0
+            where a selector may leave an image out.
+        normalize: what selected levels weigh: ``'image'``, an image's weights
+            sum to one; ``'none'``, each level has its fixed weight, 1/L where
+            the selector gives none, and what is not selected is not made up
+            for.
         max_skipped_updates: that many updates in a row skipped for a
             non-finite loss stop the run.
         probe_size: height and width, in pixels, of the image on which
@@ -103,6 +109,8 @@ class PyramidDistiller(BaseModel):
                  logit_weight: float = 1.0,
                  costs: str | Mapping[str, float] = 'nominal',
                  budget: float | None = None,
+                 min_levels: int = 1,
+                 normalize: str = 'image',
                  max_skipped_updates: int = 10,
                  probe_size: int | None = None,
                  data_preprocessor: dict | None = None) -> None:
@@ -111,6 +119,8 @@ class PyramidDistiller(BaseModel):
         for key, weight in (('loss_weight', loss_weight),
                             ('logit_weight', logit_weight)):
             check_number('model', key, weight, 0)
+        check_integer('model', 'min_levels', min_levels, 0, 1)
+        check_choice('model', 'normalize', normalize, ('image', 'none'))
         student = dict(student)
         if data_preprocessor is not None:
             student.setdefault('data_preprocessor', data_preprocessor)
@@ -152,7 +162,7 @@ class PyramidDistiller(BaseModel):
                 self.adapter, self.levels, built,
                 loss or dict(type='mmrlkd.MSELoss'),
                 connector or dict(type='mmrlkd.ConvConnector'),
-                recipe or {}, costs, budget)
+                recipe or {}, costs, budget, min_levels, normalize)
             chosen.bind(self.distillation.space)
         self._settings = flatten(dict(
             levels=[level.name for level in self.levels],

@@ -42,6 +42,12 @@ class _Piece:
 class LevelLosses:
     """Losses (B, L) of a batch; a cell is computed when first asked for.
 
+    A cell is computed once. So where a selector asks for all losses before it
+    selects, the backward pass of a level runs over the whole batch as soon as
+    one image selects it. To compute the selected cells again, with a graph of
+    their rows alone, would save work only below a rate of about two thirds,
+    and train other losses than were chosen by where a loss draws masks.
+
     Which cells are missing decides the shapes of the work, so
     :meth:`compute` waits for the device, unless its levels lie on the CPU.
     Nothing else here does.
@@ -65,6 +71,8 @@ class LevelLosses:
         self._scale = scale
         self._differentiable = differentiable
         batch, device = len(maps[0]), maps[0].device
+        #: Whether every level was computed, whatever is selected.
+        self.computed_all = False
         self._known = torch.zeros(batch, len(maps), dtype=torch.bool)
         self._with_graph = torch.zeros_like(self._known)
         self._values = torch.zeros(batch, len(maps), device=device)
@@ -148,7 +156,14 @@ class LevelLosses:
         """
         self._compute(torch.ones_like(self._known),
                       graph and self._differentiable)
+        self.computed_all = True
         return self._values / self._scale
+
+    def compute_shares(self) -> Tensor:
+        """Like :meth:`compute_all`, in one unit for all levels: the sum of
+        their running means."""
+        self.compute_all()
+        return self._values / self._scale.sum()
 
     def _compute(self, levels: Tensor, graph: bool) -> None:
         missing = levels & ~(self._with_graph if graph else self._known)

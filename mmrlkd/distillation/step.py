@@ -129,7 +129,7 @@ def distil(model: PyramidDistiller, plan: StepPlan, images: Tensor,
         scalars |= observe(
             model, output, distilled, images, samples, search, gradients)
         scalars['policy_progress'] = torch.tensor(plan.progress)
-    part.track(losses)
+    part.track(losses, by_image=plan.choose and model.selector.adaptive)
     # What is computed beyond the selection is computed to learn from it;
     # where nothing is learned, to select.
     work = losses.work(distilled.levels)
@@ -256,8 +256,8 @@ def observe(model: PyramidDistiller, output: StepOutput, distilled: Distilled,
             model.loss_weight * choice.selection.weights, search.held_out,
             model.data_preprocessor, search.optimizer)
     return model.selector.observe(BatchSignals(
-        losses, distilled.maps, model.levels, model.adapter,
-        model.distillation.scale, task, effect), choice)
+        losses, distilled.maps, model.levels, model.adapter, task, effect),
+        choice)
 
 
 # -- around it -----------------------------------------------------------------

@@ -225,6 +225,102 @@ def test_levels_never_selected_have_a_unit_too(
     assert (distiller.distillation.running_mean > 0).all()
 
 
+class SomeLosses:
+    """What :meth:`Distillation.track` sees of a batch's losses (B, L)."""
+
+    def __init__(self, losses, known, computed_all):
+        self._losses = losses.where(known, 0.)
+        self.known = known
+        self.computed_all = computed_all
+
+    def values(self):
+        return self._losses
+
+
+def test_the_outcome_does_not_move_the_units(build_distiller):
+    """A policy that takes P2 where its loss is above the median, and sees all
+    losses in one iteration of eight: the mean of the selected alone is 1.5."""
+    part = build_distiller().distillation
+    for step in range(400):
+        losses = 2 * torch.rand(64, 4)
+        learns = step % 8 == 0
+        known = torch.ones(64, 4, dtype=torch.bool)
+        if not learns:
+            known[:, 0] = losses[:, 0] > 1
+        part.track(SomeLosses(losses, known, learns), by_image=True)
+    torch.testing.assert_close(
+        part.running_mean, torch.ones(4), rtol=0, atol=0.08)
+
+
+def test_what_random_levels_show_is_a_fair_sample(build_distiller):
+    part = build_distiller().distillation
+    for _ in range(200):
+        part.track(SomeLosses(2 * torch.rand(64, 4), torch.rand(64, 4) < 0.5,
+                              computed_all=False))
+    torch.testing.assert_close(
+        part.running_mean, torch.ones(4), rtol=0, atol=0.08)
+
+
+@pytest.mark.parametrize(('selector', 'learn_every', 'moves'), [
+    (POLICY, 1, True), (POLICY, 0, False),
+    (dict(type='mmrlkd.GreedySelector'), 0, True),
+    (dict(type='mmrlkd.UniformSelector'), 0, True)])
+def test_who_moves_the_units(
+        build_distiller, detection_batch, selector, learn_every, moves):
+    distiller = build_distiller(selector=selector)
+    distiller.train()
+    distiller.schedule.set(
+        Phase('policy', 1.0, learn_every=learn_every), 0, 0.0)
+    distiller.train_step(detection_batch, optimizer_of(distiller))
+    mean = distiller.distillation.running_mean
+    assert (mean > 0).all() if moves else (mean == 0).all()
+
+
+# -- strength ------------------------------------------------------------------
+
+
+def test_what_is_not_selected_is_not_made_up_for(
+        build_distiller, detection_batch):
+    """P4 alone counts four times as much where weights are normalised."""
+    losses = []
+    for normalize in 'image', 'none':
+        distiller = build_distiller(normalize=normalize, selector=dict(
+            type='mmrlkd.FixedSelector', levels=['P4']))
+        assert distiller.distillation.space.normalize == normalize
+        data = distiller.data_preprocessor(
+            copy.deepcopy(detection_batch), True)
+        losses.append(distiller(**data, mode='loss')['loss_distill'])
+    torch.testing.assert_close(losses[0], 4 * losses[1])
+
+
+@pytest.mark.parametrize('balancer', [
+    None, dict(type='mmrlkd.GradNorm'), dict(type='mmrlkd.PCGrad')])
+def test_a_batch_may_be_left_out_altogether(
+        build_distiller, detection_batch, balancer):
+    distiller = build_distiller(
+        min_levels=0, balancer=balancer,
+        selector=dict(type='mmrlkd.RandomSelector', cost=0.))
+    distiller.train()
+    before = snapshot(distiller.distillation.links)
+    log = distiller.train_step(detection_batch, optimizer_of(distiller))
+    assert log['loss'].isfinite() and log['skipped_updates'] == 0
+    assert log['distill_cost'] == log['levels_per_image'] == 0
+    assert_same(before, snapshot(distiller.distillation.links))
+
+
+def test_the_units_of_rewards_are_resumed(build_distiller, detection_batch):
+    one, two = build_distiller(selector=POLICY), build_distiller(selector=POLICY)
+    one.train()
+    one.train_step(detection_batch, optimizer_of(one))
+    assert one.selector.reward.stream.mean > 0
+    two.load_run_state(copy.deepcopy(one.run_state()))
+    assert_same(one.selector.reward.state_dict(),
+                two.selector.reward.state_dict())
+    old = copy.deepcopy(one.run_state())
+    del old['selector']['reward']  # of a run before there were any
+    two.load_run_state(old)
+
+
 def test_an_iteration_without_update_leaves_statistics(
         build_distiller, tiny_student, detection_batch):
     tiny_student.neck.norm_cfg = dict(type='BN')
@@ -361,6 +457,12 @@ def test_too_many_nans_stop_the_run(build_distiller, detection_batch):
     (dict(costs=dict(P2=1, P3=1, P4=0, P5=1)), 'P4 costs 0'),
     (dict(teacher=None), 'teacher is None'),
     (dict(max_skipped_updates=0), 'max_skipped_updates=0'),
+    (dict(min_levels=2), r'min_levels=2; accepted: an integer in \[0, 1\]'),
+    (dict(min_levels=True), 'min_levels=True; accepted: an integer'),
+    (dict(normalize='batch'), "normalize='batch'; accepted: 'image', 'none'"),
+    (dict(selector=dict(type='mmrlkd.PolicySelector', reward=dict(
+        type='mmrlkd.ResidualReward', level_values=[1.0, 2.0]))),
+     'level_values=.*; accepted: 4 numbers'),
     (dict(selector=dict(type='mmrlkd.PolicySelector', reward=dict(
         type='mmrlkd.ResidualReward', efficiency=-1))), 'efficiency=-1'),
 ])

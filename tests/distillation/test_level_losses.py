@@ -96,6 +96,18 @@ def test_in_units_of_the_running_mean(setting):
     normalised = losses.compute(torch.ones(BATCH, 3, dtype=torch.bool))
     torch.testing.assert_close(normalised * scale, losses.values())
     assert not normalised.requires_grad
+    torch.testing.assert_close(
+        losses.compute_shares() * scale.sum(), losses.values())
+
+
+@pytest.mark.parametrize('graph', [True, False])
+def test_it_knows_whether_all_was_computed_whatever_is_selected(setting, graph):
+    build, *_ = setting
+    losses = build()
+    losses.compute(torch.ones(BATCH, 3, dtype=torch.bool))
+    assert losses.known.all() and not losses.computed_all
+    losses.compute_all(graph)
+    assert losses.computed_all
 
 
 @pytest.mark.parametrize('graph', [True, False])

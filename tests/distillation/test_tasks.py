@@ -442,7 +442,7 @@ def test_gradients_at_maps_that_tokens_show(frozen):
     part = model.distillation
     found = BatchSignals(
         part.compare(maps.levels, model.teacher.extract(images, []), False),
-        maps, model.levels, model.adapter, part.scale,
+        maps, model.levels, model.adapter,
         losses['loss']).alignment()
     assert found.shape == (BATCH, 4) and (found != 0).all()
 

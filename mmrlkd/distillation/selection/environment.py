@@ -88,6 +88,9 @@ class _KnownLosses:
     def compute_all(self) -> Tensor:
         return self._losses
 
+    def compute_shares(self) -> Tensor:
+        raise NotImplementedError('losses are known by level only')
+
 
 def opened_levels(space: LevelSpace, horizon: int, step: int) -> int:
     """How many levels, counted from the coarsest, have been offered before
@@ -198,6 +201,10 @@ class DecisionProcess:
     def compute_all(self) -> Tensor:
         """(B, L), the losses of all levels; see :class:`LossSource`."""
         return self._losses.compute_all()
+
+    def compute_shares(self) -> Tensor:
+        """(B, L), likewise in one unit for all levels."""
+        return self._losses.compute_shares()
 
     def known(self) -> State:
         """What is seen before the first step, with the losses of all levels in

@@ -27,27 +27,29 @@ class BatchSignals:
         maps: what the student showed.
         levels: the student's levels.
         student: its adapter.
-        scale: (L,) running mean of each level's loss.
         task_loss: scalar with its graph; None if no reward asks for it.
         step_effect: (L,) by order, see :class:`.step_effect.StepEffect`; None
             without held-out images.
+        describe: (B,) by the name of a descriptor; None if no reward asks.
     """
 
     def __init__(self, losses: LevelLosses, maps: StudentMaps,
                  levels: tuple[Level, ...], student: TaskAdapter,
-                 scale: Tensor, task_loss: Tensor | None,
-                 step_effect: Callable[[int], Tensor] | None = None) -> None:
+                 task_loss: Tensor | None,
+                 step_effect: Callable[[int], Tensor] | None = None,
+                 describe: Callable[[str], Tensor] | None = None) -> None:
         self._losses = losses
         self._maps = maps
         self._levels = levels
         self._student = student
-        self._scale = scale
         self._task_loss = task_loss
         self._step_effect = step_effect
+        self._describe = describe
 
     def discrepancy(self) -> Tensor:
         """See :meth:`mmrlkd.structures.Signals.discrepancy`."""
-        return self._losses.compute_all(graph=False)
+        self._losses.compute_all(graph=False)
+        return self._losses.values()
 
     def alignment(self) -> Tensor:
         """See :meth:`mmrlkd.structures.Signals.alignment`."""
@@ -66,8 +68,7 @@ class BatchSignals:
                     2, maps.shape[-2:])
             leaf = maps.detach().requires_grad_()
             with torch.enable_grad():
-                total = self._losses.compare(i, leaf).sum() / self._scale[i]
-                total = total * GRADIENT_SCALE
+                total = self._losses.compare(i, leaf).sum() * GRADIENT_SCALE
             (distillation,) = torch.autograd.grad(total, leaf)
             products.append(
                 (gradient.float() * distillation.float()).sum(dim=(1, 2, 3))
@@ -94,12 +95,17 @@ class BatchSignals:
                 step * length.view(-1, 1, 1, 1) * gradient).to(stage.dtype))
         with torch.no_grad():
             after = self._full_loss(self._pyramid(moved)).sum(dim=1)
-        return after / before.clamp_min(torch.finfo(before.dtype).tiny)
+        return after
 
     def step_effect(self, order: int) -> Tensor:
         """See :meth:`mmrlkd.structures.Signals.step_effect`."""
         assert self._step_effect is not None, 'there are no held-out images'
         return self._step_effect(order)
+
+    def describe(self, name: str) -> Tensor:
+        """See :meth:`mmrlkd.structures.Signals.describe`."""
+        assert self._describe is not None, 'nothing describes the images'
+        return self._describe(name)
 
     @cached_property
     def _stage_gradients(self) -> tuple[list[Tensor], Tensor, Tensor]:
@@ -133,7 +139,6 @@ class BatchSignals:
         return [outputs[level.module][level.index] for level in self._levels]
 
     def _full_loss(self, maps: list[Tensor]) -> Tensor:
-        """(B, L) losses of level maps, in units of their running means."""
+        """(B, L) losses of level maps."""
         return torch.stack([
-            self._losses.compare(i, m) for i, m in enumerate(maps)
-        ], dim=1) / self._scale
+            self._losses.compare(i, m) for i, m in enumerate(maps)], dim=1)

@@ -19,17 +19,25 @@ def setting(build_distiller, detection_batch):
     losses = part.compare(
         maps.levels, part.teacher.extract(data["inputs"], []), differentiable=True)
     loss = distiller.parse_losses(task)[0]
-    evidence = BatchSignals(losses, maps, distiller.levels,
-                             distiller.adapter, part.scale, loss)
+    evidence = BatchSignals(
+        losses, maps, distiller.levels, distiller.adapter, loss,
+        describe=lambda name: torch.full((4, ), float(len(name))))
     return distiller, maps, losses, loss, evidence
 
 
-def test_discrepancy_is_every_level_in_its_unit(setting):
+def test_discrepancy_is_every_level_as_it_is_trained(setting):
     distiller, maps, losses, _, evidence = setting
     expected = torch.stack([losses.compare(i, m).detach()
                             for i, m in enumerate(maps.levels)], dim=1)
+    torch.testing.assert_close(evidence.discrepancy(), expected)
     torch.testing.assert_close(
-        evidence.discrepancy(), expected / distiller.distillation.scale)
+        losses.compute_shares(),
+        expected / distiller.distillation.running_mean.sum())
+
+
+def test_images_are_described_by_whom_it_was_given(setting):
+    *_, evidence = setting
+    assert evidence.describe('objects').tolist() == [7., 7., 7., 7.]
 
 
 def test_alignment_is_a_directional_derivative(setting):
@@ -37,12 +45,11 @@ def test_alignment_is_a_directional_derivative(setting):
     distillation gradient of one image and level."""
     distiller, maps, losses, task, evidence = setting
     got = evidence.alignment()
-    scale = distiller.distillation.scale
     task_gradients = torch.autograd.grad(task, maps.levels, retain_graph=True)
     for i, (maps_i, g) in enumerate(zip(maps.levels, task_gradients)):
         for sample in range(len(maps_i)):
             leaf = maps_i.detach()[sample:sample + 1].requires_grad_()
-            value = losses.compare(i, leaf, torch.tensor([sample])) / scale[i]
+            value = losses.compare(i, leaf, torch.tensor([sample]))
             (d,) = torch.autograd.grad(value.sum(), leaf)
             torch.testing.assert_close(
                 got[sample, i], (d[0] * g[sample]).sum(), rtol=1e-4, atol=1e-8)
@@ -51,14 +58,16 @@ def test_alignment_is_a_directional_derivative(setting):
 def test_no_step_changes_nothing(setting):
     *_, evidence = setting
     none = torch.zeros(4, 4, dtype=torch.bool)
-    torch.testing.assert_close(evidence.after_step(none, 0.1), torch.ones(4))
+    torch.testing.assert_close(
+        evidence.after_step(none, 0.1), evidence.discrepancy().sum(-1))
 
 
 def test_a_small_step_follows_the_gradient(setting):
     """To first order, all levels: L(after) = L − step·L."""
     *_, evidence = setting
     everything = torch.ones(4, 4, dtype=torch.bool)
-    left = evidence.after_step(everything, 1e-3)
+    left = evidence.after_step(everything, 1e-3) / (
+        evidence.discrepancy().sum(-1))
     torch.testing.assert_close(left, torch.full((4, ), 1 - 1e-3),
                                rtol=0, atol=2e-4)
 
@@ -67,7 +76,7 @@ def test_a_step_on_one_image_leaves_the_others(setting):
     *_, evidence = setting
     levels = torch.zeros(4, 4, dtype=torch.bool)
     levels[1] = True
-    left = evidence.after_step(levels, 0.05)
+    left = evidence.after_step(levels, 0.05) / evidence.discrepancy().sum(-1)
     assert left[1] < 1
     torch.testing.assert_close(left[[0, 2, 3]], torch.ones(3))
 

@@ -1,12 +1,16 @@
-"""What a selection is worth: quality gained and cost saved, step by step."""
+"""What a selection is worth: quality gained, less its cost."""
 
 from .alignment import AlignmentReward
-from .base import Reward
+from .base import AdditiveReward, Reward
+from .group_worth import GroupWorthReward
 from .lookahead import LookaheadReward
 from .paper_literal import PaperLiteralReward
 from .residual import ResidualReward
+from .stream import StreamMean
+from .worth import WorthReward
 
 __all__ = [
-    'AlignmentReward', 'LookaheadReward', 'PaperLiteralReward',
-    'ResidualReward', 'Reward'
+    'AdditiveReward', 'AlignmentReward', 'GroupWorthReward',
+    'LookaheadReward', 'PaperLiteralReward', 'ResidualReward', 'Reward',
+    'StreamMean', 'WorthReward'
 ]

@@ -1,28 +1,25 @@
 """Does distilling a level push where the task pushes?"""
 
-import torch
 from torch import Tensor
 
 from mmrlkd.registry import REWARDS
 from mmrlkd.structures import Signals
 
-from .base import Reward
+from .base import AdditiveReward
 
 
 @REWARDS.register_module()
-class AlignmentReward(Reward):
-    """L = −Σ_{i selected} a_i / Σ_i |a_i|, with a_i the inner product of the
-    task's gradient and level i's distillation gradient at the student's maps.
+class AlignmentReward(AdditiveReward):
+    """signal_i = a_i, the inner product of the task's gradient and level i's
+    distillation gradient at the student's maps, both as they are trained.
 
     To first order, a student step along level i's distillation gradient
     lowers the task loss in proportion to a_i; a level that works against the
-    task (a_i < 0) raises L. Without any gradient, L = 0.
+    task (a_i < 0) loses. After Du et al. 2018,
+    https://arxiv.org/abs/1812.02224.
     """
 
     needs_gradients = True
 
-    def potential(self, levels: Tensor, signals: Signals) -> Tensor:
-        products = signals.alignment()
-        scale = products.abs().sum(-1).clamp(
-            min=torch.finfo(products.dtype).tiny)
-        return -products.where(levels, 0.).sum(-1) / scale
+    def level_signals(self, signals: Signals) -> Tensor:
+        return signals.alignment()

@@ -1,26 +1,30 @@
-"""The reward of a step: progress on a potential, and cost not spent."""
+"""The reward of a selection: what it gains, less what it costs."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmrlkd.arguments import check_number
+from mmrlkd.arguments import check_number, refuse
 from mmrlkd.rl import subset_table
-from mmrlkd.structures import Signals
+from mmrlkd.structures import LevelSpace, Signals
+
+from .stream import StreamMean
 
 
-class Reward(ABC):
-    r"""r_t = (ΔL_t + λ·saved_t) / (1 + λ).
+class Reward(nn.Module, ABC):
+    r"""R(x, s) = G(x, s) / u − λ · Σ_{i ∈ s} cost_i / Σ_i cost_i.
 
-    ΔL_t = L_t − L_{t+1} is what step ``t`` gained on the potential ``L``,
-    so that an episode's gains telescope to what the final selection gained.
-    saved_t = Σ cost_i (1 − a_i) / Σ cost_i, where ``a`` are the levels *added*
-    at step ``t``. Counting all levels held so far would charge a level once
-    for each step it is held, and make adding it early worse than late. With
-    the added ones, an episode saves T − (cost of the final selection) / Σ
-    cost_i: what was spent counts once, up to a constant.
+    G is the gain of selecting the levels ``s`` for image ``x`` over selecting
+    none, and the unit ``u`` the running mean of \|G(x, all levels)\| over the
+    stream of images. There is one unit for all images and levels: an image
+    that gains twice as much is rewarded twice as much, so that a budget can
+    flow to it, and λ is what the full pyramid may cost in units of what it
+    gains on average. Only :meth:`update` moves the unit.
+
+    A step is rewarded by the difference that it makes, so the rewards of an
+    episode sum to R of what it selected.
 
     Args:
         efficiency: λ ≥ 0, weight of the cost; 0 rewards quality only.
@@ -28,49 +32,152 @@ class Reward(ABC):
 
     #: Whether :meth:`Signals.alignment` or :meth:`Signals.after_step` is
     #: asked, which need gradients at the student's maps.
-    needs_gradients: ClassVar[bool] = False
+    needs_gradients: bool = False
+    #: What :meth:`Signals.describe` is asked for.
+    descriptors: tuple[str, ...] = ()
 
     def __init__(self, efficiency: float = 0.5) -> None:
+        super().__init__()
         self.efficiency = check_number(
             type(self).__name__, 'efficiency', efficiency, 0)
+        self.stream = StreamMean()
+
+    def bind(self, space: LevelSpace) -> None:
+        """Get to know the levels; raise a ValueError where options do not fit
+        them."""
 
     @abstractmethod
-    def potential(self, levels: Tensor, signals: Signals) -> Tensor:
-        """The loss ``L`` that is left once ``levels`` are distilled.
+    def raw_gains(self, signals: Signals) -> Tensor:
+        """(B, 2^L), G of each subset of levels; 0 for the empty one."""
 
-        Args:
-            levels: (…, B, L) bool.
-            signals: of the batch of B images.
+    def full_gain(self, signals: Signals) -> Tensor:
+        """(B,), G of all levels."""
+        return self.raw_gains(signals)[:, -1]
 
-        Returns:
-            (…, B), lower is better.
-        """
+    def update(self, signals: Signals) -> None:
+        """Move the unit towards a batch; once in each iteration that is
+        learned from, before :meth:`gains`. On ranks, on all of them."""
+        self.stream.update(self.full_gain(signals).abs())
 
     def gains(self, signals: Signals) -> Tensor:
-        """(B, 2^L), what each subset of levels gains over selecting none."""
-        some = self.potential(
-            torch.zeros_like(signals.discrepancy(), dtype=torch.bool), signals)
-        table = subset_table(signals.discrepancy().shape[1], some.device)
-        left = self.potential(
-            table[:, None].expand(-1, len(some), -1), signals)
-        return some[:, None] - left.T
+        """(B, 2^L), G / u of each subset of levels; no cost is in it."""
+        return self.raw_gains(signals).detach() / self.stream.unit
 
-    def __call__(self, path: Tensor, costs: Tensor,
-                 signals: Signals) -> Tensor:
-        """Rewards of a batch of episodes.
+    def forward(self, path: Tensor, costs: Tensor, signals: Signals,
+                efficiency: float | Tensor | None = None) -> Tensor:
+        """Rewards of the steps of a batch of episodes.
 
         Args:
             path: (T + 1, …, B, L) bool, levels held before the first step
                 (none) and after each step.
             costs: (L,) cost of each level, on the path's device.
             signals: of the batch.
+            efficiency: λ where it is not the option: a number or 0-dim.
 
         Returns:
-            (T, …, B). Not finite where the signals is not; the learner drops
+            (T, …, B). Not finite where the signals are not; the learner drops
             such episodes.
         """
-        left = self.potential(path, signals)
-        gained = left[:-1] - left[1:]
-        added = path[1:] & ~path[:-1]
-        saved = 1 - (added * costs).sum(-1) / costs.sum()
-        return (gained + self.efficiency * saved) / (1 + self.efficiency)
+        gains = self.gains(signals)
+        bits = 1 << torch.arange(path.shape[-1], device=path.device)
+        held = (path * bits).sum(-1)
+        image = torch.arange(path.shape[-2], device=path.device)
+        cost = (path * costs).sum(-1) / costs.sum()
+        worth = gains[image, held] - (
+            self.efficiency if efficiency is None else efficiency) * cost
+        return worth[1:] - worth[:-1]
+
+
+class AdditiveReward(Reward):
+    """G is a sum over the selected levels: G(x, s) = Σ_{i ∈ s} g_i(x).
+
+    By default g_i is the level's signal as it is. With ``level_values`` it is
+    v_i · signal_i(x) / E|signal_i|, the mean being the level's own over the
+    stream: what the level is worth in the long run, times how much this image
+    has of it.
+
+    Args:
+        level_values: v_i by the level's name, or a number for each level,
+            finest first; negative where a level harms. None takes signals as
+            they are.
+        efficiency: see :class:`Reward`.
+    """
+
+    level_values: Tensor
+
+    def __init__(self, level_values: Mapping[str, float] | Sequence[float]
+                 | None = None, efficiency: float = 0.5) -> None:
+        super().__init__(efficiency)
+        self._given_values = None if level_values is None else (
+            check_level_values(type(self).__name__, level_values))
+        if self._given_values is not None and not isinstance(
+                self._given_values, dict):
+            self._set_values(self._given_values)
+
+    def bind(self, space: LevelSpace) -> None:
+        super().bind(space)
+        given = self._given_values
+        if given is None:
+            return
+        owner = type(self).__name__
+        if isinstance(given, dict):
+            if set(given) != set(space.names):
+                refuse(owner, 'level_values', given,
+                       f'a number for each of the levels {list(space.names)}')
+            given = [given[name] for name in space.names]
+        elif len(given) != len(space):
+            refuse(owner, 'level_values', given,
+                   f'{len(space)} numbers, for {list(space.names)}')
+        self._set_values(given)
+
+    def _set_values(self, values: Sequence[float]) -> None:
+        self.register_buffer(
+            'level_values', torch.tensor(values, dtype=torch.float32),
+            persistent=False)
+        self.level_stream = StreamMean(len(values))
+
+    @abstractmethod
+    def level_signals(self, signals: Signals) -> Tensor:
+        """(B, L), what each level has to give the image, in any unit."""
+
+    def level_gains(self, signals: Signals) -> Tensor:
+        """(B, L), g_i of each level, in one unit for all levels."""
+        own = self.level_signals(signals).detach().float()
+        if self._given_values is None:
+            return own
+        return self.level_values * own / self.level_stream.unit
+
+    def raw_gains(self, signals: Signals) -> Tensor:
+        each = self.level_gains(signals)
+        table = subset_table(each.shape[1], each.device)
+        return each[:, None].where(table, 0.).sum(-1)
+
+    def full_gain(self, signals: Signals) -> Tensor:
+        return self.level_gains(signals).sum(-1)
+
+    def update(self, signals: Signals) -> None:
+        if self._given_values is not None:
+            self.level_stream.update(self.level_signals(signals).abs())
+        super().update(signals)
+
+
+def check_level_values(
+        owner: str, values: Mapping[str, float] | Sequence[float]
+        ) -> dict[str, float] | list[float]:
+    """Finite numbers by level or in order, not all of them 0."""
+    if isinstance(values, Mapping):
+        by_name = {name: float(check_number(
+            owner, f'level_values[{name!r}]', value))
+            for name, value in values.items()}
+        numbers = list(by_name.values())
+    elif isinstance(values, Sequence) and not isinstance(values, str):
+        by_name = None
+        numbers = [float(check_number(owner, f'level_values[{i}]', value))
+                   for i, value in enumerate(values)]
+    else:
+        refuse(owner, 'level_values', values,
+               'a number for each level, in a list or by name')
+    if not any(numbers):
+        refuse(owner, 'level_values', values,
+               'numbers of which at least one is not 0')
+    return numbers if by_name is None else by_name

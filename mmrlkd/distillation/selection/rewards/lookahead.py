@@ -5,6 +5,7 @@ from torch import Tensor
 
 from mmrlkd.arguments import check_number
 from mmrlkd.registry import REWARDS
+from mmrlkd.rl import subset_table
 from mmrlkd.structures import Signals
 
 from .base import Reward
@@ -12,8 +13,11 @@ from .base import Reward
 
 @REWARDS.register_module()
 class LookaheadReward(Reward):
-    """L = full-pyramid loss after a virtual student step on the selection, in
-    units of the loss before.
+    """G(x, s) = how much a virtual student step on the levels ``s`` lowers the
+    full pyramid's loss of the image.
+
+    Levels that the neck connects help one another, so G is no sum over levels:
+    each subset takes one pass of the neck, 2^L for a batch.
 
     Args:
         step: size of the virtual step relative to the map, > 0.
@@ -27,7 +31,15 @@ class LookaheadReward(Reward):
         self.step = check_number(
             'LookaheadReward', 'step', step, 0, open='low')
 
-    def potential(self, levels: Tensor, signals: Signals) -> Tensor:
-        if levels.dim() == 2:
-            return signals.after_step(levels, self.step)
-        return torch.stack([self.potential(each, signals) for each in levels])
+    def raw_gains(self, signals: Signals) -> Tensor:
+        losses = signals.discrepancy()
+        table = subset_table(losses.shape[1], losses.device)
+        left = torch.stack([
+            signals.after_step(subset.expand_as(losses), self.step)
+            for subset in table], dim=1)
+        return left[:, :1] - left
+
+    def full_gain(self, signals: Signals) -> Tensor:
+        everything = torch.ones_like(signals.discrepancy(), dtype=torch.bool)
+        return (signals.after_step(~everything, self.step)
+                - signals.after_step(everything, self.step))

@@ -5,18 +5,24 @@ from torch import Tensor
 from mmrlkd.registry import REWARDS
 from mmrlkd.structures import Signals
 
-from .base import Reward
+from .base import AdditiveReward
 
 
 @REWARDS.register_module()
-class PaperLiteralReward(Reward):
-    """L = Σ_{i selected} ℓ_i, as the first draft of the method had it.
+class PaperLiteralReward(AdditiveReward):
+    """signal_i = −ℓ_i: the loss summed over the *selected* levels is what is
+    left to do, as the first draft of the method had it.
 
-    The sum runs over the *selected* levels, so each level added makes L
-    larger and the reward smaller: a policy trained on it collapses to as few
-    levels as it is allowed. It stands in the comparison of rewards as the
-    reason why the others measure with a potential that no selection changes.
+    Each level added makes the reward smaller: a policy trained on it collapses
+    to as few levels as it is allowed. It stands in the comparison of rewards
+    as the reason why the others measure what no selection changes.
+
+    Args:
+        efficiency: λ of :class:`Reward`.
     """
 
-    def potential(self, levels: Tensor, signals: Signals) -> Tensor:
-        return signals.discrepancy().where(levels, 0.).sum(-1)
+    def __init__(self, efficiency: float = 0.5) -> None:
+        super().__init__(efficiency=efficiency)
+
+    def level_signals(self, signals: Signals) -> Tensor:
+        return -signals.discrepancy()

@@ -1,23 +1,20 @@
-"""How much of the distance to the teacher is not covered yet."""
+"""How far is the student from its teacher, at the levels selected?"""
 
-import torch
 from torch import Tensor
 
 from mmrlkd.registry import REWARDS
 from mmrlkd.structures import Signals
 
-from .base import Reward
+from .base import AdditiveReward
 
 
 @REWARDS.register_module()
-class ResidualReward(Reward):
-    """L = Σ_{i not selected} ℓ_i / Σ_i ℓ_i over all levels.
+class ResidualReward(AdditiveReward):
+    """signal_i = ℓ_i, the loss of the level for the image, as it is trained.
 
-    1 while nothing is selected, 0 once everything is; an image that already
-    agrees with its teacher everywhere has nothing left: L = 0.
+    A level that contributes most of the training loss is worth most, and so
+    is an image that is far from its teacher.
     """
 
-    def potential(self, levels: Tensor, signals: Signals) -> Tensor:
-        losses = signals.discrepancy()
-        total = losses.sum(-1).clamp(min=torch.finfo(losses.dtype).tiny)
-        return losses.where(~levels, 0.).sum(-1) / total
+    def level_signals(self, signals: Signals) -> Tensor:
+        return signals.discrepancy()

@@ -16,8 +16,9 @@ class Selector(nn.Module, ABC):
 
     Its choices come back to :meth:`observe` with what they led to; what an
     episode holds beyond :class:`~mmrlkd.structures.Choice` is a field of a
-    subclass of it. The weights of an image sum to one, so that selectors
-    differ in *where* an image is distilled and never in how strongly.
+    subclass of it. By default the weights of an image sum to one, so that
+    selectors differ in *where* an image is distilled and not in how strongly;
+    see :attr:`~mmrlkd.structures.LevelSpace.normalize`.
     """
 
     #: Whether anything is ever distilled.

@@ -16,7 +16,8 @@ class DARTSSelector(SubsetSearch):
     """DARTS-LS, after Liu et al. 2019, https://arxiv.org/abs/1806.09055.
 
     In training every image is distilled at every level that some affordable
-    subset holds, level i with weight Σ_s p_s·1[i ∈ s]/|s|, p = softmax(α). So
+    subset holds, level i with weight Σ_s p_s·1[i ∈ s]/|s| (or /L, where weights
+    are not normalised), p = softmax(α). So
     the mixture as a whole may cost more than the budget; what it finds does
     not.
 

@@ -21,7 +21,7 @@ class GateDiagnostics(Diagnostics):
     """One step of the gate.
 
     Attributes:
-        gain: reward that the weights earn, mean over images.
+        gain: what the weights gain, mean over images.
         entropy: of an image's weights in nats, mean over images.
         dropped_images: number with a non-finite state or reward.
         skipped_steps: 1 if the step changed nothing, for want of a finite
@@ -57,20 +57,22 @@ class GatedSelector(Selector):
 
         Σ_i w_i r_i + τ·H(w)
 
-    r_i being the reward of level i chosen alone, H the entropy. What it tends
-    to is w = softmax(r / τ), as far as the image tells r.
+    r_i being the gain of level i chosen alone, H the entropy. What it tends
+    to is w = softmax(r / τ), as far as the image tells r. No cost is in r_i:
+    the gate distils the level all the same, and would pay for what it does not
+    save. What it may spend is the budget.
 
     Args:
         gate: config of the policy whose logits are the gate's, by default an
             ``MLPPolicy``.
-        reward: config of a reward, by default ``ResidualReward``.
+        reward: config of a reward, by default ``ResidualReward``; its
+            ``efficiency`` counts nothing here.
         temperature: τ > 0; small ones concentrate the weights.
         lr: learning rate of Adam at the start; decays linearly to 0.
     """
 
     adaptive = True
     learns = True
-    _costs: Tensor
 
     def __init__(self, gate: dict[str, Any] | None = None,
                  reward: dict[str, Any] | None = None,
@@ -88,9 +90,8 @@ class GatedSelector(Selector):
     def bind(self, space: LevelSpace) -> None:
         super().bind(space)
         self.gate.bind(space, self.horizon)
+        self.reward.bind(space)
         self._descent = Descent(self.gate.parameters(), self.lr, 0.5)
-        self.register_buffer(
-            '_costs', torch.tensor(space.costs), persistent=False)
 
     def weigh(self, state: State) -> Tensor:
         """(B, L), log-weights of all levels, whatever the budget."""
@@ -108,8 +109,10 @@ class GatedSelector(Selector):
             ~process.state.action_mask, -1.)
         levels = subsets[held.argmax(-1)]
         weights = weights * levels
+        if self.space.normalize == 'image':
+            weights = weights / weights.sum(-1, keepdim=True)
         return GateChoice(
-            Selection(levels, weights / weights.sum(-1, keepdim=True)),
+            Selection(levels, weights),
             state=process.state if self.training and self.learning else None)
 
     @property
@@ -120,12 +123,9 @@ class GatedSelector(Selector):
         assert isinstance(choice, GateChoice)
         if choice.state is None:
             return {}
-        # Each level chosen alone, by every image: (1, L, B, L).
-        alone = torch.eye(
-            len(self.space), dtype=torch.bool, device=self._costs.device)
-        alone = alone[None, :, None].expand(-1, -1, len(choice.state.step), -1)
-        path = torch.cat([torch.zeros_like(alone), alone])
-        rewards = self.reward(path, self._costs, signals).detach()[0].T
+        self.reward.update(signals)
+        alone = [1 << i for i in range(len(self.space))]
+        rewards = self.reward.gains(signals)[:, alone]
         self._observed.append((choice.state, rewards.float()))
         return {}
 
@@ -162,8 +162,11 @@ class GatedSelector(Selector):
 
     def run_state(self) -> dict[str, Any]:
         return {'gate': self.gate.state_dict(),
+                'reward': self.reward.state_dict(),
                 'descent': self._descent.state_dict()}
 
     def load_run_state(self, state: dict[str, Any]) -> None:
         self.gate.load_state_dict(state['gate'])
         self._descent.load_state_dict(state['descent'])
+        if 'reward' in state:  # not before 0.2
+            self.reward.load_state_dict(state['reward'])

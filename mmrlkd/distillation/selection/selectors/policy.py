@@ -96,6 +96,7 @@ class PolicySelector(Selector):
         super().bind(space)
         self.multiplier.bind(space)
         self.policy.bind(space, self.horizon)
+        self.reward.bind(space)
         costs = subset_costs(space.costs)
         self.register_buffer(
             '_cost_shares', (costs / costs[-1]).float(), persistent=False)
@@ -139,6 +140,7 @@ class PolicySelector(Selector):
         if episode is None:
             return {}
         assert isinstance(choice, PolicyChoice) and episode.entropy is not None
+        self.reward.update(signals)
         gains = self.reward.gains(signals).float()
         outcomes = self.tree.outcomes.to(gains.device, non_blocking=True)
         self.multiplier.observe(
@@ -191,6 +193,7 @@ class PolicySelector(Selector):
             'policy': self.policy.state_dict(),
             'learner': self.learner.state_dict(),
             'multiplier': self.multiplier.run_state(),
+            'reward': self.reward.state_dict(),
         }
 
     def load_run_state(self, state: dict[str, Any]) -> None:
@@ -198,6 +201,8 @@ class PolicySelector(Selector):
         self.learner.load_state_dict(state['learner'])
         if 'multiplier' in state:  # since 0.2
             self.multiplier.load_run_state(state['multiplier'])
+        if 'reward' in state:  # not before 0.2
+            self.reward.load_state_dict(state['reward'])
 
     def local_run_state(self) -> dict[str, Any]:
         return {'rollouts': self.storage.state_dict(),

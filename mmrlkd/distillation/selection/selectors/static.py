@@ -23,6 +23,9 @@ from .base import Selector
 class ConstantSelector(Selector):
     """A row of weights, laid down when the levels are known.
 
+    They sum to one, or under ``normalize='none'`` to the share of the levels
+    that is selected.
+
     Which levels are selected stays on the CPU: whoever asks need not wait for
     the device.
     """
@@ -37,9 +40,11 @@ class ConstantSelector(Selector):
         super().bind(space)
         weights = torch.tensor(self.weigh(space))
         self._levels = weights > 0
-        self.register_buffer(
-            '_weights', weights / weights.sum().clamp(
-                min=torch.finfo(weights.dtype).tiny), persistent=False)
+        weights = weights / weights.sum().clamp(
+            min=torch.finfo(weights.dtype).tiny)
+        if space.normalize == 'none':  # 1/L in the mean of the selected
+            weights = weights * (self._levels.sum() / len(space))
+        self.register_buffer('_weights', weights, persistent=False)
         names = [name for name, selected in zip(
             space.names, self._levels, strict=True) if selected]
         cost = sum(cost for cost, selected in zip(
@@ -153,7 +158,7 @@ class RandomSelector(Selector):
         super().bind(space)
         costs = subset_costs(space.costs)
         feasible = within_budget(costs, space)
-        feasible[0] = False
+        feasible[0] = space.min_levels == 0
         self._subsets = subset_table(
             len(space), torch.device('cpu'))[feasible]
         costs = costs[feasible]

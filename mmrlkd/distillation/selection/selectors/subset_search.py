@@ -57,17 +57,22 @@ class SubsetSearch(Selector):
         J(α) = Σ_i w_i(α) e_i / m  +  λ Σ_s m_s(α) cost_s / cost_all,
 
     where m_s is the mixture of subsets that the batch was distilled with,
-    w_i = Σ_s m_s·1[i ∈ s]/\|s\| the weight it gives level i, and e_i the effect
+    w_i = Σ_s m_s·1[i ∈ s]/L the weight of level i in it, and e_i the effect
     of level i on the task loss of held-out images
     (:meth:`~mmrlkd.structures.Signals.step_effect`).
 
+    The weights in J are those of ``normalize='none'``, however the batch was
+    distilled: with weights that sum to one, the task term of a subset would be
+    the mean of its levels' effects, which the best level alone always beats.
+    So J is a sum over levels: a level belongs to the best subset exactly if
+    -e_i / Σ\|e\| > λ cost_i / cost_all.
+
     The unit m is a running mean of \|e_i\| over levels and batches. Adam alone
     would make J's scale arbitrary, but not the balance of its two terms: in
-    this unit, λ is what the full pyramid may cost in mean effects of a level,
-    whatever the loss, the learning rate and how far training is. A unit of
-    the batch alone would count batches that tell nothing as much as those
-    that tell a lot. The weights sum to one whatever α is: the task term
-    chooses between levels, and distilling nothing is no way to lower it.
+    this unit, λ is what the full pyramid may cost in effects of the full
+    pyramid, whatever the loss, the learning rate and how far training is. A
+    unit of the batch alone would count batches that tell nothing as much as
+    those that tell a lot.
 
     Args:
         lr: of Adam on α.
@@ -82,6 +87,7 @@ class SubsetSearch(Selector):
     order: int = 1
     _feasible: Tensor
     _level_weights: Tensor
+    _fixed_weights: Tensor
     _cost_shares: Tensor
     _scale: Tensor
 
@@ -108,11 +114,12 @@ class SubsetSearch(Selector):
         super().bind(space)
         costs = subset_costs(space.costs)
         feasible = within_budget(costs, space)
-        feasible[0] = False
+        feasible[0] = space.min_levels == 0
         table = subset_table(len(space), torch.device('cpu'))
         for name, values in (
             ('_feasible', feasible),
-            ('_level_weights', table / table.sum(-1, keepdim=True).clamp(1)),
+            ('_level_weights', space.weights(table)),
+            ('_fixed_weights', table / len(space)),
             ('_cost_shares', (costs / costs[-1]).float()),
             ('_scale', torch.zeros(())),
         ):
@@ -163,9 +170,14 @@ class SubsetSearch(Selector):
         subsets; differentiable in α."""
 
     def weigh(self, mixture: Tensor) -> Tensor:
-        """(L,) weights that a mixture (2^L,) of subsets gives the levels."""
+        """(L,) weights at which a mixture (2^L,) of subsets distils."""
         # Not a matrix product, which autocast would run in half precision.
         return (mixture[:, None] * self._level_weights).sum(dim=0)
+
+    def task_effect(self, mixture: Tensor, effect: Tensor) -> Tensor:
+        """() effect of a mixture (2^L,) of subsets, from the levels' (L,)."""
+        return ((mixture[:, None] * self._fixed_weights).sum(dim=0)
+                * effect).sum()
 
     def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
         effect = signals.step_effect(self.order).to(self.alpha)
@@ -185,7 +197,7 @@ class SubsetSearch(Selector):
                 self._scale > 0, self._scale.lerp(size, MOMENTUM), size))
         mixture = self.mixture(choice.noise)
         unit = self._scale.clamp_min(torch.finfo(effect.dtype).tiny)
-        task = (self.weigh(mixture) * effect).sum() / unit
+        task = self.task_effect(mixture, effect) / unit
         cost = (mixture * self._cost_shares).sum()
         if usable:
             self.optimizer.zero_grad()

@@ -1,21 +1,30 @@
 """Rewards: what holds for all, then each one's known answers."""
 
+import io
+import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from mmrlkd.distillation.selection.rewards import AdditiveReward, StreamMean
 from mmrlkd.registry import REWARDS
+from mmrlkd.rl import subset_table
+from mmrlkd.structures import LevelSpace
 
-ALL = ['AlignmentReward', 'LookaheadReward', 'PaperLiteralReward', 'ResidualReward']
+COSTS = {1: [2.], 2: [2., 1.], 4: [4., 2., 1., .5], 6: [3., 2., 2., 1., 1., 1.]}
 
 
-class FixedEvidence:
-    """Evidence of given numbers; a step removes 40 % of what it covers."""
+class FixedSignals:
+    """Given numbers of each image; a step removes a share of what it covers."""
 
-    def __init__(self, losses, products=None):
+    def __init__(self, losses, products=None, **descriptors):
         self.losses = losses
         self.products = losses if products is None else products
+        self.descriptors = descriptors
         self.asked = []
 
     def discrepancy(self):
@@ -29,11 +38,73 @@ class FixedEvidence:
     def after_step(self, levels, step):
         self.asked.append('after_step')
         covered = self.losses.where(levels, 0.).sum(-1)
-        return 1 - 4 * step * covered / self.losses.sum(-1).clamp(min=1e-9)
+        return self.losses.sum(-1) - 4 * step * covered
+
+    def describe(self, name):
+        self.asked.append(name)
+        return self.descriptors[name]
+
+    def of(self, images):
+        return FixedSignals(
+            self.losses[images], self.products[images],
+            **{name: each[images] for name, each in self.descriptors.items()})
+
+    def times(self, factor):
+        return FixedSignals(
+            self.losses * factor, self.products * factor,
+            **{name: each * factor for name, each in self.descriptors.items()})
 
 
-def build(name, **kwargs):
-    return REWARDS.build(dict(type=f'mmrlkd.{name}', **kwargs))
+def random_signals(batch, levels):
+    return FixedSignals(
+        torch.rand(batch, levels), torch.randn(batch, levels) + 0.5,
+        objects=torch.rand(batch) * 20, confidence=torch.rand(batch),
+        student_loss=torch.rand(batch) + 1, teacher_loss=torch.rand(batch))
+
+
+def values(levels):
+    return [float(levels - i) for i in range(levels)]
+
+
+#: Every reward by the number of levels, with what it asks of the signals.
+ALL = {
+    'residual': lambda n: dict(type='ResidualReward'),
+    'residual of worth': lambda n: dict(
+        type='ResidualReward', level_values=values(n)),
+    'alignment': lambda n: dict(type='AlignmentReward'),
+    'alignment of worth': lambda n: dict(
+        type='AlignmentReward', level_values=values(n)),
+    'lookahead': lambda n: dict(type='LookaheadReward'),
+    'paper literal': lambda n: dict(type='PaperLiteralReward'),
+    'worth, discrepancy': lambda n: dict(
+        type='WorthReward', level_values=values(n)),
+    'worth, alignment': lambda n: dict(
+        type='WorthReward', level_values=values(n), signal='alignment'),
+    'worth, task gap': lambda n: dict(
+        type='WorthReward', level_values=values(n), signal='task_gap'),
+    'worth, descriptor': lambda n: dict(
+        type='WorthReward', level_values=values(n), signal='confidence'),
+    'group worth': lambda n: dict(
+        type='GroupWorthReward', descriptor='objects', edges=[10.],
+        worth=[[0.1] * n, values(n)]),
+}
+#: Those whose gains are proportional to the signals.
+PROPORTIONAL = [name for name in ALL if name != 'group worth']
+
+
+def build(name, levels=4, bind=True, **kwargs):
+    config = ALL[name](levels) if name in ALL else dict(type=name)
+    config['type'] = f"mmrlkd.{config['type']}"
+    reward = REWARDS.build({**config, **kwargs})
+    if bind:
+        reward.bind(space(levels))
+    return reward
+
+
+def space(levels=4):
+    return LevelSpace(
+        tuple(f'P{i + 2}' for i in range(levels)), tuple(COSTS[levels]),
+        sum(COSTS[levels]), (3, ) * levels, 5)
 
 
 def random_path(steps, batch, levels):
@@ -43,7 +114,14 @@ def random_path(steps, batch, levels):
     return torch.cat([nothing, drawn.int().cummax(0).values.bool()])
 
 
-COSTS = {1: [2.], 2: [2., 1.], 4: [4., 2., 1., .5], 6: [3., 2., 2., 1., 1., 1.]}
+def index_of(levels):
+    return (levels * (1 << torch.arange(levels.shape[-1]))).sum(-1)
+
+
+def test_the_family_is_complete():
+    assert {ALL[name](4)['type'] for name in ALL} == {
+        name for name, member in REWARDS.module_dict.items()
+        if member.__module__.startswith('mmrlkd.')}
 
 
 @pytest.mark.parametrize('levels', COSTS)
@@ -52,139 +130,362 @@ COSTS = {1: [2.], 2: [2., 1.], 4: [4., 2., 1., .5], 6: [3., 2., 2., 1., 1., 1.]}
 @pytest.mark.parametrize('name', ALL)
 class TestEveryReward:
 
-    def test_gains_telescope(self, name, steps, batch, levels):
-        """With λ = 0 the rewards are ΔL and sum to the first minus the last."""
-        reward = build(name, efficiency=0.)
-        path = random_path(steps, batch, levels)
-        evidence = FixedEvidence(
-            torch.rand(batch, levels), torch.randn(batch, levels))
-        rewards = reward(path, torch.tensor(COSTS[levels]), evidence)
+    @pytest.mark.parametrize('efficiency', [0., 0.5, 2.])
+    def test_an_episode_earns_its_gain_less_its_cost(
+            self, name, steps, batch, levels, efficiency):
+        reward = build(name, levels, efficiency=efficiency)
+        signals = random_signals(batch, levels)
+        reward.update(signals)
+        path, costs = random_path(steps, batch, levels), torch.tensor(
+            COSTS[levels])
+        rewards = reward(path, costs, signals)
         assert rewards.shape == (steps, batch)
-        left = torch.stack([reward.potential(each, evidence) for each in path])
-        assert left.shape == (steps + 1, batch)
-        torch.testing.assert_close(rewards, left[:-1] - left[1:])
-        torch.testing.assert_close(rewards.sum(0), left[0] - left[-1])
+        gains = reward.gains(signals)
+        assert gains.shape == (batch, 2**levels)
+        assert (gains[:, 0] == 0).all()
+        expected = gains[torch.arange(batch), index_of(path[-1])] - (
+            efficiency * (path[-1] * costs).sum(-1) / costs.sum())
+        torch.testing.assert_close(rewards.sum(0), expected)
+        # λ may also be said in the call, as a tensor.
+        other = build(name, levels)
+        other.load_state_dict(reward.state_dict())
+        torch.testing.assert_close(rewards, other(
+            path, costs, signals, torch.tensor(efficiency)))
 
-    def test_saved_cost_counts_a_level_once(self, name, steps, batch, levels):
-        """Over an episode: T minus the final selection's share of the cost."""
-        costs = torch.tensor(COSTS[levels])
-        path = random_path(steps, batch, levels)
-        evidence = FixedEvidence(torch.rand(batch, levels))
-        quality = build(name, efficiency=0.)(path, costs, evidence)
-        for efficiency in (0.5, 1.):
-            rewards = build(name, efficiency=efficiency)(path, costs, evidence)
-            saved = (rewards * (1 + efficiency) - quality).sum(0) / efficiency
-            spent = (path[-1] * costs).sum(-1) / costs.sum()
-            torch.testing.assert_close(saved, steps - spent)
+    def test_nothing_added_earns_nothing(self, name, steps, batch, levels):
+        reward = build(name, levels)
+        signals = random_signals(batch, levels)
+        path = torch.zeros(steps + 1, batch, levels, dtype=torch.bool)
+        assert (reward(path, torch.ones(levels), signals) == 0).all()
 
-    def test_finite_without_any_loss(self, name, steps, batch, levels):
+    def test_additive_where_it_says_so(self, name, steps, batch, levels):
+        reward = build(name, levels)
+        if not isinstance(reward, AdditiveReward):
+            return
+        signals = random_signals(batch, levels)
+        reward.update(signals)
+        gains = reward.gains(signals)
+        alone = gains[:, [1 << i for i in range(levels)]]
+        table = subset_table(levels, gains.device).float()
+        torch.testing.assert_close(gains, alone @ table.T)
+
+    def test_finite_without_any_signal(self, name, steps, batch, levels):
+        reward = build(name, levels)
+        signals = random_signals(batch, levels).times(0.)
+        reward.update(signals)
         path = random_path(steps, batch, levels)
-        evidence = FixedEvidence(torch.zeros(batch, levels))
-        rewards = build(name)(path, torch.tensor(COSTS[levels]), evidence)
-        assert rewards.isfinite().all()
+        assert reward(
+            path, torch.tensor(COSTS[levels]), signals).isfinite().all()
 
     def test_several_episodes_of_each_image(self, name, steps, batch, levels):
-        """(T + 1, G, B, L): the evidence of an image counts for all its
+        """(T + 1, G, B, L): the signals of an image count for all its
         episodes, each of which is rewarded as if it were alone."""
-        reward, costs = build(name), torch.tensor(COSTS[levels])
+        reward, costs = build(name, levels), torch.tensor(COSTS[levels])
         paths = [random_path(steps, batch, levels) for _ in range(3)]
-        evidence = FixedEvidence(
-            torch.rand(batch, levels), torch.randn(batch, levels))
-        rewards = reward(torch.stack(paths, 1), costs, evidence)
+        signals = random_signals(batch, levels)
+        reward.update(signals)
+        rewards = reward(torch.stack(paths, 1), costs, signals)
         assert rewards.shape == (steps, 3, batch)
         for g, path in enumerate(paths):
             torch.testing.assert_close(
-                rewards[:, g], reward(path, costs, evidence))
+                rewards[:, g], reward(path, costs, signals))
 
-    def test_all_steps_at_once_or_one_by_one(self, name, steps, batch, levels):
+
+@pytest.mark.parametrize('name', ALL)
+class TestOneCurrency:
+    """Gains are in one unit over the stream, never within an image."""
+
+    def test_the_mean_image_gains_one_by_all_levels(self, name):
         reward = build(name)
-        path = random_path(steps, batch, levels)
-        evidence = FixedEvidence(torch.rand(batch, levels))
-        torch.testing.assert_close(
-            reward.potential(path, evidence),
-            torch.stack([reward.potential(each, evidence) for each in path]))
+        stream = [random_signals(16, 4) for _ in range(40)]
+        for signals in stream * 5:
+            reward.update(signals)
+        full = torch.cat([reward.gains(each)[:, -1] for each in stream])
+        assert full.abs().mean().item() == pytest.approx(1., abs=0.05)
+
+    def test_no_other_image_of_the_batch_counts(self, name):
+        reward = build(name)
+        reward.update(random_signals(16, 4))
+        signals = random_signals(7, 4)
+        together = reward.gains(signals)
+        for i in range(7):
+            torch.testing.assert_close(
+                together[i:i + 1], reward.gains(signals.of([i])))
+
+    def test_asking_moves_nothing_and_updating_does(self, name):
+        reward = build(name)
+        reward.update(random_signals(16, 4))
+        before = {k: v.clone() for k, v in reward.state_dict().items()}
+        signals = random_signals(7, 4)
+        reward.gains(signals)
+        reward(random_path(4, 7, 4), torch.ones(4), signals)
+        assert all(torch.equal(v, reward.state_dict()[k])
+                   for k, v in before.items())
+        reward.update(signals)
+        assert any(not torch.equal(v, reward.state_dict()[k])
+                   for k, v in before.items())
+
+    def test_resumed_from_a_file_bit_for_bit(self, name):
+        one, two = build(name), build(name)
+        for _ in range(3):
+            one.update(random_signals(16, 4))
+        file = io.BytesIO()
+        torch.save(one.state_dict(), file)
+        file.seek(0)
+        two.load_state_dict(torch.load(file, weights_only=True))
+        for _ in range(3):
+            signals = random_signals(16, 4)
+            one.update(signals)
+            two.update(signals)
+            assert one.gains(signals).equal(two.gains(signals))
+
+    def test_what_is_not_finite_shows_in_its_own_image_only(self, name):
+        reward, signals = build(name), random_signals(3, 4)
+        for each in (signals.losses, signals.products,
+                     *signals.descriptors.values()):
+            each[1] = math.nan
+        reward.update(signals)
+        rewards = reward(
+            torch.tensor([[[False] * 4] * 3, [[True] * 4] * 3]),
+            torch.tensor(COSTS[4]), signals)
+        assert rewards.isfinite().tolist() == [[True, False, True]]
+        assert all(v.isfinite().all() for v in reward.state_dict().values())
+
+    def test_gradients_stay_with_the_student(self, name):
+        reward, signals = build(name), random_signals(3, 4)
+        signals.losses.requires_grad_()
+        signals.products.requires_grad_()
+        reward.update(signals)
+        assert not reward.gains(signals).requires_grad
+
+    def test_a_bad_efficiency_is_refused(self, name):
+        for efficiency in (-0.1, math.nan):
+            with pytest.raises(ValueError, match=(
+                    f'Reward: efficiency={efficiency}; accepted: a number >= 0')):
+                build(name, efficiency=efficiency)
 
 
-@pytest.mark.parametrize('name', ALL)
-def test_broken_evidence_shows_in_its_own_episode_only(name):
-    losses = torch.rand(3, 4)
-    losses[1, 2] = math.nan
-    rewards = build(name)(
-        torch.tensor([[[False] * 4] * 3, [[True] * 4] * 3]),
-        torch.tensor(COSTS[4]), FixedEvidence(losses))
-    assert rewards.isfinite().tolist() == [[True, False, True]]
+@pytest.mark.parametrize('name', PROPORTIONAL)
+def test_twice_the_signal_is_twice_the_gain(name):
+    """Normalised within the image, both would gain the same."""
+    reward, signals = build(name), random_signals(8, 4)
+    reward.update(signals)
+    torch.testing.assert_close(
+        reward.gains(signals.times(2.)), 2 * reward.gains(signals))
 
 
-@pytest.mark.parametrize('name', ALL)
-def test_negative_efficiency_is_an_error(name):
-    for efficiency in (-0.1, math.nan):
-        with pytest.raises(ValueError, match=(
-                f'{name}: efficiency={efficiency}; accepted: a number >= 0')):
-            build(name, efficiency=efficiency)
-
-
-@pytest.mark.parametrize(('name', 'asked', 'needs_gradients'), [
-    ('AlignmentReward', 'alignment', True),
-    ('LookaheadReward', 'after_step', True),
-    ('PaperLiteralReward', 'discrepancy', False),
-    ('ResidualReward', 'discrepancy', False),
+@pytest.mark.parametrize(('name', 'asked', 'needs_gradients', 'descriptors'), [
+    ('residual', {'discrepancy'}, False, ()),
+    ('alignment', {'alignment'}, True, ()),
+    ('lookahead', {'discrepancy', 'after_step'}, True, ()),
+    ('paper literal', {'discrepancy'}, False, ()),
+    ('worth, discrepancy', {'discrepancy'}, False, ()),
+    ('worth, alignment', {'alignment'}, True, ()),
+    ('worth, task gap', {'student_loss', 'teacher_loss'}, False,
+     ('student_loss', 'teacher_loss')),
+    ('worth, descriptor', {'confidence'}, False, ('confidence', )),
+    ('group worth', {'objects'}, False, ('objects', )),
 ])
-def test_asks_for_one_kind_of_evidence(name, asked, needs_gradients):
-    reward, evidence = build(name), FixedEvidence(torch.rand(3, 4))
-    reward(random_path(4, 3, 4), torch.tensor(COSTS[4]), evidence)
-    assert set(evidence.asked) == {asked}
+def test_asks_for_what_it_says(name, asked, needs_gradients, descriptors):
+    reward, signals = build(name), random_signals(3, 4)
+    reward.update(signals)
+    reward(random_path(4, 3, 4), torch.tensor(COSTS[4]), signals)
+    assert set(signals.asked) == asked
     assert reward.needs_gradients == needs_gradients
+    assert tuple(reward.descriptors) == descriptors
 
 
-LOSSES = torch.tensor([[1., 2., 3., 4.]])
-P2_P5 = torch.tensor([[True, False, False, True]])
+@pytest.mark.slow
+def test_two_ranks_have_one_unit(tmp_path):
+    """Rank 0 sees three images and rank 1 one: one unit, that of the four."""
+    processes = [subprocess.Popen(
+        [sys.executable, Path(__file__).with_name('ranks.py'), str(rank),
+         tmp_path]) for rank in range(2)]
+    try:
+        assert [process.wait(120) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    first, second = (torch.load(tmp_path / f'{rank}.out') for rank in range(2))
+    assert first.keys() == second.keys()
+    assert all(first[key].equal(second[key]) for key in first)
+    whole = build('residual of worth')
+    losses = torch.arange(16.).reshape(4, 4) + 1
+    whole.update(FixedSignals(losses))
+    for key, value in whole.state_dict().items():
+        torch.testing.assert_close(first[key], value)
 
 
-def test_residual_is_the_share_not_covered():
-    potential = build('ResidualReward').potential
-    evidence = FixedEvidence(LOSSES)
-    assert potential(torch.zeros_like(P2_P5), evidence).tolist() == [1.]
-    assert potential(P2_P5, evidence).tolist() == [0.5]
-    assert potential(torch.ones_like(P2_P5), evidence).tolist() == [0.]
+# -- running means -------------------------------------------------------------
 
 
-def test_residual_rewards_sum_to_the_covered_share():
-    path = random_path(4, 7, 4)
-    losses = torch.rand(7, 4)
-    rewards = build('ResidualReward', efficiency=0.)(
-        path, torch.ones(4), FixedEvidence(losses))
-    covered = losses.where(path[-1], 0.).sum(-1) / losses.sum(-1)
-    torch.testing.assert_close(rewards.sum(0), covered)
+def test_the_first_batches_count_alike_and_then_the_last_more():
+    mean = StreamMean()
+    for i, value in enumerate([1., 2., 6., 3.], 1):
+        mean.update(torch.tensor([value, value]))
+        assert mean.unit.item() == pytest.approx(
+            sum([1., 2., 6., 3.][:i]) / i)
+    mean.updates.fill_(100)
+    mean.update(torch.tensor([23.]))
+    assert mean.unit.item() == pytest.approx(0.95 * 3 + 0.05 * 23)
 
 
-def test_alignment_rewards_what_helps_the_task():
-    products = torch.tensor([[3., -1., 0., 4.]])
-    potential = build('AlignmentReward').potential
-    evidence = FixedEvidence(LOSSES, products)
-    assert potential(P2_P5, evidence).tolist() == [-7 / 8]
-    assert potential(~P2_P5, evidence).tolist() == [1 / 8]
+def test_entries_are_apart():
+    mean = StreamMean(2)
+    assert mean.unit.tolist() == [1., 1.]
+    mean.update(torch.tensor([[2., math.nan], [4., math.inf]]))
+    assert mean.unit.tolist() == [3., 1.]
 
 
-def test_lookahead_passes_its_step_on():
-    reward = build('LookaheadReward', step=0.05)
-    assert reward.potential(P2_P5, FixedEvidence(LOSSES)).tolist() == (
-        pytest.approx([1 - 4 * 0.05 * 0.5]))
+# -- known answers -------------------------------------------------------------
+
+LOSSES = torch.tensor([[1., 2., 3., 4.], [3., 6., 9., 12.]])  # in all 10, 30
+EACH = [1, 2, 4, 8]  # index of each level alone
+
+
+def test_residual_counts_losses_as_they_are_trained():
+    reward, signals = build('residual'), FixedSignals(LOSSES)
+    reward.update(signals)
+    torch.testing.assert_close(reward.gains(signals)[:, EACH], LOSSES / 20)
+
+
+def test_a_step_by_hand():
+    """P5 added: 4/20 − 0.5 · 0.5/7.5, and 12/20 − 0.5 · 0.5/7.5."""
+    reward, signals = build('residual'), FixedSignals(LOSSES)
+    reward.update(signals)
+    path = torch.tensor([[[False] * 4] * 2, [[False, False, False, True]] * 2])
+    torch.testing.assert_close(
+        reward(path, torch.tensor(COSTS[4]), signals),
+        torch.tensor([[0.2, 0.6]]) - 0.5 * 0.5 / 7.5)
+
+
+def test_alignment_keeps_the_sign():
+    products = torch.tensor([[3., -1., 0., 4.], [-6., 0., 0., 0.]])
+    reward, signals = build('alignment'), FixedSignals(LOSSES, products)
+    reward.update(signals)  # (|6| + |−6|) / 2
+    torch.testing.assert_close(reward.gains(signals)[:, EACH], products / 6)
+
+
+def test_lookahead_is_what_the_step_lowers():
+    """Not ten times less than the cost: all levels gain one on average."""
+    reward, signals = build('lookahead', step=0.05), FixedSignals(LOSSES)
+    reward.update(signals)
+    assert reward.stream.mean.item() == pytest.approx(4 * 0.05 * 20)
+    torch.testing.assert_close(reward.gains(signals)[:, EACH], LOSSES / 20)
     with pytest.raises(ValueError, match='step=0; accepted: a number > 0'):
-        build('LookaheadReward', step=0)
+        build('lookahead', step=0)
 
 
 def test_paper_literal_punishes_every_level():
     """Why the draft's reward collapses: no level ever raises it."""
-    reward = build('PaperLiteralReward', efficiency=0.)
-    evidence = FixedEvidence(LOSSES)
-    assert reward.potential(P2_P5, evidence).tolist() == [5.]
-    rewards = reward(random_path(4, 1, 4), torch.ones(4), evidence)
-    assert (rewards <= 0).all()
+    reward, signals = build('paper literal', efficiency=0.), FixedSignals(LOSSES)
+    reward.update(signals)
+    assert (reward(random_path(4, 2, 4), torch.ones(4), signals) <= 0).all()
 
 
-def test_a_step_by_hand():
-    """P5 added: ΔL = 4/10, saved = 1 − 0.5/7.5, λ = 0.5."""
-    path = torch.tensor([[[False] * 4], [[False, False, False, True]]])
-    reward = build('ResidualReward')(
-        path, torch.tensor(COSTS[4]), FixedEvidence(LOSSES))
-    assert reward.item() == pytest.approx((0.4 + 0.5 * (1 - 0.5 / 7.5)) / 1.5)
+@pytest.mark.parametrize('given', [
+    [8., 4., 0., -4.], dict(P5=-4, P4=0, P3=4, P2=8)])
+def test_level_values_weigh_each_signal_in_its_own_unit(given):
+    """Means by level are 2, 4, 6, 8; the image's are half and 1.5 of them.
+    All levels are worth 8 + 4 − 4 = 8."""
+    reward = build('residual', level_values=given)
+    signals = FixedSignals(LOSSES)
+    reward.update(signals)
+    expected = torch.tensor([[0.5], [1.5]]) * torch.tensor([1., .5, 0., -.5])
+    torch.testing.assert_close(reward.gains(signals)[:, EACH], expected)
+
+
+def test_worth_times_the_images_own_signal():
+    reward = build('worth, task gap', level_values=[1., 1., 0., 0.])
+    signals = FixedSignals(
+        LOSSES, student_loss=torch.tensor([2., 3.]),
+        teacher_loss=torch.tensor([1., 4.]))
+    reward.update(signals)
+    torch.testing.assert_close(
+        reward.gains(signals)[:, EACH],
+        torch.tensor([[.5, .5, 0., 0.], [-.5, -.5, 0., 0.]]))
+
+
+@pytest.mark.parametrize(('given', 'sentence'), [
+    (dict(P2=1.), r"level_values=.*; accepted: a number for each of the levels "
+                  r"\['P2', 'P3', 'P4', 'P5'\]"),
+    ([1., 2.], r'level_values=\[1.0, 2.0\]; accepted: 4 numbers'),
+    ([1., math.nan, 1., 1.], r'level_values\[1\]=nan; accepted: a finite number'),
+    (dict(P2='x'), r"level_values\['P2'\]='x'; accepted: a finite number"),
+    ([0., 0., 0., 0.], 'level_values=.*at least one is not 0'),
+    (3., 'level_values=3.0; accepted: a number for each level'),
+])
+@pytest.mark.parametrize('name', ['ResidualReward', 'WorthReward'])
+def test_bad_level_values_are_refused(name, given, sentence):
+    with pytest.raises(ValueError, match=f'{name}: {sentence}'):
+        build(name, level_values=given)
+
+
+def test_worth_needs_values_and_a_signal():
+    with pytest.raises(ValueError, match='WorthReward: level_values=None'):
+        build('WorthReward', level_values=None)
+    with pytest.raises(ValueError, match="WorthReward: signal=''; accepted: 'dis"):
+        build('WorthReward', level_values=[1.], signal='')
+
+
+# -- the worth of groups -------------------------------------------------------
+
+GROUPS = dict(descriptor='objects', edges=[3.5, 10.5],
+              worth=[[0., 0., 0., 1.], [1., 0., 0., 1.], [4., 2., 0., 2.]])
+
+
+def test_an_image_has_the_worth_of_its_group():
+    reward = build('GroupWorthReward', **GROUPS)
+    signals = FixedSignals(
+        LOSSES, objects=torch.tensor([1., 3.5, 11., 4., math.nan]))
+    reward.update(signals)  # groups 0, 1, 2, 1: 1, 2, 8, 2 by all levels
+    gains = reward.gains(signals)[:, EACH]
+    torch.testing.assert_close(
+        gains[:4], torch.tensor(GROUPS['worth'])[[0, 1, 2, 1]] / 3.25)
+    assert gains[4].isnan().all()
+
+
+def test_worth_from_a_file_is_put_in_the_order_of_the_levels(tmp_path):
+    file = tmp_path / 'worth.json'
+    file.write_text(json.dumps(dict(
+        GROUPS, levels=['P5', 'P4', 'P3', 'P2'],
+        worth=[row[::-1] for row in GROUPS['worth']], interval=None,
+        metric='coco/bbox_mAP')))
+    reward = build('GroupWorthReward', file=str(file))
+    same = build('GroupWorthReward', **GROUPS)
+    signals = random_signals(9, 4)
+    assert reward.gains(signals).equal(same.gains(signals))
+
+
+@pytest.mark.parametrize(('change', 'sentence'), [
+    (dict(descriptor=None), 'descriptor=None; accepted: a descriptor'),
+    (dict(edges=[10.5, 3.5]), r'edges=\[10.5, 3.5\]; accepted: rising numbers'),
+    (dict(edges=[3.5, math.nan]), r'edges\[1\]=nan; accepted: a finite number'),
+    (dict(edges=3.5), 'edges=3.5; accepted: a list of numbers'),
+    (dict(edges=[3.5]), 'worth=.*; accepted: 2 lists, one for each group'),
+    (dict(worth=None), 'worth=None; accepted: 3 lists'),
+    (dict(worth=[[1.], [1.], [1., 2.]]), r'worth\[2\]=\[1.0, 2.0\]; accepted: 1'),
+    (dict(worth=[[1.] * 3] * 3), 'worth=.*; accepted: lists of 4 numbers'),
+    (dict(worth=[[1.] * 4, 'high', [1.] * 4]), r"worth\[1\]='high'; accepted: a l"),
+])
+def test_bad_worths_are_refused(change, sentence):
+    with pytest.raises(ValueError, match=f'GroupWorthReward: {sentence}'):
+        build('GroupWorthReward', **{**GROUPS, **change})
+
+
+@pytest.mark.parametrize(('content', 'sentence'), [
+    ('{', r'file=.*cannot be read'),
+    ('{"edges": []}', r'file=.*; accepted: a JSON file with the keys descriptor, '),
+    (json.dumps(dict(GROUPS, levels=['P2', 'P3', 'P4', 'C5'])),
+     r'levels=.*; accepted: the levels of the model'),
+    (json.dumps(dict(GROUPS, levels='P2')), r"levels='P2'; accepted: a list"),
+])
+def test_bad_files_are_refused(tmp_path, content, sentence):
+    file = tmp_path / 'worth.json'
+    file.write_text(content)
+    with pytest.raises(ValueError, match=f'GroupWorthReward: {sentence}'):
+        build('GroupWorthReward', file=str(file))
+    with pytest.raises(ValueError, match='cannot be read'):
+        build('GroupWorthReward', file=str(tmp_path / 'none.json'))
+    with pytest.raises(ValueError, match='not both'):
+        build('GroupWorthReward', file=str(file), edges=[1.])

@@ -25,6 +25,9 @@ class FixedLosses:
     def compute_all(self):
         return self.losses
 
+    def compute_shares(self):
+        return self.losses / self.losses.sum(-1).mean()
+
 
 class FixedEvidence:
     """The same numbers (B, L) for every question."""
@@ -39,7 +42,10 @@ class FixedEvidence:
         return self.losses
 
     def after_step(self, levels, step):
-        return 1 - step * self.losses.where(levels, 0.).sum(-1)
+        return self.losses.sum(-1) - step * self.losses.where(levels, 0.).sum(-1)
+
+    def describe(self, name):
+        return self.losses[:, 0]
 
     def step_effect(self, order):
         return self.losses.mean(0)

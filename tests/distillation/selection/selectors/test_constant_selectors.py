@@ -1,5 +1,7 @@
 """The same for every image: known weights, and sentences for the rest."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -30,6 +32,21 @@ def test_fixed(build, make_space, start, kwargs, expected):
     selector = build('FixedSelector', make_space(), **kwargs)
     torch.testing.assert_close(
         weights(selector, start), torch.tensor([expected] * 2))
+
+
+@pytest.mark.parametrize(('name', 'kwargs', 'expected'), [
+    ('NoneSelector', {}, [0., 0., 0., 0.]),
+    ('UniformSelector', {}, [.25, .25, .25, .25]),
+    ('ManualDeepSelector', {}, [.1, .2, .3, .4]),
+    ('FixedSelector', dict(levels=['P4']), [0., 0., .25, 0.]),
+    ('FixedSelector', dict(levels=['P2', 'P5']), [.25, 0., 0., .25]),
+    ('FixedSelector', dict(weights=dict(P4=1, P5=3)), [0., 0., .125, .375]),
+])
+def test_what_is_not_selected_is_not_made_up_for(
+        build, make_space, start, name, kwargs, expected):
+    space = replace(make_space(), normalize='none')
+    found = weights(build(name, space, **kwargs), start)
+    torch.testing.assert_close(found, torch.tensor([expected] * 2))
 
 
 @pytest.mark.parametrize(('kwargs', 'sentence'), [

@@ -1,6 +1,7 @@
 """What holds for every registered selector."""
 
 import io
+from dataclasses import replace
 
 import pytest
 import torch
@@ -75,6 +76,22 @@ def test_selections_are_sound(
         torch.full((batch, ), float(selector.uses_teacher)))
 
 
+@pytest.mark.parametrize('least', [0, 1])
+@pytest.mark.parametrize('training', [True, False])
+def test_without_normalising_no_level_weighs_more_for_what_is_left_out(
+        name, make, make_space, start, training, least):
+    """In the mean of the selected levels 1/L each, or less where a selector
+    weighs levels by image."""
+    space = replace(make_space(), normalize='none', min_levels=least)
+    selector = make(name, space).train(training)
+    found = selector.select(start(selector, torch.randn(50, 5))).selection
+    assert (found.weights[~found.levels] == 0).all()
+    if name != 'GatedSelector':
+        assert (found.weights.sum(-1) <= found.levels.sum(-1) / 4 + 1e-6).all()
+    if selector.uses_teacher and least:
+        assert found.levels.any(-1).all()
+
+
 @pytest.mark.parametrize('name', DETERMINISTIC)
 def test_evaluation_is_deterministic(name, make, make_space, start):
     selector = make(name, make_space()).eval()
@@ -141,4 +158,5 @@ def test_all_numbers_move_with_the_model(name, make, make_space):
 def test_nothing_of_a_selector_hides_in_its_state_dict(name, make, make_space):
     """Constants of the levels are derived from the config, not saved."""
     keys = make(name, make_space()).state_dict()
-    assert all(key.startswith(('policy.', 'gate.', 'alpha')) for key in keys)
+    assert all(key.startswith(
+        ('policy.', 'gate.', 'reward.', 'alpha')) for key in keys)

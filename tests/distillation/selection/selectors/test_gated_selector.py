@@ -50,11 +50,13 @@ def test_all_levels_or_the_affordable_ones_with_most_weight(make, start):
             [False, False, True, True])
 
 
-def test_it_tends_to_the_softmax_of_the_rewards(make, learn):
-    """Two kinds of images, whose features tell their losses."""
+@pytest.mark.parametrize('efficiency', [0., 1.])
+def test_it_tends_to_the_softmax_of_the_gains(make, learn, efficiency):
+    """Two kinds of images, whose features tell their losses. All levels are
+    distilled in any case, so what they cost does not count."""
     torch.manual_seed(0)
     selector = make(lr=3e-3, temperature=0.1, reward=dict(
-        type='mmrlkd.ResidualReward', efficiency=0.))
+        type='mmrlkd.ResidualReward', efficiency=efficiency))
     kinds = torch.randn(2, 5)
     losses = torch.tensor([[4., 3., 2., 1.], [1., 1., 1., 7.]])
     for step in range(400):

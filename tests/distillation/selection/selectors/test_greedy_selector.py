@@ -1,5 +1,7 @@
 """The best loss per cost, until it stops paying."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,18 +11,20 @@ from mmrlkd.distillation.selection.rewards import ResidualReward
 class Surveyed:
     """Losses (B, L) without gradient; to ask for others would be dear."""
 
-    def __init__(self, losses):
+    def __init__(self, losses, unit):
         self.losses = losses
+        self.unit = unit
 
-    def compute_all(self):
-        return self.losses
+    def compute_shares(self):
+        return self.losses / self.unit
 
 
-def chosen(build, start, space, losses, **kwargs):
+def chosen(build, start, space, losses, unit=15., **kwargs):
+    """``unit``: what all levels together lose on average."""
     losses = torch.tensor(losses)
     selector = build('GreedySelector', space, **kwargs)
     found = selector.select(start(
-        selector, torch.zeros(len(losses), 5), Surveyed(losses))).selection
+        selector, torch.zeros(len(losses), 5), Surveyed(losses, unit))).selection
     return found.levels.long().tolist()
 
 
@@ -37,8 +41,12 @@ def test_offers_by_hand(build, start, make_space):
         [1, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 1], [1, 0, 1, 1]]
     assert chosen(build, start, space, losses, efficiency=0.) == [
         [1, 1, 1, 1]] * 4
-    # Nothing pays: the best offer is taken all the same.
+    # An image that loses ten times as much is distilled at more levels.
+    assert chosen(build, start, space, losses[3:], unit=150.) == [[0, 0, 0, 1]]
+    # Nothing pays: what loses least is taken all the same.
     assert chosen(build, start, space, losses[1:], efficiency=100.) == [
+        [0, 0, 0, 1]] * 3
+    assert chosen(build, start, space, losses[1:], efficiency=2.) == [
         [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1]]
 
 
@@ -56,21 +64,33 @@ def test_it_is_the_optimum_of_the_residual_reward(
     space = make_space()
     losses = torch.rand(50, 4)
     found = torch.tensor(chosen(
-        build, start, space, losses.tolist(), efficiency=efficiency)).bool()
+        build, start, space, losses.tolist(), losses.sum(-1).mean(),
+        efficiency=efficiency)).bool()
     index = torch.arange(1, 16)
     subsets = (index[:, None] >> torch.arange(4) & 1).bool()
     everything = torch.cat([found[None], subsets[:, None].expand(-1, 50, 4)])
     path = torch.stack([torch.zeros_like(everything), everything])
-    rewards = ResidualReward(efficiency=efficiency)(
-        path, torch.tensor(space.costs), make_evidence(losses))[0]
+    reward, signals = ResidualReward(
+        efficiency=efficiency), make_evidence(losses)
+    reward.update(signals)
+    rewards = reward(path, torch.tensor(space.costs), signals)[0]
     torch.testing.assert_close(rewards[0], rewards[1:].max(dim=0).values)
+
+
+def test_an_image_that_nothing_pays_for_may_be_left_out(
+        build, start, make_space):
+    losses = [[0.3, 0.3, 0.3, 0.3], [0.3, 0.3, 0.3, 15.]]
+    space = make_space()
+    assert chosen(build, start, space, losses) == [[0, 0, 0, 1]] * 2
+    space = replace(space, min_levels=0)
+    assert chosen(build, start, space, losses) == [[0] * 4, [0, 0, 0, 1]]
 
 
 def test_losses_that_are_no_numbers_count_nothing(
         build, start, make_space):
     nan = float('nan')
     assert chosen(build, start, make_space(), [
-        [nan, nan, nan, nan], [nan, 1., 1., 1.]]) == [
+        [nan, nan, nan, nan], [nan, 1., 1., 1.]], unit=3.) == [
             [0, 0, 0, 1], [0, 1, 1, 1]]
 
 

@@ -88,7 +88,7 @@ def test_rewards_are_those_of_the_episode(make, start, make_evidence):
     choice = selector.select(start(selector, torch.randn(6, 5)))
     scalars = selector.observe(make_evidence(losses), choice)
     levels = choice.selection.levels
-    covered = losses.where(levels, 0.).sum(-1) / losses.sum(-1)
+    covered = losses.where(levels, 0.).sum(-1) / losses.sum(-1).mean()
     rewards = stored(selector).reward
     torch.testing.assert_close(rewards.sum(0), covered)
     torch.testing.assert_close(scalars['reward'], covered.mean())

@@ -1,5 +1,7 @@
 """Random levels cost on average what they were told to."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -34,6 +36,18 @@ def test_the_plain_mean_needs_no_tilt(build, make_space, start):
     _, counts = drawn.unique(dim=0, return_counts=True)
     torch.testing.assert_close(
         counts / 30_000, torch.full((15, ), 1 / 15), rtol=0, atol=0.01)
+
+
+def test_images_may_be_left_out(build, make_space, start):
+    space = replace(make_space(), min_levels=0, normalize='none')
+    selector = build('RandomSelector', space, cost=0.2)
+    found = selector.select(start(selector, torch.randn(20_000, 5))).selection
+    assert len(found.levels.unique(dim=0)) > 4
+    assert not found.levels.any(-1).all()
+    assert found.weights.equal(found.levels / 4)
+    costs = (found.levels * torch.tensor(space.costs)).sum(-1)
+    assert costs.mean().item() == pytest.approx(
+        0.2, abs=4 * costs.std().item() / 20_000**0.5)
 
 
 def test_one_level_leaves_one_choice(build, make_space, start):
