@@ -31,12 +31,15 @@ class BatchSignals:
         task_loss: scalar with its graph; None if no reward asks for it.
         step_effect: (L,) by order, see :class:`.step_effect.StepEffect`; None
             without held-out images.
+        describe: (B,) by the name of a descriptor; None if no reward asks
+            for one.
     """
 
     def __init__(self, losses: LevelLosses, maps: StudentMaps,
                  levels: tuple[Level, ...], student: TaskAdapter,
                  scale: Tensor, task_loss: Tensor | None,
-                 step_effect: Callable[[int], Tensor] | None = None) -> None:
+                 step_effect: Callable[[int], Tensor] | None = None,
+                 describe: Callable[[str], Tensor] | None = None) -> None:
         self._losses = losses
         self._maps = maps
         self._levels = levels
@@ -44,6 +47,7 @@ class BatchSignals:
         self._scale = scale
         self._task_loss = task_loss
         self._step_effect = step_effect
+        self._describe = describe
 
     def discrepancy(self) -> Tensor:
         """See :meth:`mmrlkd.structures.Signals.discrepancy`."""
@@ -100,6 +104,11 @@ class BatchSignals:
         """See :meth:`mmrlkd.structures.Signals.step_effect`."""
         assert self._step_effect is not None, 'there are no held-out images'
         return self._step_effect(order)
+
+    def describe(self, name: str) -> Tensor:
+        """See :meth:`mmrlkd.structures.Signals.describe`."""
+        assert self._describe is not None, 'there are no descriptors'
+        return self._describe(name)
 
     @cached_property
     def _stage_gradients(self) -> tuple[list[Tensor], Tensor, Tensor]:

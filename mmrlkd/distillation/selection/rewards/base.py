@@ -29,6 +29,8 @@ class Reward(ABC):
     #: Whether :meth:`Signals.alignment` or :meth:`Signals.after_step` is
     #: asked, which need gradients at the student's maps.
     needs_gradients: ClassVar[bool] = False
+    #: Names of the descriptors that :meth:`Signals.describe` is asked for.
+    descriptors: tuple[str, ...] = ()
 
     def __init__(self, efficiency: float = 0.5) -> None:
         self.efficiency = check_number(

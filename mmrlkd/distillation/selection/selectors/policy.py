@@ -1,11 +1,13 @@
 """A learned policy chooses for each image."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmrlkd.arguments import check_integer
+from mmrlkd.distillation.selection.descriptors import check_context
 from mmrlkd.distillation.selection.environment import DecisionProcess
 from mmrlkd.registry import LEARNERS, POLICIES, REWARDS, SELECTORS
 from mmrlkd.rl import Diagnostics, RolloutStorage, play, subset_table
@@ -36,6 +38,8 @@ class PolicySelector(Selector):
             likeliest subset at each step in the others of training too. The
             greedy variant also looks no step ahead: ``gamma=0`` in the
             learner.
+        context: names of descriptors that the state shows beside the maps, such
+            as ``['objects', 'teacher_confidence']``; see :mod:`.descriptors`.
     """
 
     adaptive = True
@@ -45,8 +49,10 @@ class PolicySelector(Selector):
     def __init__(self, policy: dict[str, Any] | None = None,
                  reward: dict[str, Any] | None = None,
                  learner: dict[str, Any] | None = None, horizon: int = 4,
-                 rollout_batches: int = 4, greedy: bool = False) -> None:
+                 rollout_batches: int = 4, greedy: bool = False,
+                 context: Sequence[str] = ()) -> None:
         super().__init__()
+        self.context = check_context('PolicySelector', context)
         self.policy = POLICIES.build(
             policy or dict(type='mmrlkd.LSTMPolicy'))
         self.reward = REWARDS.build(
@@ -77,6 +83,10 @@ class PolicySelector(Selector):
         return Choice(
             Selection(levels, self.space.weights(levels)),
             episode if learning else None)
+
+    @property
+    def descriptors(self) -> tuple[str, ...]:
+        return self.reward.descriptors
 
     @property
     def needs_gradients(self) -> bool:
