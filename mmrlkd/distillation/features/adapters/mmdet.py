@@ -40,7 +40,8 @@ class DetectorAdapter(TaskAdapter):
         """That of a one-stage detector; of a two-stage one its RPN, whose one
         class says whether there is an object. None for heads that take
         queries, put out corners or keep classes and boxes in one map."""
-        from mmdet.models import BaseDenseHead, TOODHead
+        from mmdet.models import TOODHead
+        from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
         for name in ('bbox_head', 'rpn_head'):
             head = getattr(self.model, name, None)
             # TOOD puts out probabilities where others have logits.
