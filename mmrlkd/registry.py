@@ -51,6 +51,8 @@ LOGIT_LOSSES = _family('logit loss', 'mmrlkd.distillation.logit_losses')
 BALANCERS = _family('balancer', 'mmrlkd.distillation.weighting.balancers')
 SELECTORS = _family('selector', 'mmrlkd.distillation.selection.selectors')
 POLICIES = _family('policy', 'mmrlkd.distillation.selection.policies')
+DESCRIPTORS = _family(
+    'descriptor', 'mmrlkd.distillation.selection.descriptors')
 REWARDS = _family('reward', 'mmrlkd.distillation.selection.rewards')
 LEARNERS = _family('learner', 'mmrlkd.rl.algorithms')
 STRATEGIES = _family('strategy', 'mmrlkd.search.strategies')

@@ -228,6 +228,12 @@ class Signals(Protocol):
         """(B,) what the descriptor ``name`` says of each image."""
         ...
 
+    def describe(self, name: str) -> Tensor:
+        """(B,) what the descriptor ``name`` says of each image, detached;
+        one of those that the selector named in
+        :attr:`~.selectors.Selector.descriptors` or ``context``."""
+        ...
+
     def step_effect(self, order: int) -> Tensor:
         """(L,) derivative of the task loss on held-out images by the weight
         of each level in the student's next step; negative where distilling

@@ -8,5 +8,5 @@ distillation = dict(
     log_processor=dict(
         mean_pattern=(
             r'.*(loss|time|grad_norm|levels_per_image|distill|select|reward|'
-            r'updates_student|policy_entropy).*')),
+            r'descriptor|updates_student|policy_entropy).*')),
     randomness=dict(seed=0))  # resuming draws from the same seeds

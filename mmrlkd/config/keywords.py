@@ -25,9 +25,11 @@ RUNNER_KEYS = {
 RESERVED = {'type', '_scope_', '_delete_'}
 
 #: The registry of each key that holds a member of one: ``selector``, ….
+#: Descriptors have no options: configs have their names.
 FAMILIES: dict[str, Family] = {
     member.name.replace(' ', '_'): member
-    for member in vars(registry).values() if isinstance(member, Family)}
+    for member in vars(registry).values()
+    if isinstance(member, Family) and member is not registry.DESCRIPTORS}
 
 #: Options that stand in a member's config and are another's: of what applies
 #: a balancer, see :class:`mmrlkd.distillation.weighting.balancing.Balancing`.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmrlkd.distillation.features.adapters import TaskAdapter
 from mmrlkd.distillation.features.levels import Level, StudentMaps
+from mmrlkd.distillation.selection.descriptors import Describer, Descriptions
 from mmrlkd.distillation.selection.environment import DecisionProcess
 from mmrlkd.distillation.selection.selectors import Selector
 from mmrlkd.distillation.teacher.lazy import LazyPyramid
@@ -40,6 +41,8 @@ class Distillation(nn.Module):
         budget: largest cost an image may use; None allows every level.
         min_levels: see :class:`~mmrlkd.structures.LevelSpace`.
         normalize: likewise.
+        context: names of the descriptors that states show.
+        descriptors: of others that may be asked for.
     """
 
     level_costs: Tensor
@@ -50,7 +53,8 @@ class Distillation(nn.Module):
                  recipe: Mapping[str, Mapping[str, Any]],
                  costs: str | Mapping[str, float],
                  budget: float | None, min_levels: int = 1,
-                 normalize: str = 'image') -> None:
+                 normalize: str = 'image', context: Sequence[str] = (),
+                 descriptors: Sequence[str] = ()) -> None:
         super().__init__()
         self._student = student
         self._teacher = UnregisteredModule(teacher)
@@ -74,7 +78,9 @@ class Distillation(nn.Module):
             level_channels=tuple(level.channels for level in levels),
             global_channels=stages[-1].channels,
             strides=tuple(level.stride for level in levels),
-            min_levels=min_levels, normalize=normalize)
+            min_levels=min_levels, normalize=normalize, context=len(context))
+        self.describer = Describer(
+            [*context, *descriptors], student, teacher.adapter)
         self._everything = UnregisteredModule(_all_levels(self.space))
         for name, values in (('level_costs', priced),
                              ('running_mean', [0.0] * len(priced))):
@@ -131,26 +137,38 @@ class Distillation(nn.Module):
 
     @torch.no_grad()
     def select(self, selector: Selector | None, maps: StudentMaps,
-               losses: LevelLosses) -> Choice:
+               losses: LevelLosses,
+               descriptions: Descriptions) -> Choice:
         """Which levels each image learns from.
 
         Args:
             selector: bound to :attr:`space`; None for all levels, equally.
             maps: what the student computed of the batch.
             losses: of the same batch.
+            descriptions: likewise.
         """
         if selector is None:
             selector = self._everything.module
-        choice = selector.select(DecisionProcess(
-            self.space,
-            maps.stages[-1].mean(dim=(2, 3)).float(),
-            torch.cat([m.mean(dim=(2, 3)).float() for m in maps.levels], 1),
-            losses, selector.horizon))
+        choice = selector.select(
+            self.begin(selector, maps, losses, descriptions))
         if not isinstance(choice, Choice):
             raise TypeError(
                 f'{type(selector).__name__}.select returned a '
                 f'{type(choice).__name__}; accepted: Choice(selection).')
         return choice
+
+    def begin(self, selector: Selector, maps: StudentMaps,
+              losses: LevelLosses,
+              descriptions: Descriptions) -> DecisionProcess:
+        """The episodes of a batch before their first step, see
+        :meth:`select`."""
+        return DecisionProcess(
+            self.space,
+            maps.stages[-1].mean(dim=(2, 3)).float(),
+            torch.cat([m.mean(dim=(2, 3)).float() for m in maps.levels], 1),
+            losses, selector.horizon,
+            descriptions.context(selector.context) if selector.context
+            else None)
 
     @torch.no_grad()
     def track(self, losses: LevelLosses, by_image: bool = False) -> None:

@@ -162,7 +162,8 @@ class PyramidDistiller(BaseModel):
                 self.adapter, self.levels, built,
                 loss or dict(type='mmrlkd.MSELoss'),
                 connector or dict(type='mmrlkd.ConvConnector'),
-                recipe or {}, costs, budget, min_levels, normalize)
+                recipe or {}, costs, budget, min_levels, normalize,
+                chosen.context, chosen.descriptors)
             chosen.bind(self.distillation.space)
         self._settings = flatten(dict(
             levels=[level.name for level in self.levels],
@@ -297,7 +298,7 @@ class PyramidDistiller(BaseModel):
         return evaluate_losses(self, inputs, data_samples)
 
     def choose(self, inputs: Tensor, data_samples: list) -> Selection:
-        """What the selector chooses for images; runs no head, changes nothing.
+        """What the selector chooses for images; changes nothing.
 
         Args:
             inputs: (B, 3, H, W), preprocessed.

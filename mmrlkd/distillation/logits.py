@@ -31,6 +31,20 @@ def read_logits(adapter: TaskAdapter, features: Any) -> Tensor:
     return seen[-1]
 
 
+def count_head(adapter: TaskAdapter) -> tuple[Any, float]:
+    """What the head puts out for the probe image, and the counted GFLOPs of
+    what only it needs: itself and the neck."""
+    with torch.no_grad(), evaluating(adapter.model):
+        features = adapter.backbone(adapter.probe_image())
+        with FlopCounterMode(display=False) as counter:
+            if adapter.neck is not None:
+                features = adapter.neck(features)
+            output = (read_logits(adapter, features)
+                      if adapter.dense_head is None
+                      else adapter.score_maps(features))
+    return output, counter.get_total_flops() / 1e9
+
+
 class LogitDistillation:
     """The term that pulls the student's logits towards the teacher's.
 
@@ -112,12 +126,7 @@ def _probe(adapter: TaskAdapter, loss: dict) -> tuple[int, float]:
             f'({type(adapter.model).__name__}, {adapter.task}) has no logits '
             'for each image or pixel; accepted: None, or classifiers and '
             'segmentors.')
-    with torch.no_grad(), evaluating(adapter.model):
-        features = adapter.backbone(adapter.probe_image())
-        with FlopCounterMode(display=False) as counter:
-            if adapter.neck is not None:
-                features = adapter.neck(features)
-            logits = read_logits(adapter, features)
+    logits, gflops = count_head(adapter)
     if not isinstance(logits, Tensor):
         raise ValueError(
             f"logit_loss is a {loss['type']}, but the head of the "
@@ -128,4 +137,4 @@ def _probe(adapter: TaskAdapter, loss: dict) -> tuple[int, float]:
             f"logit_loss is a {loss['type']}, but the {adapter.owner} has one "
             'logit; accepted: 2 or more classes, of which a softmax makes '
             'probabilities.')
-    return logits.shape[1], counter.get_total_flops() / 1e9
+    return logits.shape[1], gflops

@@ -11,7 +11,7 @@ from .level_losses import Work
 
 @torch.no_grad()
 def describe(part: Distillation, selection: Selection, per_level: Tensor,
-             selected: Work, work: Work) -> dict[str, Tensor]:
+             selected: Work, work: Work, head: bool) -> dict[str, Tensor]:
     """Scalars for the log; costs are means over the batch's images.
 
     Args:
@@ -21,6 +21,7 @@ def describe(part: Distillation, selection: Selection, per_level: Tensor,
         selected: the work that the selection took.
         work: all that was done; what goes beyond the selection is booked as
             the rewards'.
+        head: whether the teacher's head was run for a descriptor.
     """
     chosen = selection.levels.float().mean(dim=0).to(part.level_costs)
     ran, in_all = part.gflops(selected), part.gflops(work)
@@ -31,6 +32,9 @@ def describe(part: Distillation, selection: Selection, per_level: Tensor,
         'distill_gflops': torch.tensor(ran / batch),
         'reward_gflops': torch.tensor((in_all - ran) / batch),
     }
+    if part.describer.gflops:
+        report['descriptor_gflops'] = torch.tensor(
+            part.describer.gflops * head)
     for i, name in enumerate(part.space.names):
         report[f'select.{name}'] = chosen[i]
         report[f'distill.{name}'] = per_level[i].detach()
@@ -46,6 +50,8 @@ def describe_none(part: Distillation) -> dict[str, Tensor]:
     """
     names = ['levels_per_image', 'distill_cost', 'distill_gflops',
              'reward_gflops']
+    if part.describer.gflops:
+        names.append('descriptor_gflops')
     for level in part.space.names:
         names += [f'select.{level}', f'distill.{level}']
     return {name: torch.tensor(0.0) for name in names}

@@ -16,6 +16,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from mmrlkd.distillation.features.levels import StudentMaps
+from mmrlkd.distillation.selection.descriptors import Batch, Descriptions
 from mmrlkd.distillation.selection.signals import BatchSignals
 from mmrlkd.distillation.teacher.lazy import LazyPyramid
 from mmrlkd.distillation.weighting.balancing import LevelTerms
@@ -66,12 +67,14 @@ class Distilled:
         choice: the selector's.
         levels: (B, L) bool on the CPU, the selected ones.
         terms: L 0-dim losses, weighted by image and meaned over the batch.
+        descriptions: of the images.
     """
     maps: StudentMaps
     losses: LevelLosses
     choice: Choice
     levels: Tensor
     terms: list[Tensor]
+    descriptions: Descriptions
 
 
 def run_step(model: PyramidDistiller, wrapped: nn.Module, data: Any,
@@ -134,8 +137,10 @@ def distil(model: PyramidDistiller, plan: StepPlan, images: Tensor,
     # where nothing is learned, to select.
     work = losses.work(distilled.levels)
     selected = losses.work_of(distilled.levels) if plan.learn else work
+    # A head that ran for the logit loss is booked there.
+    head = losses.teacher.ran_head and 'logit_gflops' not in scalars
     scalars |= describe(part, distilled.choice.selection,
-                        torch.stack(distilled.terms), selected, work)
+                        torch.stack(distilled.terms), selected, work, head)
     return replace(output, scalars=scalars, level_losses=losses.values())
 
 
@@ -159,23 +164,20 @@ def forward(model: PyramidDistiller, plan: StepPlan, images: Tensor,
     heads = plan.update_student or gradients or not model.distils
     with (torch.set_grad_enabled(torch.is_grad_enabled() and heads),
           model.tap.recording(leaves=gradients)):
-        if heads:
-            losses = task_losses(model, images, samples)
-        else:
-            losses = {}
-            model.adapter.extract(images)
+        losses = run_student(model, plan, images, samples, heads)
     maps = model.tap.take()
     scalars: dict[str, Tensor] = {}
     output, distilled = StepOutput(losses, scalars), None
     if pyramid is not None and model.distils:
         differentiable = plan.update_student and torch.is_grad_enabled()
-        level_losses, choice = choose(
+        level_losses, descriptions, choice = choose(
             model, plan, images, samples, maps, pyramid, differentiable)
         levels = choice.selection.levels.to('cpu')
         level_losses.compute(levels)
         weights = choice.selection.weights
         terms = level_losses.terms(levels, weights)
-        distilled = Distilled(maps, level_losses, choice, levels, terms)
+        distilled = Distilled(
+            maps, level_losses, choice, levels, terms, descriptions)
         losses['loss_distill'] = model.loss_weight * torch.stack(terms).sum()
         output = replace(
             output, selection=choice.selection, episode=choice.episode,
@@ -227,15 +229,42 @@ def task_losses(model: PyramidDistiller, images: Tensor,
             for key, value in losses.items()}
 
 
+def run_student(model: PyramidDistiller, plan: StepPlan, images: Tensor,
+                samples: list, heads: bool) -> dict[str, Tensor]:
+    """The student's forward pass, as far as it is needed; its losses, if they
+    are wanted.
+
+    Args:
+        model: the distiller.
+        plan: of the iteration. Where the selector chooses, a descriptor may
+            look at the student's logits.
+        images: (B, 3, H, W), preprocessed.
+        samples: the annotations, one for each image.
+        heads: whether the losses are wanted.
+    """
+    described = (model.distils and plan.choose
+                 and model.distillation.describer.needs_student_head)
+    if heads or described:
+        losses = task_losses(model, images, samples)
+        return losses if heads else {}
+    model.adapter.extract(images)
+    return {}
+
+
 def choose(model: PyramidDistiller, plan: StepPlan, images: Tensor,
            samples: list, maps: StudentMaps, pyramid: LazyPyramid,
-           differentiable: bool) -> tuple[LevelLosses, Choice]:
-    """What the selector chooses; computes the losses that it asks for."""
+           differentiable: bool) -> tuple[LevelLosses, Descriptions, Choice]:
+    """What the selector chooses; computes the losses and the descriptors that
+    it asks for."""
     part = model.distillation
     losses = part.compare(maps.levels, pyramid, differentiable,
                           part.boxes(images, samples))
     selector = model.selector if plan.choose else None
-    return losses, part.select(selector, maps, losses)
+    descriptions = Descriptions(part.describer, Batch(
+        images, samples, model.adapter, part.teacher.adapter, maps, pyramid,
+        losses))
+    return losses, descriptions, part.select(
+        selector, maps, losses, descriptions)
 
 
 def observe(model: PyramidDistiller, output: StepOutput, distilled: Distilled,
@@ -256,7 +285,8 @@ def observe(model: PyramidDistiller, output: StepOutput, distilled: Distilled,
             model.loss_weight * choice.selection.weights, search.held_out,
             model.data_preprocessor, search.optimizer)
     return model.selector.observe(BatchSignals(
-        losses, distilled.maps, model.levels, model.adapter, task, effect),
+        losses, distilled.maps, model.levels, model.adapter, task, effect,
+        distilled.descriptions),
         choice)
 
 
@@ -353,11 +383,13 @@ def evaluate_losses(model: PyramidDistiller, images: Tensor,
 @torch.no_grad()
 def evaluate_choice(model: PyramidDistiller, images: Tensor,
                     samples: list) -> Selection:
-    """What the selector chooses for images; runs no head, changes nothing."""
+    """What the selector chooses for images; changes nothing, and runs no head
+    that no descriptor looks at."""
     pyramid = extract_teacher(model, images, samples)
     assert pyramid is not None, 'no levels are distilled'
+    plan = model.schedule.plan()
     with unchanged(model):
         with model.tap.recording():
-            model.adapter.extract(images)
-        return choose(model, model.schedule.plan(), images, samples,
-                      model.tap.take(), pyramid, False)[1].selection
+            run_student(model, plan, images, samples, heads=False)
+        return choose(model, plan, images, samples, model.tap.take(), pyramid,
+                      False)[2].selection

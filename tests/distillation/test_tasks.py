@@ -14,8 +14,10 @@ from torch import nn
 
 from mmrlkd.distillation.features.adapters import adapt
 from mmrlkd.distillation.features.levels import choose_levels
+from mmrlkd.distillation.selection.descriptors.base import per_image_loss
 from mmrlkd.distillation.selection.signals import BatchSignals
 from mmrlkd.registry import MODELS
+from mmrlkd.structures import Phase
 
 CLASSES, SIZE, BATCH = 6, 64, 4
 POLICY = dict(type='mmrlkd.PolicySelector', rollout_batches=1,
@@ -215,6 +217,87 @@ def test_logits_are_those_of_the_models(task):
         model.student.loss(images, data['data_samples'])
     torch.testing.assert_close(
         model.tap.take().logits, model.student(images, mode='tensor'))
+
+
+def described(build, data, *names, **overrides):
+    """What is said of the batch in a step, by name, and the model."""
+    model = build(selector=dict(POLICY, context=list(names)), **overrides)
+    seen = {}
+    observe = model.selector.observe
+    model.selector.observe = lambda signals, choice: (
+        seen.update({name: signals.describe(name) for name in names}),
+        observe(signals, choice))[1]
+    model.schedule.set(Phase('policy', 1.0), 0, 0.0)
+    return seen, model, step(model, data)
+
+
+def test_descriptors_tell_the_task_loss_by_image(task):
+    build, _, data = task
+    seen, model, scalars = described(
+        build, data, 'student_loss', 'teacher_loss')
+    assert seen['student_loss'].shape == (BATCH, )
+    # The same in all images: as many labels in each.
+    total = sum(value for key, value in scalars.items()
+                if key in ('loss_task', 'decode.loss_ce'))
+    # mmseg divides by all positions, those without a label too.
+    rel = 0.3 if model.adapter.label_classes else 1e-4
+    assert seen['student_loss'].mean().item() == pytest.approx(
+        total.item(), rel=rel)
+    assert scalars['descriptor_gflops'] > 0
+    processed = model.data_preprocessor(copy.deepcopy(data), False)
+    with torch.no_grad():
+        logits = model.teacher.model(processed['inputs'], mode='tensor')
+    targets = model.adapter.targets(processed['data_samples'])
+    for i in range(BATCH):
+        mine = per_image_loss(logits[i:i + 1], targets[i:i + 1])
+        torch.testing.assert_close(
+            seen['teacher_loss'][i:i + 1], mine, rtol=1e-4, atol=1e-5)
+
+
+def test_descriptors_of_the_students_loss_run_its_head(task):
+    """In iterations that do not update the student, and in evaluation."""
+    build, _, data = task
+    model = build(selector=dict(POLICY, context=['student_loss'])).train()
+    model.schedule.set(Phase('policy', 1.0, student_every=2), 0, 0.0)
+    before = copy.deepcopy(dict(model.student.named_parameters()))
+    scalars = step(model, data)
+    assert scalars['updates_student'] == 0
+    for name, parameter in model.student.named_parameters():
+        assert parameter.equal(before[name])
+    model.eval()
+    processed = model.data_preprocessor(copy.deepcopy(data), False)
+    model.choose(processed['inputs'], processed['data_samples'])
+
+
+def test_the_logit_loss_pays_for_the_head_that_both_run(task):
+    build, _, data = task
+    *_, scalars = described(build, data, 'teacher_entropy', logit_loss=KL)
+    assert scalars['logit_gflops'] > 0 and scalars['descriptor_gflops'] == 0
+
+
+def test_objects_are_not_known_without_boxes(task):
+    build, _, _ = task
+    for name in 'objects', 'teacher_detections':
+        with pytest.raises(ValueError, match=(
+                f"model.selector: the descriptor '{name}' .*accepted for "
+                '(segmentation|classification): .*teacher_entropy')):
+            build(selector=dict(POLICY, context=[name]))
+
+
+def test_label_maps_are_described_where_there_are_some(task):
+    build, _, data = task
+    names = 'classes', 'largest_class', 'class_entropy', 'boundary'
+    if not build().adapter.label_classes:
+        with pytest.raises(ValueError, match='needs a class for each pixel'):
+            build(selector=dict(POLICY, context=list(names)))
+        return
+    seen, *_ = described(build, data, *names)
+    for i, sample in enumerate(data['data_samples']):
+        labels = sample.gt_sem_seg.data[0, 8:]
+        shares = labels.flatten().bincount(minlength=CLASSES) / labels.numel()
+        assert seen['classes'][i] == (shares > 0).sum()
+        assert seen['largest_class'][i].item() == pytest.approx(
+            shares.max().item())
 
 
 @pytest.mark.parametrize('loss', ['KLLoss', 'DKDLoss', 'DISTLoss'])

@@ -25,6 +25,12 @@ MEMBERS = {
     'gated': dict(
         type='mmrlkd.GatedSelector',
         gate=dict(type='mmrlkd.MLPPolicy', hidden=16)),
+    'group': dict(
+        type='mmrlkd.GroupSelector', descriptor='objects', edges=[3.5],
+        rates=[[0, 0, 0.5, 1], [1, 0.5, 0, 0]]),
+    'all that is known': policy(context=[
+        'objects', 'object_size', 'crowding', 'teacher_confidence',
+        'teacher_entropy', 'teacher_detections', 'discrepancy']),
     'greedy': dict(type='mmrlkd.GreedySelector'),
     'PPO': policy(),
     'one step': policy(horizon=1),

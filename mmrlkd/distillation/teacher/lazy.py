@@ -29,6 +29,8 @@ class LazyPyramid:
         self._levels = levels
         self._images = images
         self._whole: dict[int, Tensor] = {}
+        self._logits: Tensor | None = None
+        self._score_maps: list[Tensor] | None = None
         #: How many images each level was computed for.
         self.computed = [0] * len(levels)
 
@@ -72,10 +74,30 @@ class LazyPyramid:
 
     @torch.no_grad()
     def logits(self) -> Tensor:
-        """(B, K) or (B, K, h, w): what the head says; runs all of the neck."""
-        return read_logits(
-            self._adapter, self._backbone[0] if self._adapter.neck is None
-            else self.neck.all())
+        """(B, K) or (B, K, h, w): what the head says; runs all of the neck,
+        the first time."""
+        if self._logits is None:
+            self._logits = read_logits(self._adapter, self._features())
+        return self._logits
+
+    @torch.no_grad()
+    def score_maps(self) -> list[Tensor]:
+        """A detector's, see
+        :meth:`~mmrlkd.distillation.features.adapters.TaskAdapter.score_maps`;
+        likewise."""
+        if self._score_maps is None:
+            self._score_maps = self._adapter.score_maps(self._features())
+        return self._score_maps
+
+    @property
+    def ran_head(self) -> bool:
+        """Whether the head was run for this batch."""
+        return self._logits is not None or self._score_maps is not None
+
+    def _features(self) -> Any:
+        """What the head takes."""
+        return (self._backbone[0] if self._adapter.neck is None
+                else self.neck.all())
 
     @torch.no_grad()
     def prepare(self) -> None:

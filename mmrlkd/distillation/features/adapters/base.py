@@ -25,6 +25,8 @@ class TaskAdapter(ABC):
     task: str
     #: Whether annotations name the objects' boxes.
     has_boxes = False
+    #: Classes of the annotated label maps; 0 where annotations are none.
+    label_classes = 0
 
     def __init__(self, model: nn.Module, owner: str) -> None:
         self.model = model
@@ -111,6 +113,21 @@ class TaskAdapter(ABC):
     def run_head(self, features: Any) -> None:
         """Run the head, :attr:`logit_layer` in it, on what the neck put out,
         or the backbone where :attr:`neck` is None."""
+        raise NotImplementedError
+
+    @property
+    def dense_head(self) -> nn.Module | None:
+        """A detector's head that scores the classes of all positions, see
+        :meth:`score_maps`; None where the task or the head has none."""
+        return None
+
+    def score_maps(self, features: Any) -> list[Tensor]:
+        """Run :attr:`dense_head` on what the neck put out.
+
+        Returns:
+            For each of its levels (B, A, K, h, w): probabilities of the K
+            classes at each of A anchors.
+        """
         raise NotImplementedError
 
     def targets(self, samples: list) -> Tensor | None:

@@ -35,6 +35,32 @@ class DetectorAdapter(TaskAdapter):
             return LazyFPN(self.neck, output)
         return super().lazy_neck(output)
 
+    @property
+    def dense_head(self) -> nn.Module | None:
+        """That of a one-stage detector; of a two-stage one its RPN, whose one
+        class says whether there is an object. None for heads that take
+        queries, put out corners or keep classes and boxes in one map."""
+        from mmdet.models import TOODHead
+        from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+        for name in ('bbox_head', 'rpn_head'):
+            head = getattr(self.model, name, None)
+            # TOOD puts out probabilities where others have logits.
+            if (isinstance(head, BaseDenseHead)
+                    and not isinstance(head, TOODHead)
+                    and isinstance(getattr(head, 'cls_out_channels', None), int)):
+                return head
+        return None
+
+    def score_maps(self, features: Any) -> list[Tensor]:
+        head = self.dense_head
+        assert head is not None
+        maps = [logits.float().unflatten(1, (-1, head.cls_out_channels))
+                for logits in head(features)[0]]
+        if head.use_sigmoid_cls:
+            return [logits.sigmoid() for logits in maps]
+        # The last class of a softmax is the background.
+        return [logits.softmax(dim=2)[:, :, :-1] for logits in maps]
+
     def boxes(self, samples: list) -> list[Tensor] | None:
         if not all('gt_instances' in sample for sample in samples):
             return None

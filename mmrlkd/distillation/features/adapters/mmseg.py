@@ -58,6 +58,10 @@ class SegmentorAdapter(TaskAdapter):
         return head.out_channels == 1 or all(
             getattr(loss, 'use_sigmoid', False) for loss in losses)
 
+    @property
+    def label_classes(self) -> int:
+        return self._heads[-1].num_classes
+
     def run_head(self, features: Any) -> None:
         first, *others = self._heads
         output = first(features)

@@ -36,8 +36,10 @@ class StateEncoder(nn.Module):
         self.level_projections = nn.ModuleList(
             projection(channels, level_dim)
             for channels in space.level_channels)
-        #: Numbers in a state: features, loss, levels selected, budget left.
-        self.width = global_dim + len(space) * (level_dim + 1) + 2
+        #: Numbers in a state: features, loss, levels selected, budget left,
+        #: and what else is known.
+        self.width = (
+            global_dim + len(space) * (level_dim + 1) + 2 + space.context)
         self.layers = nn.Sequential(
             orthogonal(nn.Linear(self.width, hidden)), nn.ReLU(),
             nn.LayerNorm(hidden), orthogonal(nn.Linear(hidden, hidden)),
@@ -48,7 +50,8 @@ class StateEncoder(nn.Module):
         nn.init.zeros_(self.step.weight)
 
     def vector(self, state: State) -> Tensor:
-        """(B, width): global ‖ levels ‖ loss ‖ selected ‖ budget left."""
+        """(B, width): global ‖ levels ‖ loss ‖ selected ‖ budget left ‖
+        context."""
         dtype = self.step.weight.dtype  # maps may come in half precision
         features = state.level_features.to(dtype).split(
             self.level_channels, dim=-1)
@@ -59,6 +62,7 @@ class StateEncoder(nn.Module):
             state.loss[:, None],
             state.selected.to(dtype),
             state.budget_left[:, None],
+            state.context.to(dtype),
         ], dim=-1)
 
     def forward(self, state: State) -> Tensor:

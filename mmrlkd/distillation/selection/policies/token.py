@@ -14,8 +14,9 @@ from .lstm import EpisodeMemory
 
 
 class InputAdapter(nn.Module):
-    """Brings a task's pooled maps to the width of the tokens: the only weights
-    of :class:`TokenPolicy` whose number depends on the levels.
+    """Brings a task's pooled maps to the width of the tokens, and with the
+    deepest one what else is known of the image: the only weights of
+    :class:`TokenPolicy` whose number depends on the levels or the context.
 
     Args:
         space: the levels and the widths of the student's maps.
@@ -25,7 +26,8 @@ class InputAdapter(nn.Module):
     def __init__(self, space: LevelSpace, width: int) -> None:
         super().__init__()
         self.channels = space.level_channels
-        self.deepest = orthogonal(nn.Linear(space.global_channels, width))
+        self.deepest = orthogonal(
+            nn.Linear(space.global_channels + space.context, width))
         self.levels = nn.ModuleList(
             orthogonal(nn.Linear(channels, width))
             for channels in space.level_channels)
@@ -36,7 +38,8 @@ class InputAdapter(nn.Module):
         maps = state.level_features.to(dtype).split(self.channels, dim=-1)
         return torch.stack([
             adapt(each) for adapt, each in zip(self.levels, maps, strict=True)
-        ], dim=-2), self.deepest(state.global_feature.to(dtype))
+        ], dim=-2), self.deepest(torch.cat([
+            state.global_feature.to(dtype), state.context.to(dtype)], dim=-1))
 
 
 class SetLayer(nn.Module):

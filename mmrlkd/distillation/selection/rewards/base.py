@@ -33,7 +33,7 @@ class Reward(nn.Module, ABC):
     #: Whether :meth:`Signals.alignment` or :meth:`Signals.after_step` is
     #: asked, which need gradients at the student's maps.
     needs_gradients: bool = False
-    #: What :meth:`Signals.describe` is asked for.
+    #: Names of the descriptors that :meth:`Signals.describe` is asked for.
     descriptors: tuple[str, ...] = ()
 
     def __init__(self, efficiency: float = 0.5) -> None:

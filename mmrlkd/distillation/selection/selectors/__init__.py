@@ -5,6 +5,7 @@ from .darts import DARTSSelector
 from .gated import GateDiagnostics, GatedSelector
 from .gdas import GDASSelector
 from .greedy import GreedySelector
+from .group import GroupSelector
 from .policy import PolicySelector
 from .static import (
     ConstantSelector,
@@ -20,7 +21,7 @@ from .subset_search import SearchDiagnostics, SubsetSearch
 __all__ = [
     'ConstantSelector', 'DARTSSelector', 'FixedSelector',
     'GDASSelector', 'GateDiagnostics', 'GatedSelector', 'GreedySelector',
-    'ManualDeepSelector', 'ManualShallowSelector', 'NoneSelector',
+    'GroupSelector', 'ManualDeepSelector', 'ManualShallowSelector', 'NoneSelector',
     'PolicySelector', 'RandomSelector', 'SearchDiagnostics', 'Selector',
     'SubsetSearch', 'UniformSelector'
 ]

@@ -29,6 +29,8 @@ class Selector(nn.Module, ABC):
     learns: ClassVar[bool] = False
     #: Whether held-out images are needed to learn from.
     needs_held_out: ClassVar[bool] = False
+    #: Names of the descriptors that the state shows, see :mod:`.descriptors`.
+    context: tuple[str, ...] = ()
     #: Steps of the decision process that :meth:`select` plays.
     horizon: int = 1
     #: A mode like ``training``: whether what is selected is learned from.
@@ -47,6 +49,11 @@ class Selector(nn.Module, ABC):
     def needs_gradients(self) -> bool:
         """Whether :meth:`observe` asks for signals that need gradients."""
         return False
+
+    @property
+    def descriptors(self) -> tuple[str, ...]:
+        """Names of the descriptors that :meth:`observe` asks the signals for."""
+        return ()
 
     def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
         """See how a choice of training turned out.

@@ -1,5 +1,6 @@
 """A gating network weighs the levels of each image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from mmengine import dist
 from torch import Tensor
 
 from mmrlkd.arguments import check_number
+from mmrlkd.distillation.selection.descriptors import check_context
 from mmrlkd.distillation.selection.environment import DecisionProcess
 from mmrlkd.registry import POLICIES, REWARDS, SELECTORS
 from mmrlkd.rl import Descent, Diagnostics, subset_table
@@ -69,6 +71,7 @@ class GatedSelector(Selector):
             ``efficiency`` counts nothing here.
         temperature: τ > 0; small ones concentrate the weights.
         lr: learning rate of Adam at the start; decays linearly to 0.
+        context: names of descriptors that the state shows beside the maps.
     """
 
     adaptive = True
@@ -76,8 +79,10 @@ class GatedSelector(Selector):
 
     def __init__(self, gate: dict[str, Any] | None = None,
                  reward: dict[str, Any] | None = None,
-                 temperature: float = 0.1, lr: float = 3e-4) -> None:
+                 temperature: float = 0.1, lr: float = 3e-4,
+                 context: Sequence[str] = ()) -> None:
         super().__init__()
+        self.context = check_context('GatedSelector', context)
         self.gate = POLICIES.build(gate or dict(type='mmrlkd.MLPPolicy'))
         self.reward = REWARDS.build(
             reward or dict(type='mmrlkd.ResidualReward'))
@@ -114,6 +119,10 @@ class GatedSelector(Selector):
         return GateChoice(
             Selection(levels, weights),
             state=process.state if self.training and self.learning else None)
+
+    @property
+    def descriptors(self) -> tuple[str, ...]:
+        return self.reward.descriptors
 
     @property
     def needs_gradients(self) -> bool:

@@ -1,5 +1,6 @@
 """A learned policy chooses for each image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from mmengine import dist
 from torch import Tensor
 
 from mmrlkd.arguments import check_bool, check_integer, refuse
+from mmrlkd.distillation.selection.descriptors import check_context
 from mmrlkd.distillation.selection.environment import (
     DecisionProcess,
     SubsetTree,
@@ -62,6 +64,8 @@ class PolicySelector(Selector):
         mean_cost: what an image may cost on average, in the currency of the
             levels' costs, in place of λ: λ is then found by dual ascent, see
             :class:`~mmrlkd.distillation.selection.mean_cost.LagrangeMultiplier`.
+        context: names of descriptors that the state shows beside the maps, such
+            as ``['objects', 'teacher_confidence']``; see :mod:`.descriptors`.
     """
 
     adaptive = True
@@ -72,8 +76,10 @@ class PolicySelector(Selector):
                  reward: dict[str, Any] | None = None,
                  learner: dict[str, Any] | None = None, horizon: int = 4,
                  rollout_batches: int = 4, greedy: bool = False,
-                 mean_cost: float | None = None) -> None:
+                 mean_cost: float | None = None,
+                 context: Sequence[str] = ()) -> None:
         super().__init__()
+        self.context = check_context('PolicySelector', context)
         reward = reward or dict(type='mmrlkd.ResidualReward')
         if mean_cost is not None and 'efficiency' in reward:
             refuse('PolicySelector', 'model.selector.reward.efficiency',
@@ -121,6 +127,10 @@ class PolicySelector(Selector):
         return PolicyChoice(
             Selection(levels, self.space.weights(levels)),
             episode if learning else None, known)
+
+    @property
+    def descriptors(self) -> tuple[str, ...]:
+        return self.reward.descriptors
 
     @property
     def needs_gradients(self) -> bool:

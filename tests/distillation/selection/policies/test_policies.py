@@ -1,5 +1,7 @@
 """Policies: the same step acts and learns."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -74,6 +76,29 @@ def test_state_has_1542_numbers():
         state.global_feature, state.level_features, state.loss[:, None],
         state.selected.float(), state.budget_left[:, None]], dim=1)
     assert vector.equal(expected)
+
+
+def test_what_else_is_known_comes_last():
+    policy = bound('LSTMPolicy', replace(DEFAULT, context=3))
+    state = episode(DEFAULT, 5)[1].replace(context=torch.randn(5, 3))
+    assert policy.encoder.width == 1545
+    vector = policy.encoder.vector(state)
+    assert vector[:, 1542:].equal(state.context)
+    without = bound('LSTMPolicy', DEFAULT).encoder.vector(state.replace(
+        context=torch.zeros(5, 0)))
+    assert vector[:, :1542].equal(without)
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_every_policy_looks_at_the_context(name):
+    space = replace(space_of(4), context=2)
+    policy = small(name, space)
+    nn.init.orthogonal_((policy.shared.action[2] if name == 'TokenPolicy'
+                         else policy.heads.action[2]).weight)
+    states = episode(space_of(4), 5)
+    logits = [scores(policy, states.replace(context=context))[0] for context in (
+        torch.zeros(4, 5, 2), torch.eye(2)[0].expand(4, 5, 2))]
+    assert ((logits[0] - logits[1]).abs().amax(-1) > 1e-4).all()
 
 
 def test_other_widths_are_projected():

@@ -1,5 +1,7 @@
 """Levels, losses and evidence for selectors to play with."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -50,6 +52,9 @@ class FixedEvidence:
     def step_effect(self, order):
         return self.losses.mean(0)
 
+    def describe(self, name):
+        return self.losses.sum(1)
+
 
 @pytest.fixture(autouse=True)
 def one_thread():
@@ -84,7 +89,7 @@ def start():
             losses = FixedLosses(torch.ones(batch, levels))
         return DecisionProcess(
             selector.space, features, torch.zeros(batch, 3 * levels), losses,
-            selector.horizon)
+            selector.horizon, features[:, :selector.space.context])
 
     return start
 
@@ -95,7 +100,7 @@ def build():
 
     def build(name, space, **kwargs):
         selector = SELECTORS.build(dict(type=f'mmrlkd.{name}', **kwargs))
-        selector.bind(space)
+        selector.bind(replace(space, context=len(selector.context)))
         return selector
 
     return build

@@ -17,13 +17,18 @@ ARGUMENTS = {
     'PolicySelector': lambda space: dict(
         policy=dict(type='mmrlkd.LSTMPolicy', hidden=16, global_dim=5,
                     level_dim=3), rollout_batches=2),
+    # Half of the images are distilled everywhere, the others at one level.
+    'GroupSelector': lambda space: dict(
+        descriptor='objects', edges=[0.],
+        rates=[[1.] * len(space), [.5] * (len(space) - 1) + [1.]]),
     'GatedSelector': lambda space: dict(
         gate=dict(type='mmrlkd.MLPPolicy', hidden=16, global_dim=5,
                   level_dim=3)),
 }
 ALL = sorted(name for name, member in SELECTORS.module_dict.items()
              if member.__module__.startswith('mmrlkd.distillation.selection.selectors'))
-DETERMINISTIC = [name for name in ALL if name != 'RandomSelector']
+DETERMINISTIC = [
+    name for name in ALL if name not in ('RandomSelector', 'GroupSelector')]
 
 
 @pytest.fixture(params=ALL)
@@ -51,7 +56,7 @@ def decisive(selector):
 def test_the_family_is_complete():
     assert set(ALL) >= {
         'DARTSSelector', 'FixedSelector', 'GDASSelector', 'GatedSelector',
-        'GreedySelector', 'ManualDeepSelector', 'ManualShallowSelector',
+        'GreedySelector', 'GroupSelector', 'ManualDeepSelector', 'ManualShallowSelector',
         'NoneSelector', 'PolicySelector', 'RandomSelector', 'UniformSelector'}
 
 

@@ -1,0 +1,104 @@
+"""The descriptors that a distillation asks for, each computed once a batch."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from mmrlkd.arguments import refuse
+from mmrlkd.distillation.features.adapters import TaskAdapter
+from mmrlkd.distillation.logits import count_head
+from mmrlkd.registry import DESCRIPTORS
+
+from .base import Batch, Descriptor
+
+
+def check_context(owner: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Names of descriptors, each once.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if isinstance(names, str) or len(set(names)) != len(names):
+        refuse(owner, 'context', names,
+               "a list of different descriptors, such as ['objects']")
+    return tuple(names)
+
+
+class Describer:
+    """Builds descriptors and sees that the models can give them.
+
+    Args:
+        names: of the descriptors that may be asked for.
+        student: its adapter.
+        teacher: its adapter.
+
+    Attributes:
+        descriptors: by name.
+        needs_student_head: whether one of them looks at the student's logits.
+        gflops: counted, of what the teacher's head (and its neck) runs for
+            one probe image; 0 where none looks at it.
+
+    Raises:
+        ValueError: a name that is none, or what the models cannot give.
+    """
+
+    def __init__(self, names: Iterable[str], student: TaskAdapter,
+                 teacher: TaskAdapter) -> None:
+        self.descriptors: dict[str, Descriptor] = {
+            name: _build(name, student, teacher)
+            for name in dict.fromkeys(names)}
+        wanted = self.descriptors.values()
+        self.needs_student_head = any(
+            each.needs_student_head for each in wanted)
+        self.gflops = 0.0
+        if any(each.needs_teacher_head for each in wanted):
+            self.gflops = count_head(teacher)[1]
+
+
+def _build(name: str, student: TaskAdapter,
+           teacher: TaskAdapter) -> Descriptor:
+    DESCRIPTORS.import_from_location()
+    fitting = [key for key, member in DESCRIPTORS.module_dict.items()
+               if not member().misfit(student, teacher)]
+    accepted = f'accepted for {student.task}: {", ".join(fitting)}.'
+    known = DESCRIPTORS.get(name) if isinstance(name, str) else None
+    if known is None:
+        raise ValueError(
+            f'model.selector: {name!r} is no descriptor of images; {accepted}')
+    descriptor = known()
+    reason = descriptor.misfit(student, teacher)
+    if reason:
+        raise ValueError(
+            f'model.selector: the descriptor {name!r} {reason}; {accepted}')
+    return descriptor
+
+
+class Descriptions:
+    """What the descriptors say of a batch; each is computed when first asked
+    for, whoever asks.
+
+    Args:
+        describer: has the descriptors.
+        batch: to describe.
+    """
+
+    def __init__(self, describer: Describer, batch: Batch) -> None:
+        self._describer = describer
+        self._batch = batch
+        self._known: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, name: str) -> Tensor:
+        """(B,) float32, detached: what the descriptor ``name`` says."""
+        if name not in self._known:
+            self._known[name] = self._describer.descriptors[name](
+                self._batch).detach().float()
+        return self._known[name]
+
+    @torch.no_grad()
+    def context(self, names: Sequence[str]) -> Tensor:
+        """(B, K) for a state: scaled, and 0 for what is not finite."""
+        described = [self._describer.descriptors[name].scale(self(name))
+                     for name in names]
+        return torch.stack(described, dim=1).nan_to_num(0., 0., 0.)

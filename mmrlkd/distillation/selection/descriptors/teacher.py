@@ -1,0 +1,141 @@
+"""What the teacher knows of an image. Its head runs for these, and is booked
+as ``descriptor_gflops``."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmrlkd.distillation.features.adapters import TaskAdapter
+from mmrlkd.registry import DESCRIPTORS
+
+from .base import (
+    Batch,
+    Descriptor,
+    loss_misfit,
+    masked_mean,
+    per_image_loss,
+)
+
+#: A detector's positions below this score are background, as in most
+#: libraries' post-processing; above the other, a detection is confident.
+BACKGROUND, CONFIDENT = 0.05, 0.3
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Class probabilities at N positions of each image.
+
+    Attributes:
+        probabilities: (B, K, N).
+        counts: (B, N) bool, the positions that say something.
+        exclusive: whether the classes of a position sum to one.
+    """
+    probabilities: Tensor
+    counts: Tensor
+    exclusive: bool
+
+
+def read_scores(batch: Batch) -> Scores:
+    """What the teacher's head says.
+
+    Of a classifier or a segmentor, all positions count. Of a detector, those
+    where an object may be: the best score of all anchors and classes is above
+    :data:`BACKGROUND` and the largest of its 3 × 3 neighbours on its level.
+    That is how CenterNet reads off its detections without NMS (Zhou et al.
+    2019, https://arxiv.org/abs/1904.07850); an object that several levels see
+    counts as often.
+    """
+    teacher = batch.teacher
+    if teacher.dense_head is None:
+        logits = batch.pyramid.logits().float()
+        probabilities = (logits.sigmoid() if teacher.sigmoid_logits
+                         else logits.softmax(dim=1))
+        probabilities = probabilities.reshape(*logits.shape[:2], -1)
+        return Scores(
+            probabilities, torch.ones_like(probabilities[:, 0], dtype=torch.bool),
+            not teacher.sigmoid_logits)
+    scores, peaks = [], []
+    for maps in batch.pyramid.score_maps():
+        best = maps.amax(dim=(1, 2))
+        largest = F.max_pool2d(best[:, None], 3, stride=1, padding=1)[:, 0]
+        scores.append(best.flatten(1))
+        peaks.append(((best == largest) & (best > BACKGROUND)).flatten(1))
+    return Scores(torch.cat(scores, 1)[:, None], torch.cat(peaks, 1), False)
+
+
+class TeacherDescriptor(Descriptor):
+    """Looks at the teacher's class scores."""
+
+    needs_teacher_head = True
+
+    def misfit(self, student: TaskAdapter, teacher: TaskAdapter) -> str:
+        if teacher.logit_layer is None and teacher.dense_head is None:
+            return ('needs class scores at each position, which the head of '
+                    f'the teacher ({type(teacher.model).__name__}) is not '
+                    'known to have')
+        return ''
+
+    def __call__(self, batch: Batch) -> Tensor:
+        return self.describe(read_scores(batch))
+
+    @abstractmethod
+    def describe(self, scores: Scores) -> Tensor:
+        """(B,) of B images."""
+
+
+@DESCRIPTORS.register_module(name='teacher_confidence')
+class TeacherConfidence(TeacherDescriptor):
+    """Mean over the positions of the largest probability of a class."""
+
+    def describe(self, scores: Scores) -> Tensor:
+        return masked_mean(scores.probabilities.amax(1), scores.counts)
+
+
+@DESCRIPTORS.register_module(name='teacher_entropy')
+class TeacherEntropy(TeacherDescriptor):
+    """Mean over the positions of the entropy of the classes, in nats; where
+    each has a probability of its own, the mean entropy of those coins."""
+
+    def describe(self, scores: Scores) -> Tensor:
+        terms = torch.special.entr(scores.probabilities)
+        if scores.exclusive:
+            return masked_mean(terms.sum(1), scores.counts)
+        terms = terms + torch.special.entr(1 - scores.probabilities)
+        return masked_mean(terms.mean(1), scores.counts)
+
+
+@DESCRIPTORS.register_module(name='teacher_detections')
+class TeacherDetections(TeacherDescriptor):
+    """Number of confident detections of a detector; log(1 + n) in a state."""
+
+    def misfit(self, student: TaskAdapter, teacher: TaskAdapter) -> str:
+        if not teacher.has_boxes:
+            return f'counts objects, which {teacher.task} does not detect'
+        return super().misfit(student, teacher)
+
+    def describe(self, scores: Scores) -> Tensor:
+        confident = scores.probabilities[:, 0] > CONFIDENT
+        return (scores.counts & confident).sum(1).float()
+
+    def scale(self, values: Tensor) -> Tensor:
+        return values.log1p()
+
+
+@DESCRIPTORS.register_module(name='teacher_loss')
+class TeacherLoss(Descriptor):
+    """The teacher's cross entropy; log(1 + loss) in a state."""
+
+    needs_teacher_head = True
+
+    def misfit(self, student: TaskAdapter, teacher: TaskAdapter) -> str:
+        return loss_misfit(teacher)
+
+    def __call__(self, batch: Batch) -> Tensor:
+        return per_image_loss(
+            batch.pyramid.logits(), batch.student.targets(batch.samples))
+
+    def scale(self, values: Tensor) -> Tensor:
+        return values.log1p()
