@@ -49,7 +49,7 @@ def test_builds_from_another_folder(name, tmp_path, monkeypatch):
         cfg.model.teacher.checkpoint = None
     model = MODELS.build(cfg.model)
     assert isinstance(model, PyramidDistiller) == (
-        name.removesuffix('.py') in TASKS)
+        not name.endswith(('_student.py', '_teacher.py')))
 
 
 @pytest.mark.parametrize('method', method_names())
@@ -86,6 +86,34 @@ def test_a_demo_is_one_comparison(task):
         assert pair[key] == student[key], key
     assert teacher.model.backbone.base_channels == (
         2 * student.model.backbone.base_channels)
+
+
+@pytest.mark.parametrize('world', ['study', 'cameras'])
+def test_a_world_is_one_comparison(world):
+    """One student on one set of data; only the teacher of the cameras sees
+    the first alone."""
+    teacher, student, pair = (
+        load_config(ROOT / f'demo/{world}{end}.py')
+        for end in ('_teacher', '_student', ''))
+    assert pair.model.teacher.checkpoint == (
+        f'work_dirs/{world}/teacher/iter_{teacher.train_cfg.max_iters}.pth')
+    assert pair.model.student == student.model
+    for key in ('train_dataloader', 'val_dataloader', 'val_evaluator',
+                'test_evaluator', 'optim_wrapper', 'param_scheduler',
+                'train_cfg'):
+        assert pair[key] == student[key], key
+    for cfg in (teacher, student, pair):
+        for loader in (cfg.train_dataloader, cfg.val_dataloader,
+                       cfg.test_dataloader):
+            assert loader.dataset.data_root == f'data/{world}/'
+        assert cfg.val_evaluator.ann_file == f'data/{world}/annotations/val.json'
+        assert (cfg.val_evaluator.strata[0] == 'camera') == (world == 'cameras')
+        assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_iters
+    assert teacher.train_dataloader.dataset.ann_file == (
+        'annotations/train_a.json' if world == 'cameras' else
+        'annotations/train.json')
+    held_out = SearchSettings.of(pair).data.val_evaluator.ann_file
+    assert held_out == f'data/{world}/annotations/search_val.json'
 
 
 @pytest.mark.parametrize('method', SEARCHES)

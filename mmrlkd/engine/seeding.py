@@ -17,8 +17,8 @@ from mmengine.runner.loops import _InfiniteDataloaderIterator
 from mmrlkd.registry import HOOKS, LOOPS
 
 #: Streams of one iteration: numbers drawn while loading its batch must not
-#: repeat in its training step.
-LOADING, TRAINING, EPOCH, HELD_OUT = range(4)
+#: repeat in its training step. The last is of the weights before the first.
+LOADING, TRAINING, EPOCH, HELD_OUT, WEIGHTS = range(5)
 
 
 def _seed(seed: int, stream: int, position: int) -> None:
@@ -33,6 +33,10 @@ def _seed(seed: int, stream: int, position: int) -> None:
 class SeedHook(Hook):
     """Seeds every epoch, or every iteration, from its position in the run.
 
+    And before them the initial weights: runs of one seed begin with the same
+    student, whatever else was built beside it (Runner calls ``before_run``
+    right before it initialises the model).
+
     Data loaded in worker processes draws from the workers' own generators,
     which restart with the data loader; bit-for-bit resuming of random
     augmentation needs ``num_workers=0``, or resuming at an epoch's end with
@@ -40,6 +44,9 @@ class SeedHook(Hook):
     """
 
     priority = 'VERY_HIGH'
+
+    def before_run(self, runner) -> None:
+        _seed(runner.seed, WEIGHTS, 0)
 
     def before_train_epoch(self, runner) -> None:
         if isinstance(runner.train_loop, EpochBasedTrainLoop):

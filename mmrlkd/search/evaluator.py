@@ -2,23 +2,18 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from mmengine.utils import import_modules_from_strings
-from mmengine.visualization import Visualizer
+
+from mmrlkd.engine.isolated import isolated_runner
 
 from .recipe import Outcome, Recipe, Vocabulary
-
-#: What a Runner registers globally under its name.
-_GLOBAL = (MMLogger, MessageHub, Visualizer, DefaultScope)
 
 
 @dataclass(frozen=True)
@@ -159,23 +154,10 @@ class ShortTraining:
              start: Path | None) -> Iterator[tuple[Runner, float]]:
         """A runner that leaves nothing global behind, its output in a file."""
         begin = time.perf_counter()
-        folder = self._work_dir / 'candidates' / name
-        folder.mkdir(parents=True, exist_ok=True)
-        before = [dict(kind._instance_dict) for kind in _GLOBAL]
-        try:
-            with ((folder / 'train.log').open('w') as log,
-                  redirect_stdout(log), redirect_stderr(log)):
-                cfg = self._candidate(recipe, iterations, start)
-                # Another process has not read the config's file.
-                import_modules_from_strings(
-                    **cfg.get('custom_imports') or dict(imports=[]))
-                cfg.work_dir = str(folder)
-                cfg.experiment_name = f'search_{name}_{time.time_ns()}'
-                yield Runner.from_cfg(cfg), begin
-        finally:
-            for kind, instances in zip(_GLOBAL, before, strict=True):
-                kind._instance_dict.clear()
-                kind._instance_dict.update(instances)
+        with isolated_runner(
+                self._candidate(recipe, iterations, start),
+                self._work_dir / 'candidates' / name) as runner:
+            yield runner, begin
 
     def _candidate(self, recipe: Recipe, iterations: int,
                    start: Path | None) -> Config:

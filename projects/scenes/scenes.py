@@ -20,7 +20,10 @@ from .difficulty import (
 from .sources import SOURCES, SPLITS, ObjectSource
 
 #: Last numbers of a seed: what the generator is used for.
-_SCENE, _SINGLE, _PLAN = range(3)
+_SCENE, _SINGLE, _PLAN, _CAMERA = range(4)
+
+#: The camera of the plain scenes, and one that :func:`second_camera` imitates.
+CAMERAS = ('a', 'b')
 
 _COUNTS = {**COUNT_STRATA, MANY: (11, 15)}
 #: Longer side of an object as a share of the canvas's, by stratum. Each range
@@ -31,6 +34,12 @@ _SMALL_SIDES = (.08, .125)
 _SINGLE_SIDES = (.4, .85)
 
 _POSITIONS, _ATTEMPTS = 40, 50
+
+#: What the second camera does, as ranges: blur in pixels of a canvas of 128,
+#: contrast as a factor about a grey, strength of the colour cast and standard
+#: deviation of the noise in grey values of 255.
+_BLUR, _CONTRAST, _CAST, _NOISE = (.6, 1.2), (.3, .55), (20, 60), (8, 20)
+_GREY, _CAST_BGR = 110, (-1., .2, 1.)
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,7 @@ class SceneConfig:
             crowded with small ones.
         max_occlusion: largest share of an object that others may hide.
         clutter: most fragments of objects, not annotated, in an image.
+        second_camera: share of the scenes that the second camera takes.
     """
 
     train: int = 2000
@@ -60,6 +70,7 @@ class SceneConfig:
     dense_small: float = 0.5
     max_occlusion: float = 0.35
     clutter: int = 3
+    second_camera: float = 0.
 
     def __post_init__(self) -> None:
         for name, least in (('train', 1), ('val', 1), ('size', 64),
@@ -78,16 +89,22 @@ class SceneConfig:
                 f'proportions must be {len(STRATA)} numbers, none negative and '
                 f'not all 0, for {", ".join(STRATA)} objects; '
                 f'got {list(self.proportions)}.')
-        if not 0 <= self.dense_small <= 1:
-            raise ValueError(f'dense_small must lie between 0 and 1; '
-                             f'got {self.dense_small}.')
+        for name in ('dense_small', 'second_camera'):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f'{name} must lie between 0 and 1; '
+                                 f'got {value}.')
         if not 0 <= self.max_occlusion <= 0.9:
             raise ValueError(f'max_occlusion must lie between 0 and 0.9; '
                              f'got {self.max_occlusion}.')
 
     def asdict(self) -> dict:
-        """As JSON reads it back."""
-        return {**asdict(self), 'proportions': list(self.proportions)}
+        """As JSON reads it back; of scenes of one camera, without the second,
+        so that they keep the bytes that they had before there was another."""
+        values = {**asdict(self), 'proportions': list(self.proportions)}
+        if not self.second_camera:
+            del values['second_camera']
+        return values
 
 
 @dataclass(frozen=True)
@@ -142,6 +159,46 @@ def plan_strata(config: SceneConfig, split: str) -> list[tuple[str, bool]]:
         plan += [(name, True)] * dense + [(name, False)] * (count - dense)
     order = _generator(config, split, _PLAN, 0).permutation(total)
     return [plan[i] for i in order]
+
+
+def plan_cameras(config: SceneConfig, split: str) -> list[str | None]:
+    """Assign a camera to each scene of a split; None where there is only one.
+
+    Each stratum of :func:`plan_strata` has the same share of both, up to
+    rounding.
+    """
+    plan = plan_strata(config, split)
+    if not config.second_camera:
+        return [None] * len(plan)
+    cameras: list[str | None] = ['a'] * len(plan)
+    share = config.second_camera
+    for rank, index in enumerate(sorted(range(len(plan)), key=plan.__getitem__)):
+        # Spread evenly over the ranks, as Bresenham draws a line.
+        if int((rank + 1) * share) > int(rank * share):
+            cameras[index] = 'b'
+    return cameras
+
+
+def second_camera(config: SceneConfig, image: np.ndarray, split: str,
+                  index: int) -> np.ndarray:
+    """An image as a poor camera takes it: blurred, faint, with a colour cast
+    and noise. How much of each is drawn for each image.
+
+    Args:
+        image: (S, S, 3) uint8, BGR; is left as it is.
+        split, index: of the scene; they seed the drawing.
+
+    Returns:
+        (S, S, 3) uint8.
+    """
+    rng = _generator(config, split, _CAMERA, index)
+    size = len(image)
+    blurred = cv2.GaussianBlur(
+        image.astype(np.float32), (0, 0), rng.uniform(*_BLUR) * size / 128)
+    faint = _GREY + rng.uniform(*_CONTRAST) * (blurred - blurred.mean())
+    cast = rng.uniform(*_CAST) * np.array(_CAST_BGR, np.float32)
+    noise = rng.normal(0, rng.uniform(*_NOISE), image.shape)
+    return np.clip(faint + cast + noise, 0, 255).astype(np.uint8)
 
 
 def render_scene(config: SceneConfig, source: ObjectSource,

@@ -7,6 +7,7 @@
       labels/train/000000.png …    0 background, k + 1 class k
       annotations/train.json       COCO: boxes, visible masks, difficulty
       annotations/search_*.json    the same, split for searches
+      annotations/train_a.json …   those of one camera, where there are two
       classification/train/<class>/000000.png …   one object each
       dataset.json                 parameters, classes, counts
 
@@ -36,7 +37,16 @@ from pycocotools import mask as coco_mask
 from mmrlkd.datasets.hold_out import hold_out
 
 from .difficulty import STRATA
-from .scenes import Scene, SceneConfig, plan_strata, render_scene, render_single
+from .scenes import (
+    CAMERAS,
+    Scene,
+    SceneConfig,
+    plan_cameras,
+    plan_strata,
+    render_scene,
+    render_single,
+    second_camera,
+)
 from .sources import SPLITS, ObjectSource, load_photos, load_source
 
 #: Raised whenever the same parameters give other files.
@@ -102,8 +112,9 @@ def _write_all(folder: Path, config: SceneConfig, source: ObjectSource,
         for part in (split, f'labels/{split}', *(
                 f'classification/{split}/{name}' for name in source.classes)):
             (folder / part).mkdir(parents=True)
-        plan = plan_strata(config, split)
-        tasks += [(split, index, *stratum) for index, stratum in enumerate(plan)]
+        plan = zip(plan_strata(config, split), plan_cameras(config, split))
+        tasks += [(split, index, *stratum, camera)
+                  for index, (stratum, camera) in enumerate(plan)]
 
     print_log(f'Placing {source.name} objects on {len(tasks)} canvases.',
               'current')
@@ -128,8 +139,12 @@ def _write_all(folder: Path, config: SceneConfig, source: ObjectSource,
         images, annotations = zip(*(
             record for record, task in zip(records, tasks) if task[0] == split))
         counts[split] = _count(images, annotations)
-        _dump(folder / 'annotations' / f'{split}.json', _coco(
-            images, annotations, source))
+        content = _coco(images, annotations, source)
+        _dump(folder / 'annotations' / f'{split}.json', content)
+        if config.second_camera:
+            for camera in CAMERAS:
+                _dump(folder / 'annotations' / f'{split}_{camera}.json',
+                      _of_camera(content, camera))
     if config.train > 1:
         hold_out(folder / 'annotations/train.json', SEARCH_SHARE, config.seed)
     _dump(folder / _FACTS, {
@@ -155,7 +170,8 @@ def _render_in_worker(task: tuple) -> tuple[dict, list[dict]]:
 
 def _render(folder: Path, config: SceneConfig, source: ObjectSource,
             photos: tuple[np.ndarray, ...], split: str, index: int,
-            difficulty: str, dense_small: bool) -> tuple[dict, list[dict]]:
+            difficulty: str, dense_small: bool,
+            camera: str | None) -> tuple[dict, list[dict]]:
     """Write the files of one index; return its COCO records, without ids."""
     name = f'{index:06d}.png'
     single = render_single(config, source, photos, split, index)
@@ -164,10 +180,13 @@ def _render(folder: Path, config: SceneConfig, source: ObjectSource,
 
     scene = render_scene(
         config, source, photos, split, index, difficulty, dense_small)
-    _write_png(folder / split / name, scene.image)
+    _write_png(folder / split / name, scene.image if camera != 'b' else
+               second_camera(config, scene.image, split, index))
     _write_png(folder / 'labels' / split / name, scene.label_map())
     image = dict(file_name=name, height=config.size, width=config.size,
                  difficulty=scene.difficulty, dense_small=scene.dense_small)
+    if camera:
+        image['camera'] = camera
     return image, _annotations(scene)
 
 
@@ -199,14 +218,25 @@ def _coco(images: tuple[dict, ...], annotations: tuple[list[dict], ...],
                     for i, name in enumerate(source.classes, 1)])
 
 
+def _of_camera(content: dict, camera: str) -> dict:
+    """The images that one camera took, with the ids they have among all."""
+    images = [i for i in content['images'] if i['camera'] == camera]
+    ids = {image['id'] for image in images}
+    return dict(content, images=images, annotations=[
+        a for a in content['annotations'] if a['image_id'] in ids])
+
+
 def _count(images: tuple[dict, ...],
            annotations: tuple[list[dict], ...]) -> dict:
     """Count the images, the objects, and the images in each stratum."""
     strata = Counter(image['difficulty'] for image in images)
+    cameras = Counter(
+        image['camera'] for image in images if 'camera' in image)
     return dict(
         images=len(images), objects=sum(map(len, annotations)),
         dense_small=sum(image['dense_small'] for image in images),
-        **{name: strata[name] for name in STRATA})
+        **{name: strata[name] for name in STRATA},
+        **{f'camera_{name}': count for name, count in sorted(cameras.items())})
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:

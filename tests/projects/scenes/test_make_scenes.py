@@ -28,6 +28,7 @@ def test_writes_once(main, tmp_path: Path, capsys: pytest.CaptureFixture) -> Non
     (['--source', 'coco'], 'source must be auto, fashion-mnist, digits'),
     (['--proportions', '1', '1', '1', '-1'], 'proportions must be'),
     (['--jobs', '0'], 'jobs must be 1 or more'),
+    (['--second-camera', '2'], 'second_camera must lie between 0 and 1'),
     (['--colour', 'red'], 'unrecognized arguments')])
 def test_bad_arguments_are_refused_in_a_sentence(
         main, tmp_path: Path, capsys: pytest.CaptureFixture, argv: list[str],

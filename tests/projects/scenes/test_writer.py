@@ -167,3 +167,49 @@ def test_these_parameters_always_give_these_bytes(scenes: Path) -> None:
             digest.update(path.read_bytes())
     assert digest.hexdigest() == (
         '21c260905fa53411118000315fb139086104ef9f29c155e24ab4457cbb7bf45b')
+
+
+@pytest.fixture(scope='module')
+def cameras(tmp_path_factory: pytest.TempPathFactory, config: SceneConfig) -> Path:
+    folder = tmp_path_factory.mktemp('cameras') / 'data'
+    write_dataset(folder, replace(config, second_camera=0.5))
+    return folder
+
+
+def test_half_of_each_stratum_is_taken_by_the_second_camera(
+        cameras: Path) -> None:
+    for split in SPLITS:
+        images = COCO(str(
+            cameras / 'annotations' / f'{split}.json')).imgs.values()
+        count = Counter((i['difficulty'], i['camera']) for i in images)
+        each = {'train': 3}.get(split)
+        assert sum(n for (_, c), n in count.items() if c == 'b') * 2 == len(images)
+        assert each is None or set(count.values()) == {each}
+        parts = {camera: COCO(str(
+            cameras / 'annotations' / f'{split}_{camera}.json'))
+            for camera in 'ab'}
+        for camera, part in parts.items():
+            assert {i['camera'] for i in part.imgs.values()} == {camera}
+            assert {a['image_id'] for a in part.anns.values()} == set(part.imgs)
+        facts = json.loads((cameras / 'dataset.json').read_text())
+        assert facts['counts'][split]['camera_b'] == len(parts['b'].imgs)
+
+
+def test_the_second_camera_changes_its_own_images_alone(
+        scenes: Path, cameras: Path, split: str) -> None:
+    for image in COCO(str(
+            cameras / 'annotations' / f'{split}.json')).imgs.values():
+        path = f'{split}/{image["file_name"]}'
+        same = (scenes / path).read_bytes() == (cameras / path).read_bytes()
+        assert same == (image['camera'] == 'a')
+        assert (scenes / 'labels' / path).read_bytes() == (
+            cameras / 'labels' / path).read_bytes()
+
+
+@pytest.mark.parametrize('jobs', [1, 2])
+def test_two_cameras_give_the_same_bytes_again(
+        cameras: Path, config: SceneConfig, tmp_path: Path, jobs: int) -> None:
+    write_dataset(tmp_path / 'a', replace(config, second_camera=0.5), jobs)
+    assert read_files(tmp_path / 'a') == read_files(cameras)
+    assert write_dataset(tmp_path / 'a', replace(
+        config, second_camera=0.5)) is False

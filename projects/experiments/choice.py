@@ -1,0 +1,125 @@
+"""Whether a choice pays: paired differences at equal cost, world by world."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from .runs import TEACHER
+from .statistics import Interval, mean_interval, paired_difference
+from .study import Study
+from .tables import MISSING, format_interval
+
+#: What a fixed subset may cost more than the method that it is compared with,
+#: as a share: costs of a mean budget are held, not met exactly.
+TOLERANCE = 0.01
+
+
+def best_fixed_within(table: pd.DataFrame, cost: float,
+                      column: str = 'distill_cost') -> str | None:
+    """The fixed subset of the highest mean quality among those of no greater
+    cost: one for all seeds, chosen with hindsight. None if there is none.
+
+    Args:
+        table: rows of one world; its ``method`` names entries.
+        cost: mean of what the method spends that is compared.
+        column: of the costs.
+    """
+    means = table[table.subset != ''].groupby('method')[
+        ['quality', column]].mean()
+    means = means[means[column] <= cost * (1 + TOLERANCE)]
+    return None if means.empty else str(means.quality.idxmax())
+
+
+def differences(study: Study, rows: pd.DataFrame,
+                column: str = 'distill_cost') -> pd.DataFrame:
+    """How far each entry with a budget is above what it is compared with.
+
+    Args:
+        study: whose families are compared at equal budgets.
+        rows: its results.
+        column: of the costs, ``'distill_cost'`` or, without the warm-up,
+            ``'chosen_cost'``.
+
+    Returns:
+        One row for each pair: ``world``, ``entry``, ``other``, ``budget``,
+        ``cost`` of the entry, and ``mean``, ``half_width`` (Student's t, 95 %)
+        and ``count`` of the seeds' differences in points.
+    """
+    found: list[dict] = []
+    for world, table in _worlds(rows):
+        trained = [entry for entry in study.entries
+                   if (table.method == entry.name).any()]
+        for entry in trained:
+            if entry.budget is None or entry.control:
+                continue
+            cost = table[table.method == entry.name][column].mean()
+            others = [other.name for other in trained
+                      if other.budget == entry.budget and other is not entry]
+            fixed = best_fixed_within(table, cost, column)
+            for kind, other in (*((None, name) for name in others),
+                                ('best fixed', fixed), ('uniform', 'uniform')):
+                value = other and paired_difference(table, entry.name, other)
+                if value:
+                    found.append(dict(
+                        world=world, entry=entry.name, budget=entry.budget,
+                        cost=cost, other=f'{kind} ({other})' if (
+                            kind and kind != other) else other,
+                        **value._asdict()))
+    return pd.DataFrame(found, columns=[
+        'world', 'entry', 'budget', 'cost', 'other', *Interval._fields])
+
+
+def means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Text: a row for each world and entry, mean ± interval over its seeds."""
+    found = []
+    for world, table in _worlds(rows):
+        strata = [key for key in table if key.startswith('stratum/')
+                  and table[key].notna().any()]
+        for name, runs in table.groupby('method', sort=False):
+            found.append({
+                'world': world, 'entry': str(name),
+                'seeds': ' '.join(map(str, sorted(runs.seed))),
+                'mAP': format_interval(mean_interval(runs.quality), 1),
+                **{key.removeprefix('stratum/'): format_interval(
+                    mean_interval(runs[key]), 1) for key in strata},
+                'cost': f'{runs.distill_cost.mean():.2f}',
+                'after the warm-up': f'{runs.chosen_cost.mean():.2f}'})
+    return pd.DataFrame(found).fillna(MISSING)
+
+
+def page(study: Study, rows: pd.DataFrame,
+         column: str = 'distill_cost') -> str:
+    """Both tables as Markdown, and where the numbers come from."""
+    gaps = differences(study, rows, column)
+    text = gaps.assign(
+        difference=[format_interval(Interval(*value), 2, '+') for value in
+                    gaps[list(Interval._fields)].itertuples(index=False)],
+        seeds=gaps['count'], cost=gaps.cost.map('{:.2f}'.format))[
+            ['world', 'entry', 'cost', 'other', 'difference', 'seeds']]
+    origin = rows[rows.entry != TEACHER]
+    return '\n'.join([
+        '## Differences in points, paired by seed', '', _markdown(text),
+        '## Means over the seeds', '', _markdown(means(rows)),
+        '± is half of the 95 % interval of Student\'s t. cost: nominal, an '
+        'image, mean over all iterations. The best fixed subset is the best of '
+        'those that cost no more, chosen with hindsight by the mean over the '
+        'seeds.', '',
+        f'{len(origin)} trainings; commits {_names(origin.commit)}, torch '
+        f'{_names(origin.torch)}, {_names(origin.threads)} thread.', ''])
+
+
+def _worlds(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of each world; ``method`` becomes the entry's name."""
+    for world, table in rows.assign(method=rows.entry).groupby(
+            'world', sort=False):
+        yield str(world), table
+
+
+def _names(values: pd.Series) -> str:
+    return ', '.join(sorted(map(str, values.unique())))
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    lines = [list(map(str, frame)), ['---'] * frame.shape[1],
+             *frame.astype(str).to_numpy().tolist()]
+    return '\n'.join(f'| {" | ".join(line)} |' for line in lines) + '\n'

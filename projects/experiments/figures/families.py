@@ -1,0 +1,69 @@
+"""Quality over mean cost: a line for each family, a panel for each world."""
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from ..front import non_dominated
+from ..runs import TEACHER
+from ..statistics import mean_interval
+from .style import MUTED, display_name, method_colour, styled, to_png
+
+
+@styled()
+def draw(rows: pd.DataFrame, cost: str = 'distill_cost') -> Figure:
+    """Bars are 95 % intervals over the seeds, which all entries share: paired
+    differences are surer than these bars tell.
+
+    Args:
+        rows: results of a study.
+        cost: column of the costs.
+    """
+    worlds = rows.world.unique()
+    figure = Figure(figsize=(5.6 * len(worlds), 4.6), layout='constrained')
+    panels = figure.subplots(1, len(worlds), squeeze=False)[0]
+    for panel, world in zip(panels, worlds, strict=True):
+        _world(panel, rows[rows.world == world], cost)
+        panel.set_title(world)
+        panel.set_xlabel('mean nominal cost per image')
+    panels[0].set_ylabel('mAP of the student')
+    panels[-1].legend(loc='lower right', fontsize=8.5)
+    return figure
+
+
+def save(rows: pd.DataFrame, png: Path, cost: str = 'distill_cost') -> None:
+    """Write the figure as PNG, and beside it as SVG."""
+    figure = draw(rows, cost)
+    to_png(figure, png)
+    with styled():
+        FigureCanvasSVG(figure)
+        figure.savefig(png.with_suffix('.svg'), format='svg',
+                       metadata={'Date': None}, facecolor='white')
+
+
+def _world(panel: Axes, rows: pd.DataFrame, cost: str) -> None:
+    rows = rows[rows.entry != TEACHER]
+    for family, some in rows[rows.family != ''].groupby('family', sort=False):
+        points = sorted(
+            (runs[cost].mean(), *mean_interval(runs.quality)[:2])
+            for _, runs in some.groupby('entry'))
+        x, y, half = zip(*points, strict=True)
+        panel.errorbar(x, y, None if pd.isna(half).any() else half, marker='o',
+                       markersize=5, capsize=3, elinewidth=1.1,
+                       color=method_colour(str(family)),
+                       label=display_name(str(family)))
+    fixed = {str(name): (runs[cost].mean(), runs.quality.mean()) for name, runs
+             in rows[rows.subset != ''].groupby('entry')}
+    if fixed:
+        front = non_dominated(fixed)
+        panel.plot(*zip(*fixed.values(), strict=True), 'o', color=MUTED,
+                   alpha=0.45, markersize=4, zorder=1, label='fixed subsets')
+        panel.plot(*zip(*(fixed[name] for name in front), strict=True),
+                   color=MUTED, linewidth=1.2, zorder=1)
+    alone = rows[rows.entry == 'student'].quality
+    if len(alone):
+        panel.axhline(alone.mean(), color=method_colour('student'),
+                      linestyle=':', label='student alone')

@@ -1,0 +1,140 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from projects.experiments import choice, study
+from projects.experiments.figures import families
+from projects.experiments.runs import ExperimentFailed
+from projects.experiments.study import (
+    Entry,
+    Study,
+    World,
+    load_rows,
+    pending,
+    read_study,
+    run_study,
+)
+
+FRONT = Path(__file__).parents[3] / 'projects/experiments/studies/front.py'
+
+
+@pytest.fixture
+def front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """A small study whose trainings only write what they leave."""
+    monkeypatch.setattr(study, 'RESULTS', tmp_path / 'results')
+    monkeypatch.setattr(World, 'teacher', 'abc')
+    monkeypatch.setattr(World, 'checkpoint', Path(__file__))
+    monkeypatch.setattr(study, 'compose', lambda world, entry, seed: entry)
+    monkeypatch.setattr(
+        study, 'read_row', lambda folder, entry: dict(
+            subset=entry.name if entry.name.startswith('P') else '',
+            quality=float(folder.name[5:]) + 30, distill_cost=entry.budget or 4,
+            chosen_cost=1))
+    monkeypatch.setattr(
+        study, 'train_many',
+        lambda tasks, jobs: ((task, None) for task in tasks))
+    monkeypatch.setattr(study, 'commit', lambda: 'c0ffee')
+    worlds = {name: World(name, 'pair', 'student') for name in ('a', 'b')}
+    return Study('small', 1, worlds, (
+        Entry('student'), Entry('P5', 'fixed_subset', priority=1),
+        Entry('policy 2', 'ppo', {'x': 2}, family='policy', budget=2),
+        Entry('shuffled 2', 'ppo', {'x': 2}, 'shuffled', family='shuffled',
+              budget=2, worlds=('a', ))))
+
+
+def names(tasks) -> list[str]:
+    return [f'{world.name} {entry.name} {seed}' for world, entry, seed in tasks]
+
+
+def test_a_seed_of_everything_comes_first(front: Study) -> None:
+    rows = load_rows(front.table)
+    tasks = names(pending(front, rows, [], [], [7, 8]))
+    assert tasks[:6] == [
+        'a student 7', 'b student 7', 'a policy 2 7', 'b policy 2 7',
+        'a shuffled 2 7', 'a student 8']
+    assert tasks[-4:] == ['a P5 7', 'b P5 7', 'a P5 8', 'b P5 8']
+    assert names(pending(front, rows, ['a'], ['policy', 'P5'], [7, 8],
+                         'entries')) == [
+        'a policy 2 7', 'a policy 2 8', 'a P5 7', 'a P5 8']
+
+
+def test_only_what_the_table_lacks_is_trained(
+        front: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not run_study(front, tmp_path, seeds=[0], say=lambda _: None)
+    rows = load_rows(front.table)
+    assert len(rows) == 7 and set(rows.commit) == {'c0ffee'}
+    assert set(rows[rows.method == ''].teacher) == {''}
+    assert not list(pending(front, rows, [], [], [0]))
+    assert len(list(pending(front, rows, [], [], [0, 1]))) == 7
+    # Another teacher, version or option is another training.
+    changed = Study('small', 1, front.worlds, (
+        Entry('policy 2', 'ppo', {'x': 3}, family='policy', budget=2), ))
+    assert len(list(pending(changed, rows, [], [], [0]))) == 2
+    assert len(list(pending(
+        Study('small', 2, front.worlds, front.entries), rows, [], [], [0]))) == 7
+    monkeypatch.setattr(World, 'teacher', 'def')
+    assert names(pending(front, rows, ['a'], [], [0])) == [
+        'a policy 2 0', 'a shuffled 2 0', 'a P5 0']
+
+
+def test_a_failure_is_told_and_the_rest_is_trained(
+        front: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        study, 'train_many', lambda tasks, jobs: (
+            (task, ValueError('no') if 'P5' in str(task.folder) else None)
+            for task in tasks))
+    failures = run_study(front, tmp_path, seeds=[0], say=lambda _: None)
+    assert len(failures) == 2 and 'ValueError: no' in failures[0]
+    assert len(load_rows(front.table)) == 5
+
+
+def rows_of(values: dict[str, tuple[float, list[float]]]) -> pd.DataFrame:
+    """Rows of one world: cost and the seeds' quality of each entry."""
+    return pd.DataFrame([
+        dict(world='a', entry=name, family=name.split()[0] if ' ' in name else '',
+             seed=seed, quality=value, distill_cost=cost, chosen_cost=cost,
+             subset=name if name.startswith('P') else '', commit='c',
+             torch='2', threads=1)
+        for name, (cost, some) in values.items()
+        for seed, value in enumerate(some)])
+
+
+def test_differences_are_paired_at_equal_cost(front: Study) -> None:
+    rows = rows_of({
+        'policy 2': (2, [32, 34, 36]), 'shuffled 2': (2, [31, 33.5, 34]),
+        'P5': (.5, [30, 30, 30]), 'P4': (2.01, [31, 36, 33]),
+        'P2': (4, [40, 40, 40])})
+    found = choice.differences(front, rows).set_index('other')
+    gaps = np.array([1, .5, 2])
+    assert found.loc['shuffled 2', 'mean'] == pytest.approx(gaps.mean())
+    assert found.loc['shuffled 2', 'half_width'] == pytest.approx(
+        stats.t.ppf(.975, 2) * stats.sem(gaps))
+    # P2 is dearer, P5 worse: the bar is P4, for all seeds.
+    assert found.loc['best fixed (P4)', 'mean'] == pytest.approx(2 / 3)
+    assert set(found.index) == {'shuffled 2', 'best fixed (P4)'}
+    page = choice.page(front, rows)
+    assert '| a | policy 2 | 2.00 | shuffled 2 | +1.17 ± 1.90 | 3 |' in page
+    assert families.draw(rows).axes[0].get_title() == 'a'
+
+
+def test_the_front_names_methods_that_there_are() -> None:
+    read = read_study(FRONT)
+    assert set(read.worlds) == {'scenes', 'cameras'}
+    assert {'student', 'uniform', 'P5', 'policy 1.5', 'shuffled 1.5'} <= {
+        entry.name for entry in read.entries}
+    assert json.loads(read.entry('shuffled 1.5').text)['control'] == 'shuffled'
+
+
+def test_a_file_that_is_no_study_is_refused(tmp_path: Path) -> None:
+    (tmp_path / 'x.py').write_text(
+        'version = 1\nworlds = {}\nentries = [dict(name="a", colour="red")]')
+    with pytest.raises(ExperimentFailed, match='is no study'):
+        read_study(tmp_path / 'x.py')
+    (tmp_path / 'y.py').write_text(
+        'version = 1\nworlds = {}\nentries = [dict(name="a"), dict(name="a")]')
+    with pytest.raises(ExperimentFailed, match='names that differ'):
+        read_study(tmp_path / 'y.py')
