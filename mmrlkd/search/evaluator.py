@@ -15,6 +15,8 @@ from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 from mmengine.visualization import Visualizer
 
+from mmrlkd.arguments import check_integer
+
 from .recipe import Outcome, Recipe, Vocabulary
 
 #: What a Runner registers globally under its name.
@@ -47,12 +49,9 @@ class EvaluatorConfig:
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
 
     def __post_init__(self) -> None:
-        for key, least in (('iterations', 1), ('shared_iterations', 0)):
-            value = getattr(self, key)
-            if not isinstance(value, int) or value < least:
-                raise ValueError(
-                    f'search.evaluator.{key} is {value!r}; accepted: an '
-                    f'integer >= {least}.')
+        check_integer('search.evaluator', 'iterations', self.iterations, 1)
+        check_integer('search.evaluator', 'shared_iterations',
+                      self.shared_iterations, 0)
 
 
 def apply_recipe(model: Mapping[str, Any], recipe: Recipe,

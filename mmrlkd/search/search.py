@@ -3,10 +3,10 @@
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
+from mmrlkd.arguments import check_integer, check_number, refuse
 from mmrlkd.distillation.selection.environment import within_budget
 from mmrlkd.registry import EXECUTORS, STRATEGIES
 from mmrlkd.structures import LevelSpace
@@ -65,11 +65,8 @@ def run_search(
     Returns:
         The history with all candidates, their sums, and the incumbent.
     """
-    if staleness < 0:
-        raise ValueError(f'search: staleness={staleness} must be 0 or greater.')
-    if not (efficiency >= 0 and isfinite(efficiency)):
-        raise ValueError(
-            f'search: efficiency={efficiency} must be 0 or greater.')
+    check_integer('search', 'staleness', staleness, 0)
+    check_number('search', 'efficiency', efficiency, 0)
     searcher: Strategy = STRATEGIES.build(dict(strategy))
     searcher.bind(space, seed)
     pool = _build_executor(executor, workers)
@@ -190,10 +187,9 @@ def _build_executor(executor: str | Mapping[str, Any],
                     workers: int | None) -> Executor:
     if isinstance(executor, str):
         if executor not in SHORTHANDS:
-            raise ValueError(
-                f'search: executor={executor!r} must be '
-                f'{" or ".join(map(repr, SHORTHANDS))}, or a config with a '
-                'type.')
+            refuse('search', 'executor', executor,
+                   f'{", ".join(map(repr, SHORTHANDS))}, or a config with a '
+                   'type')
         executor = dict(type=SHORTHANDS[executor])
     config = dict(executor)
     if workers is not None:

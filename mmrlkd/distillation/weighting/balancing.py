@@ -104,13 +104,13 @@ class Balancing:
                     f'{type(self.balancer).__name__} looks at all parameters; '
                     'accepted: a layer or exact=True, not both.')
             self._shared = student.parts
-        elif self.balancer.looks or self._report_every or path is not None:
+        elif self.balancer.needs_gradients or self._report_every or path is not None:
             self.layer = find_shared_layer(student, levels, path)
             self._shared = [student.model.get_submodule(self.layer)]
         self._iterations = 0
 
     def combine(self, levels: LevelTerms, task: Tensor,
-                optim_wrapper: OptimWrapper, look: bool
+                optim_wrapper: OptimWrapper, update: bool
                 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What to minimise.
 
@@ -118,7 +118,7 @@ class Balancing:
             levels: of the batch.
             task: 0-dim, the task's loss, with its graph.
             optim_wrapper: for the scale of its losses.
-            look: whether the balancer may learn from this batch.
+            update: whether the balancer may learn from this batch.
 
         Returns:
             ``loss_distill`` in place of the plain sum of the terms; and where
@@ -126,16 +126,16 @@ class Balancing:
             the task's losses, which stay as they are. And scalars for the
             log.
         """
-        weights = self.balancer.rest()
-        due = (look and self._report_every > 0
+        weights = self.balancer.fallback()
+        due = (update and self._report_every > 0
                and self._iterations % self._report_every == 0)
-        self._iterations += look
+        self._iterations += update
         gradients = {}
-        if due or (look and self.balancer.looks):
+        if due or (update and self.balancer.needs_gradients):
             measured = self._measure(
                 levels, task if due or self._include_task else None,
                 optim_wrapper)
-            if self.balancer.looks:
+            if self.balancer.needs_gradients:
                 weights = self._weigh(measured)
             if due:
                 gradients = self._describe(measured)
@@ -158,7 +158,7 @@ class Balancing:
             torch.finfo(losses.dtype).tiny)
         even = even.where(measured.active[:n], 1)
         losses = torch.cat([losses[:n] * even, losses[n:]])
-        if self.balancer.remembers:
+        if self.balancer.stateful:
             rows = torch.cat([rows[:n] * even[:, None], rows[n:]])
         n = len(self._names)
         weights = self.balancer.weigh(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import isfinite
 
+from mmrlkd.arguments import check_integer
 from mmrlkd.search.recipe import Outcome, Recipe
 
 #: Trains and scores a student; may raise.
@@ -20,11 +21,8 @@ class Executor(ABC):
     """
 
     def __init__(self, workers: int = 1) -> None:
-        if workers < 1:
-            raise ValueError(
-                f'{type(self).__name__}: workers={workers} must be 1 or '
-                'greater.')
-        self.workers = workers
+        self.workers = check_integer(
+            type(self).__name__, 'workers', workers, 1)
 
     def bind(self, evaluate: Evaluate) -> None:
         """Get to know what candidates are evaluated with."""

@@ -2,6 +2,7 @@
 
 from collections import deque
 
+from mmrlkd.arguments import refuse
 from mmrlkd.registry import EXECUTORS
 from mmrlkd.search.recipe import Outcome, Recipe
 
@@ -19,9 +20,9 @@ class InProcessExecutor(Executor):
     def __init__(self, workers: int = 1) -> None:
         super().__init__(workers)
         if workers > 1:
-            raise ValueError(
-                f"executor='local' evaluates one candidate at a time, but "
-                f"workers={workers}; set workers=1 or executor='ray'.")
+            refuse('InProcessExecutor', 'workers', workers,
+                   "1, as it evaluates one candidate at a time, or "
+                   "executor='ray'")
         self._queue: deque[tuple[int, Recipe]] = deque()
 
     def submit(self, candidate: int, recipe: Recipe) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+from mmrlkd.arguments import check_integer, check_number
 from mmrlkd.registry import EXECUTORS
 from mmrlkd.search.recipe import Outcome, Recipe
 
@@ -52,17 +53,9 @@ class RayExecutor(Executor):
             raise ModuleNotFoundError(
                 "executor='ray' needs Ray, which is not installed: pip "
                 "install mmrlkd[search], or set executor='local'.")
-        for key, value, fits, accepted in (
-            ('retries', retries, retries >= 0, '0 or greater'),
-            ('cpus', cpus, cpus > 0, 'greater than 0'),
-            ('gpus', gpus, gpus >= 0, '0 or greater'),
-        ):
-            if not fits:
-                raise ValueError(
-                    f'RayExecutor: {key}={value} must be {accepted}.')
-        self.retries = retries
-        self.cpus = cpus
-        self.gpus = gpus
+        self.retries = check_integer('RayExecutor', 'retries', retries, 0)
+        self.cpus = check_number('RayExecutor', 'cpus', cpus, 0, open='low')
+        self.gpus = check_number('RayExecutor', 'gpus', gpus, 0)
         self._queue: deque[_Job] = deque()
         self._running: dict[Any, _Job] = {}
         self._task: Any = None

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmrlkd.arguments import check_integer, check_number, refuse
 from mmrlkd.registry import STRATEGIES
 from mmrlkd.rl import policy_gradient
 from mmrlkd.search.recipe import LevelRecipe, Recipe
@@ -60,34 +61,24 @@ class ControllerSearch(Strategy):
                  batches: int = 50, batch_size: int = 8, hidden: int = 35,
                  lr: float = 2e-2, baseline_decay: float = 0.9,
                  entropy_coef: float = 1e-3, failure: float = 0.) -> None:
-        for key, value, fits, accepted in (
-            ('batches', batches, batches >= 1, '1 or greater'),
-            ('batch_size', batch_size, batch_size >= 1, '1 or greater'),
-            ('hidden', hidden, hidden >= 1, '1 or greater'),
-            ('lr', lr, lr > 0, 'greater than 0'),
-            ('baseline_decay', baseline_decay, 0 <= baseline_decay < 1,
-             'in [0, 1)'),
-            ('entropy_coef', entropy_coef, entropy_coef >= 0, '0 or greater'),
-            ('failure', failure, True, 'a finite number'),
-        ):
-            if not (fits and isfinite(value)):
-                raise ValueError(
-                    f'ControllerSearch: {key}={value} must be {accepted}.')
-        for key, table in (('losses', losses), ('connectors', connectors)):
-            for name, cfg in (table or {}).items():
-                if not (isinstance(cfg, Mapping) and 'type' in cfg):
-                    raise ValueError(
-                        f'ControllerSearch: {key}[{name!r}]={cfg!r} must be a '
-                        'config with a type.')
+        owner = type(self).__name__
+        self.batches = check_integer(owner, 'batches', batches, 1)
+        self.batch_size = check_integer(owner, 'batch_size', batch_size, 1)
+        self.hidden = check_integer(owner, 'hidden', hidden, 1)
+        self.lr = check_number(owner, 'lr', lr, 0, open='low')
+        self.baseline_decay = check_number(
+            owner, 'baseline_decay', baseline_decay, 0, 1, open='high')
+        self.entropy_coef = check_number(
+            owner, 'entropy_coef', entropy_coef, 0)
+        self.failure = check_number(owner, 'failure', failure)
         self.losses = dict(losses or {})
         self.connectors = dict(connectors or {})
-        self.batches = batches
-        self.batch_size = batch_size
-        self.hidden = hidden
-        self.lr = lr
-        self.baseline_decay = baseline_decay
-        self.entropy_coef = entropy_coef
-        self.failure = failure
+        for key, table in (('losses', self.losses),
+                           ('connectors', self.connectors)):
+            for name, cfg in table.items():
+                if not (isinstance(cfg, Mapping) and 'type' in cfg):
+                    refuse(owner, f'{key}[{name!r}]', cfg,
+                           'a config with a type')
 
     def bind(self, space: LevelSpace, seed: int) -> None:
         super().bind(space, seed)

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributions import Bernoulli, Categorical, Distribution
 
 #: Sequences of m children over L levels: 'on' (m, L), 'loss' (m, L) and
 #: 'connector' (m, L) int64, 'teachers' (m, L, L) bool, whose [k, i, j] says
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 #: stands behind an "off" was not emitted and means nothing.
 Tokens = dict[str, Tensor]
 
-#: Of a token's type, the student's level and probabilities (m, …), the token.
-Choose = Callable[[str, int, Tensor], Tensor]
+#: A token's type, the student's level and the distribution -> the tokens (m, …).
+Choose = Callable[[str, int, Distribution], Tensor]
 
 
 class ControllerNetwork(nn.Module):
@@ -74,10 +74,13 @@ class ControllerNetwork(nn.Module):
     def sample(self, children: int, generator: torch.Generator) -> Tokens:
         """Draw ``children`` sequences."""
 
-        def draw(kind: str, level: int, probs: Tensor) -> Tensor:
-            if kind == 'teachers':
-                return torch.bernoulli(probs, generator=generator).bool()
-            return torch.multinomial(probs, 1, generator=generator)[:, 0]
+        # Not by sample(), which draws from the global generator.
+        def draw(kind: str, level: int, choice: Distribution) -> Tensor:
+            if isinstance(choice, Bernoulli):
+                return torch.bernoulli(
+                    choice.probs, generator=generator).bool()
+            return torch.multinomial(
+                choice.probs, 1, generator=generator)[:, 0]
 
         return self._emit(children, draw)[0]
 
@@ -107,29 +110,27 @@ class ControllerNetwork(nn.Module):
             emits = torch.ones(children, dtype=torch.bool)
             for kind, head in self.heads.items():
                 state = self._step(seen, state, emits)
-                logits = head(state[0]).log_softmax(-1)
-                token = choose(kind, level, logits.exp())
+                softmax = Categorical(
+                    logits=head(state[0]), validate_args=False)
+                token = choose(kind, level, softmax)
                 drawn[kind].append(token)
-                taken = logits.gather(-1, token[:, None])[:, 0]
-                log_prob = log_prob + taken.where(emits, 0.)
-                entropy = entropy - (
-                    logits.exp() * logits).sum(-1).where(emits, 0.)
+                log_prob = log_prob + softmax.log_prob(token).where(emits, 0.)
+                entropy = entropy + softmax.entropy().where(emits, 0.)
                 seen = self.embeddings[kind](token).where(
                     emits[:, None], seen)
                 if kind == 'on':
                     emits = token == 1
 
             state = self._step(seen, state, emits)
-            scores = self.anchor_scores(state[0])
-            chosen = choose('teachers', level, scores.sigmoid())
+            anchors = Bernoulli(
+                logits=self.anchor_scores(state[0]), validate_args=False)
+            chosen = choose('teachers', level, anchors)
             drawn['teachers'].append(chosen)
-            # log σ(s) = s − softplus(s) and log(1 − σ(s)) = −softplus(s).
-            rest = F.softplus(scores)
-            log_prob = log_prob + (
-                scores * chosen - rest).sum(-1).where(emits, 0.)
-            entropy = entropy + (
-                rest - scores * scores.sigmoid()).sum(-1).where(emits, 0.)
-            teachers = learnt_from(chosen, level).to(scores.dtype)
+            # A level's anchors are independent, so their terms add up.
+            log_prob = log_prob + anchors.log_prob(
+                chosen.to(zeros)).sum(-1).where(emits, 0.)
+            entropy = entropy + anchors.entropy().sum(-1).where(emits, 0.)
+            teachers = learnt_from(chosen, level).to(zeros)
             seen = (teachers @ self.anchors / teachers.sum(-1, keepdim=True)
                     ).where(emits[:, None], seen)
         tokens = {kind: torch.stack(steps, 1) for kind, steps in drawn.items()}

@@ -3,6 +3,7 @@
 import random
 from collections import deque
 
+from mmrlkd.arguments import check_integer
 from mmrlkd.registry import STRATEGIES
 from mmrlkd.search.recipe import Recipe
 from mmrlkd.structures import LevelSpace
@@ -33,15 +34,10 @@ class EvolutionSearch(SubsetStrategy):
 
     def __init__(self, population: int = 20, generations: int = 100,
                  tournament: int = 5) -> None:
-        for key, value in (('population', population),
-                           ('generations', generations),
-                           ('tournament', tournament)):
-            if value < 1:
-                raise ValueError(
-                    f'EvolutionSearch: {key}={value} must be 1 or greater.')
-        self.population = population
-        self.generations = generations
-        self.tournament = tournament
+        owner = type(self).__name__
+        self.population = check_integer(owner, 'population', population, 1)
+        self.generations = check_integer(owner, 'generations', generations, 1)
+        self.tournament = check_integer(owner, 'tournament', tournament, 1)
 
     def bind(self, space: LevelSpace, seed: int) -> None:
         super().bind(space, seed)

@@ -2,6 +2,7 @@
 
 import random
 
+from mmrlkd.arguments import check_integer
 from mmrlkd.registry import STRATEGIES
 
 from .exhaustive import ExhaustiveSearch
@@ -18,11 +19,8 @@ class RandomSearch(ExhaustiveSearch):
     """
 
     def __init__(self, evaluations: int) -> None:
-        if evaluations < 1:
-            raise ValueError(
-                f'RandomSearch: evaluations={evaluations} must be 1 or '
-                'greater.')
-        self.evaluations = evaluations
+        self.evaluations = check_integer(
+            'RandomSearch', 'evaluations', evaluations, 1)
 
     def order(self, seed: int) -> list[int]:
         return random.Random(seed).sample(

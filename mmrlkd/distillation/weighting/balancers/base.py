@@ -25,11 +25,11 @@ class Balancer(nn.Module, ABC):
     """
 
     #: Whether the weights depend on the gradients at all.
-    looks: ClassVar[bool] = True
+    needs_gradients: ClassVar[bool] = True
     #: Whether the weights go on from batch to batch, and sum to n over all
     #: losses, active or not: a balancer that does not remember begins each
     #: batch anew, and says itself what its weights sum to.
-    remembers: ClassVar[bool] = True
+    stateful: ClassVar[bool] = True
     #: Whether the rows are over all parameters that the levels depend on,
     #: instead of one shared layer.
     everywhere: bool = False
@@ -43,9 +43,9 @@ class Balancer(nn.Module, ABC):
         self.register_buffer('weights', torch.ones(len(names)))
         self.register_buffer('skipped', torch.zeros((), dtype=torch.int64))
 
-    def rest(self) -> Tensor:
+    def fallback(self) -> Tensor:
         """(n,) the weights of a batch whose gradients are not looked at."""
-        return (self.weights.clone() if self.remembers else
+        return (self.weights.clone() if self.stateful else
                 torch.ones_like(self.weights))
 
     @torch.no_grad()
@@ -54,7 +54,7 @@ class Balancer(nn.Module, ABC):
 
         A batch with a row or loss that is not finite, or larger than the
         fourth root of the largest number (4e9 in float32), changes nothing but
-        :attr:`skipped`, and gets the weights of :meth:`rest`.
+        :attr:`skipped`, and gets the weights of :meth:`fallback`.
 
         Args:
             rows: (n, D), gradient of each unweighted loss by D shared
@@ -65,7 +65,7 @@ class Balancer(nn.Module, ABC):
 
         Returns:
             (n,) > 0. An inactive loss keeps its weight. In a balancer that
-            :attr:`remembers`, the active ones sum to what the same ones
+            :attr:`stateful`, the active ones sum to what the same ones
             summed to before; so all n sum to n after every batch.
         """
         rows = rows.where(active[:, None], 0)
@@ -80,7 +80,7 @@ class Balancer(nn.Module, ABC):
             rows.where(sound, 0), losses.where(sound, 0), taking)
         self.weights.copy_(torch.where(taking, found, self.weights))
         self.skipped += ~sound
-        return torch.where(sound, self.weights, self.rest())
+        return torch.where(sound, self.weights, self.fallback())
 
     @abstractmethod
     def _update(self, rows: Tensor, losses: Tensor, active: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class FixedBalancer(Balancer):
             ``include_task`` is set; in any unit.
     """
 
-    looks = False
+    needs_gradients = False
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ class PCGrad(Balancer):
         exact: look at all parameters that the levels depend on.
     """
 
-    remembers = False
+    stateful = False
 
     def __init__(self, exact: bool = False) -> None:
         super().__init__()

@@ -37,7 +37,7 @@ class TorchJDBalancer(Balancer):
             batch selects all levels.
     """
 
-    remembers = False
+    stateful = False
 
     def __init__(self, aggregator: str = 'UPGrad', **settings: Any) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ from .base import Balancer
 class UniformBalancer(Balancer):
     """All weights are 1: the plain sum, for the gradient report alone."""
 
-    looks = False
+    needs_gradients = False
 
     def _update(self, rows: Tensor, losses: Tensor, active: Tensor) -> Tensor:
         return self.weights
