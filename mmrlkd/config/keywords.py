@@ -36,10 +36,16 @@ _BESIDE = {'balancer': ('layer', 'include_task', 'report_every')}
 #: Arguments that no config sets, because what builds the member knows them.
 _DERIVED = {'connector': ('student_channels', 'teacher_channels')}
 
-_WORDS: dict[Any, str] = {
-    float: 'a number', int: 'an integer', bool: 'True or False',
-    str: 'a string', NoneType: 'None', dict: 'a dict', list: 'a list',
-    tuple: 'a list'}
+#: For the annotations that values of a config are compared with: the types
+#: that fit, and their name in messages.
+_KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
+    float: ((float, int), 'a number'),
+    # 4.0 is left to the class, which knows whether it can use it.
+    int: ((float, int), 'an integer'),
+    bool: ((bool, ), 'True or False'), str: ((str, ), 'a string'),
+    NoneType: ((NoneType, ), 'None'),
+    **dict.fromkeys((dict, Mapping), ((Mapping, ), 'a dict')),
+    **dict.fromkeys((list, tuple, Sequence), ((list, tuple), 'a list'))}
 
 
 def type_name(kind: Any) -> str:
@@ -183,10 +189,11 @@ def _check_options(cls: type, section: Mapping, path: str,
     _check_members(given, path)
     hints = _hints(cls)
     for key, value in given.items():
-        hint = hints.get(key, Any)
-        if not (key in FAMILIES or _fits(value, hint)):
+        kinds = _kinds(hints.get(key, Any))
+        if not (key in FAMILIES or _fits(value, kinds)):
+            words = dict.fromkeys(_KINDS[kind][1] for kind in kinds)
             raise ValueError(
-                f'{path}.{key} is {value!r}; accepted: {_describe(hint)}.')
+                f'{path}.{key} is {value!r}; accepted: {" or ".join(words)}.')
 
 
 def _hints(cls: type) -> dict[str, Any]:
@@ -200,43 +207,20 @@ def _hints(cls: type) -> dict[str, Any]:
     return hints
 
 
-def _kinds(hint: Any) -> tuple[Any, ...]:
-    return (get_args(hint) if get_origin(hint) in (Union, UnionType)
-            else (hint,))
+def _kinds(hint: Any) -> list[Any]:
+    """The alternatives of an annotation, without their own arguments."""
+    alternatives = (get_args(hint) if get_origin(hint) in (Union, UnionType)
+                    else (hint,))
+    return [get_origin(kind) or kind for kind in alternatives]
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of the kind that an annotation says, as far as one
-    can tell by numbers, strings, lists and dicts."""
-    for kind in _kinds(hint):
-        kind = get_origin(kind) or kind
-        if kind is float:
-            fits = isinstance(value, float | int) and not isinstance(value, bool)
-        elif kind is int:
-            # 4.0 is left to the class, which knows whether it can use it.
-            fits = isinstance(value, float | int) and not isinstance(value, bool)
-        elif kind in (bool, str, NoneType):
-            fits = isinstance(value, kind)
-        elif kind in (list, tuple, Sequence):
-            fits = (isinstance(value, Sequence)
-                    and not isinstance(value, str))
-        elif kind in (dict, Mapping):
-            fits = isinstance(value, Mapping)
-        else:
-            return True  # any other kind: the class knows
-        if fits:
-            return True
-    return False
-
-
-def _describe(hint: Any) -> str:
-    words = []
-    for kind in _kinds(hint):
-        kind = get_origin(kind) or kind
-        words.append(_WORDS.get(
-            {Mapping: dict, Sequence: list}.get(kind, kind),
-            type_name(kind)))
-    return ' or '.join(dict.fromkeys(words))
+def _fits(value: Any, kinds: Sequence[Any]) -> bool:
+    """Whether a value is of one of some kinds. Of a kind that is not in
+    :data:`_KINDS` any value may be: its class checks it."""
+    return any(
+        kind not in _KINDS or isinstance(value, _KINDS[kind][0])
+        # True is an int in Python, and no number in a config.
+        and (kind is bool or not isinstance(value, bool)) for kind in kinds)
 
 
 def _check_own_names(cfg: Mapping) -> None:
@@ -263,16 +247,22 @@ def own_registries() -> list[Registry]:
             if isinstance(member, Registry) and member.scope == 'mmrlkd']
 
 
-def own_sections(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
-    """Where a config names members of this package, and the parts that do."""
-    if isinstance(node, dict):
-        kind = node.get('type')
-        if isinstance(kind, str) and kind.startswith('mmrlkd.'):
-            yield path, node
-        children: Any = node.items()
-    elif isinstance(node, list | tuple):
-        children = enumerate(node)
-    else:
-        return
+def walk(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
+    """Every part of a config with its dotted path, a dict before its values.
+
+    The part that was yielded may be changed in place before the next is taken.
+    """
+    yield path, node
+    children: Any = (
+        node.items() if isinstance(node, Mapping) else
+        enumerate(node) if isinstance(node, list | tuple) else ())
     for key, value in children:
-        yield from own_sections(value, f'{path}.{key}' if path else str(key))
+        yield from walk(value, f'{path}.{key}' if path else str(key))
+
+
+def own_sections(config: Any) -> Iterator[tuple[str, dict]]:
+    """The parts of a config that name members of this package, by path."""
+    for path, part in walk(config):
+        kind = part.get('type') if isinstance(part, dict) else None
+        if isinstance(kind, str) and kind.startswith('mmrlkd.'):
+            yield path, part

@@ -1,13 +1,13 @@
 """What the command line overrides in a config."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config
 
 from mmrlkd.registry import MODELS
 
-from .keywords import RUNNER_KEYS, find_class, near, parameters_of
+from .keywords import RUNNER_KEYS, find_class, near, parameters_of, walk
 from .student import is_distiller, reach_student
 
 
@@ -49,25 +49,11 @@ def _check_read(cfg: Config, key: str, first: str) -> None:
                 f'{key}: the config has no {first}{hint}')
         return  # who knows which hook reads it
     read = {name: cfg[name] for name in cfg if name in RUNNER_KEYS}
-    places = list(_places(read, cfg[first]))
+    places = [path for path, part in walk(read) if path
+              and type(part) is type(cfg[first]) and part == cfg[first]]
     if places:
         rest = key[len(first):]
         raise ValueError(
             f'{key}: nothing reads {first}, which the config copies; accepted: '
             + ' '.join(f'{place}{rest}=…' for place in places[:4])
             + ', or to set it in the config file.')
-
-
-def _places(node: Any, value: Any, path: str = '') -> Iterator[str]:
-    """Paths of the parts of a config that are equal to ``value``."""
-    if path and type(node) is type(value) and node == value:
-        yield path
-        return
-    if isinstance(node, Mapping):
-        children: Any = node.items()
-    elif isinstance(node, list | tuple):
-        children = enumerate(node)
-    else:
-        return
-    for key, child in children:
-        yield from _places(child, value, f'{path}.{key}' if path else str(key))

@@ -20,6 +20,7 @@ from .keywords import (
     own_sections,
     parameters_of,
     type_name,
+    walk,
 )
 
 #: What training needs and running the student does not.
@@ -75,42 +76,37 @@ def _named(node: Any) -> Any:
             if isclass(node) or isfunction(node) else node)
 
 
-def _prefix(node: Any, scope: str | None) -> None:
+def _prefix(config: Any, scope: str | None) -> None:
     """Write ``mmrlkd.Name`` for the other names of this package's members.
 
     The scope that mmengine notes in what is inherited from ``mmrlkd::…`` goes:
     such names say it themselves, and all others are the task library's.
     """
-    if isinstance(node, dict):
-        if node.get('_scope_') == 'mmrlkd':
-            del node['_scope_']
-        kind = node.get('type')
+    for _, part in walk(config):
+        if not isinstance(part, dict):
+            continue
+        if part.get('_scope_') == 'mmrlkd':
+            del part['_scope_']
+        kind = part.get('type')
         name = type_name(kind)
         if isinstance(kind, str) and (
-                kind == name or kind.startswith('mmrlkd.')):
-            for members in own_registries():
-                if not (kind == name and isinstance(members, Family)) and (
-                        name in _names(members)) and not (
-                        kind == name and _library_has(members, kind, scope)):
-                    node['type'] = f'mmrlkd.{name}'
-                    break
-        children: Any = node.values()
-    elif isinstance(node, list | tuple):
-        children = node
-    else:
-        return
-    for value in children:
-        _prefix(value, scope)
+                kind == name or kind.startswith('mmrlkd.')) and any(
+                _names(members, kind, scope) for members in own_registries()):
+            part['type'] = f'mmrlkd.{name}'
 
 
-def _names(members: Registry) -> set[str]:
+def _names(members: Registry, kind: str, scope: str | None) -> bool:
+    """Whether ``kind`` names a member of a registry of this package."""
     members.import_from_location()
-    return set(members.module_dict)
-
-
-def _library_has(members: Registry, kind: str, scope: str | None) -> bool:
-    assert members.parent is not None
-    return find_class(members.parent, kind, scope) is not None
+    if type_name(kind) not in members.module_dict:
+        return False
+    if kind.startswith('mmrlkd.'):
+        return True
+    # A Family finds its members by the bare name. In other registries the
+    # task library's class of that name comes first.
+    return not isinstance(members, Family) and (
+        members.parent is None
+        or find_class(members.parent, kind, scope) is None)
 
 
 def reach_student(cfg: Config) -> None:
@@ -240,11 +236,6 @@ def _make_plain(section: dict) -> None:
 
 def settings_of(config: Any, key: str) -> Iterator[Any]:
     """Every value that ``key`` has anywhere inside a config."""
-    if isinstance(config, Mapping):
-        if key in config:
-            yield config[key]
-        config = config.values()
-    elif not isinstance(config, list | tuple):
-        return
-    for value in config:
-        yield from settings_of(value, key)
+    for _, part in walk(config):
+        if isinstance(part, Mapping) and key in part:
+            yield part[key]

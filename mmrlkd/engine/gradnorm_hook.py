@@ -4,8 +4,7 @@ from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.distillation.weighting.balancers import GradNorm
 from mmrlkd.registry import HOOKS
 
-from .distiller_hook import DistillerHook
-from .phase_hook import distiller_of
+from .distiller_hook import DistillerHook, distiller_of
 
 
 @HOOKS.register_module()

@@ -9,8 +9,7 @@ from mmengine.runner.loops import _InfiniteDataloaderIterator
 
 from mmrlkd.registry import HOOKS
 
-from .distiller_hook import DistillerHook
-from .phase_hook import distiller_of
+from .distiller_hook import DistillerHook, distiller_of
 from .seeding import HELD_OUT, SeededIterator
 
 

@@ -4,7 +4,7 @@ from mmengine.hooks import ParamSchedulerHook
 
 from mmrlkd.registry import HOOKS
 
-from .run_state_hook import distiller_in
+from .distiller_hook import distiller_in
 
 
 @HOOKS.register_module()

@@ -3,8 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
-from math import isclose, isfinite, prod
-from numbers import Real
+from math import isclose, prod
 from typing import Any
 
 from mmengine.config import Config
@@ -12,14 +11,15 @@ from mmengine.hooks import ParamSchedulerHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 
+from mmrlkd.arguments import check_choice, check_integer, check_number, refuse
 from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.registry import HOOKS
 from mmrlkd.structures import Phase
 
 from .data_parallel import DistillDataParallel
-from .distiller_hook import DistillerHook
+from .distiller_hook import DistillerHook, distiller_of
 from .param_scheduler_hook import UpdateParamSchedulerHook
-from .run_state_hook import RUN_STATE, distiller_in, keep_run_state
+from .run_state_hook import RUN_STATE, keep_run_state
 
 #: What each phase of the method does; a config may override any field.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -31,42 +31,28 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_phase(name: str, share: float | None = None, **overrides) -> Phase:
+def make_phase(name: str, share: Any = None, **overrides: Any) -> Phase:
     """A phase by its preset's name.
 
     Raises:
         ValueError: an unknown name, field or value.
     """
-    if name not in PRESETS:
-        raise ValueError(f'phases names {name!r}; accepted: '
-                         f"{', '.join(PRESETS)}.")
-    if (not isinstance(share, Real) or isinstance(share, bool)
-            or not 0 < share <= 1):
-        raise ValueError(
-            f'phases: share of {name!r} is {share!r}; accepted: a number '
-            "> 0 and <= 1, the share of the student's updates (leave a phase "
-            'out to skip it).')
+    check_choice('phases', 'name', name, PRESETS)
+    owner = f'phases[{name!r}]'
+    check_number(owner, 'share', share, 0, 1, open='low')
     try:
         phase = Phase(name, share, **{**PRESETS[name], **overrides})
     except TypeError as error:
         raise ValueError(
-            f'phases: {name!r} has a field that is not known ({error}); '
-            f"accepted: {', '.join(Phase.__dataclass_fields__)}.") from error
-    for field, least in (('learn_every', 0), ('student_every', 1)):
-        value = getattr(phase, field)
-        if not isinstance(value, int) or value < least:
-            raise ValueError(
-                f'phases: {field} of {name!r} is {value!r}; accepted: an '
-                f'integer >= {least}.')
-    if not (isfinite(phase.lr_factor) and phase.lr_factor > 0):
-        raise ValueError(
-            f'phases: lr_factor of {name!r} is {phase.lr_factor!r}; '
-            'accepted: a number > 0.')
+            f'{owner} has a field that is not known ({error}); accepted: '
+            f"{', '.join(Phase.__dataclass_fields__)}.") from error
+    check_integer(owner, 'learn_every', phase.learn_every, 0)
+    check_integer(owner, 'student_every', phase.student_every, 1)
+    check_number(owner, 'lr_factor', phase.lr_factor, 0, open='low')
     if not phase.distil and phase.student_every > 1:
-        raise ValueError(
-            f'phases: student_every of {name!r} is {phase.student_every}, '
-            'but without distillation (distil=False) its other iterations '
-            'would do nothing; accepted: 1.')
+        refuse(owner, 'student_every', phase.student_every,
+               '1, as iterations without distillation (distil=False) and '
+               'without an update would do nothing')
     return phase
 
 
@@ -333,17 +319,3 @@ class PhaseHook(DistillerHook):
 
 def _learns(phase: Phase) -> bool:
     return phase.distil and phase.choose and phase.learn_every > 0
-
-
-def distiller_of(runner) -> PyramidDistiller:
-    """The distiller that a Runner trains.
-
-    Raises:
-        ValueError: it trains something else.
-    """
-    model = distiller_in(runner)
-    if model is None:
-        raise ValueError(
-            f'model is a {type(runner.model).__name__}, which has no phases; '
-            "accepted: type='mmrlkd.PyramidDistiller'.")
-    return model

@@ -2,6 +2,7 @@
 
 from collections import deque
 
+from mmrlkd.arguments import check_integer
 from mmrlkd.registry import HOOKS
 
 from .distiller_hook import DistillerHook
@@ -25,10 +26,7 @@ class PolicyHealthHook(DistillerHook):
 
     def __init__(self, window: int = 50, early: float = 0.5,
                  min_entropy: float = 0.01) -> None:
-        if window < 1:
-            raise ValueError(
-                f'PolicyHealthHook.window={window}; accepted: >= 1.')
-        self._window = window
+        self._window = check_integer('PolicyHealthHook', 'window', window, 1)
         self._rates: deque[list[float]] = deque(maxlen=window)
         self._entropy: deque[float] = deque(maxlen=window)
         self._early = early

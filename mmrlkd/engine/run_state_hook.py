@@ -14,7 +14,6 @@ from mmengine.dist import (
 )
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
-from mmengine.model import is_model_wrapper
 from mmengine.runner import find_latest_checkpoint
 from mmengine.utils import apply_to
 from torch import Tensor
@@ -27,6 +26,8 @@ from mmrlkd.config.student import (
 )
 from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.registry import HOOKS
+
+from .distiller_hook import distiller_in
 
 #: Top-level key of a checkpoint.
 RUN_STATE = 'mmrlkd'
@@ -210,13 +211,6 @@ def add_run_state_hook(cfg: Config) -> None:
         cfg.default_hooks = dict(
             dict(run_state=dict(type='mmrlkd.RunStateHook')),
             **(cfg.get('default_hooks') or {}))
-
-
-def distiller_in(runner) -> PyramidDistiller | None:
-    """The distiller that a Runner trains, if it is one."""
-    model = runner.model
-    model = model.module if is_model_wrapper(model) else model
-    return model if isinstance(model, PyramidDistiller) else None
 
 
 def _plain(value: Any) -> Any:

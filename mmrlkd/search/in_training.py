@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmrlkd.distillation.selection.selectors import SubsetSearch
-from mmrlkd.engine.phase_hook import distiller_of
+from mmrlkd.engine.distiller_hook import distiller_of
 from mmrlkd.engine.run_state_hook import add_run_state_hook
 
 from .history import History, Trial
