@@ -1,4 +1,4 @@
-"""What a config may set, compared with what the classes it names take."""
+"""The options of a config, compared with the arguments of the classes it names."""
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from mmrlkd import registry
 from mmrlkd.registry import MODELS, Family
 
-#: Top-level keys that the Runner reads, and those that tools and hooks do.
+#: Top-level keys that mmengine's Runner, the tools or hooks read.
 RUNNER_KEYS = {
     *inspect.signature(Runner.__init__).parameters, 'auto_scale_lr',
     'tta_model', 'tta_pipeline', 'search', 'activation_checkpointing',
@@ -21,19 +21,19 @@ RUNNER_KEYS = {
     'efficient_conv_bn_eval', 'find_unused_parameters', 'log_level',
     'model_wrapper_cfg', 'runner_type', 'strategy', 'sync_bn'} - {'self', 'cfg'}
 
-#: Keys that configs have for mmengine's sake.
+#: Keys of mmengine's own that may stand in every section.
 RESERVED = {'type', '_scope_', '_delete_'}
 
-#: The registry of each key that holds a member of one: ``selector``, ….
+#: Registry by the config key whose value is one of its members: ``selector``, ….
 FAMILIES: dict[str, Family] = {
     member.name.replace(' ', '_'): member
     for member in vars(registry).values() if isinstance(member, Family)}
 
-#: Options that stand in a member's config and are another's: of what applies
-#: a balancer, see :class:`mmrlkd.distillation.weighting.balancing.Balancing`.
+#: Options that stand in a member's config but are not its arguments: those of
+#: :class:`~mmrlkd.distillation.weighting.balancing.Balancing`.
 _BESIDE = {'balancer': ('layer', 'include_task', 'report_every')}
 
-#: Arguments that no config sets, because what builds the member knows them.
+#: Arguments that are passed to a member when it is built, not by the config.
 _DERIVED = {'connector': ('student_channels', 'teacher_channels')}
 
 #: For the annotations that values of a config are compared with: the types
@@ -55,7 +55,8 @@ def type_name(kind: Any) -> str:
 
 
 def near(word: str, words: Sequence[str]) -> str:
-    """``'; did you mean …?'`` for what resembles ``word``, or nothing."""
+    """``'; did you mean …?'`` with the words that resemble ``word``; empty if
+    there is none."""
     short = {each.rpartition('.')[2].lower(): each for each in words}
     key = word.rpartition('.')[2].lower()
     alike = [short[each] for each in
@@ -66,10 +67,11 @@ def near(word: str, words: Sequence[str]) -> str:
 
 
 def parameters_of(cls: type) -> tuple[dict[str, inspect.Parameter], bool]:
-    """What a class's constructor takes, its parents' behind ``**kwargs`` too.
+    """The parameters of a class's constructor, including those of its parents
+    that it accepts by ``**kwargs``.
 
     Returns:
-        The parameters by name, and whether it may take others besides.
+        The parameters by name, and whether it accepts others as well.
     """
     taken: dict[str, inspect.Parameter] = {}
     for parent in cls.__mro__:
@@ -88,7 +90,7 @@ def parameters_of(cls: type) -> tuple[dict[str, inspect.Parameter], bool]:
 
 
 def find_class(members: Registry, kind: Any, scope: str | None) -> type | None:
-    """The class that a ``type`` names to a library, if it names one."""
+    """The class that a ``type`` names in a library; None if there is none."""
     if not isinstance(kind, str):
         return kind
     with members.switch_scope_and_registry(scope) as found:
@@ -124,7 +126,7 @@ def _check_members(section: Mapping, path: str) -> None:
 
 def _check_member(section: Any, path: str, family: Family) -> None:
     if section == {}:
-        return  # what is built then is the default
+        return  # the distiller then builds its default
     family.import_from_location()
     names = [f'mmrlkd.{name}' for name in family.module_dict]
     article = 'an' if family.name[0] in 'aeiou' else 'a'
@@ -158,8 +160,8 @@ def _check_options(cls: type, section: Mapping, path: str,
         cls: what is built from it.
         section: of the config.
         path: of the section.
-        family: where ``cls`` is from, to name others that take a key.
-        complete: whether nothing but the section gives it arguments.
+        family: registry of ``cls``, whose other members an error may name.
+        complete: whether all required arguments must be in the section.
     """
     taken, open_ = parameters_of(cls)
     beside = _BESIDE.get(family.name, ()) if family is not None else ()
@@ -197,13 +199,14 @@ def _check_options(cls: type, section: Mapping, path: str,
 
 
 def _hints(cls: type) -> dict[str, Any]:
+    """Annotations of the constructors of a class and its parents."""
     hints: dict[str, Any] = {}
     for parent in reversed(cls.__mro__):
         if '__init__' in vars(parent) and parent is not object:
             try:
                 hints |= get_type_hints(vars(parent)['__init__'])
             except (NameError, TypeError):
-                continue
+                continue  # names that are imported for type checkers only
     return hints
 
 
@@ -224,8 +227,8 @@ def _fits(value: Any, kinds: Sequence[Any]) -> bool:
 
 
 def _check_own_names(cfg: Mapping) -> None:
-    """Refuse ``mmrlkd.`` names that this package does not have, and options
-    that their classes do not have."""
+    """Refuse names ``mmrlkd.…`` that this package does not have, and options
+    that the named classes do not have."""
     for path, section in own_sections(cfg):
         kind = section['type']
         for members in own_registries():

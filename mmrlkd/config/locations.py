@@ -1,8 +1,8 @@
 """Where data sets and checkpoints are on this machine.
 
-Configs name them relative to one root, as OpenMMLab's do: ``data/coco/``,
-``checkpoints/….pth``. The root is the working directory, or for what is not
-there, the folder that the environment variable ``MMRLKD_ROOT`` names.
+Configs name them relative to a root, as OpenMMLab's do: ``data/coco/``,
+``checkpoints/….pth``. The root is the working directory; for files that are not
+there, it is the folder in the environment variable ``MMRLKD_ROOT``.
 """
 
 import os
@@ -14,14 +14,14 @@ from .keywords import walk
 
 #: The environment variable.
 ROOT = 'MMRLKD_ROOT'
-#: Folders of the root, and the keys of a config whose values lie in them.
+#: Folders of the root, and the keys of a config whose values are paths in them.
 FOLDERS = ('data', 'checkpoints')
 KEYS = ('data_root', 'ann_file', 'seg_prefix', 'img_prefix', 'gt_folder',
         'proposal_file', 'checkpoint', 'load_from')
 
 
 def place_files(cfg: Config) -> None:
-    """Name the files of a config where this machine has them, in place."""
+    """Replace the paths of a config by those on this machine, in place."""
     root = os.environ.get(ROOT)
     if not root:
         return
