@@ -1,4 +1,4 @@
-"""What tells the hooks of a method from those of a user."""
+"""The base of hooks that belong to a method, and access to the distiller."""
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -9,9 +9,9 @@ from mmrlkd.distillation import PyramidDistiller
 class DistillerHook(Hook):
     """A hook that belongs to a distillation method.
 
-    It needs a :class:`~mmrlkd.distillation.PyramidDistiller`, so it is left
-    out where the student is run alone; and it is replaced with the method
-    (``--method``), other hooks are not.
+    ``--method`` replaces these hooks with the method, and keeps all others. They
+    need a :class:`~mmrlkd.distillation.PyramidDistiller`, and are left out where
+    the student runs alone.
     """
 
 
