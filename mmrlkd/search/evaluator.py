@@ -156,9 +156,9 @@ class ShortTraining:
              start: Path | None) -> Iterator[tuple[Runner, float]]:
         """A Runner whose output goes to a file.
 
-        The instances that it registers globally are removed afterwards: mmengine
-        refuses a second Runner of the same name, and would keep every
-        candidate's in memory.
+        The instances that it registers globally are removed afterwards: they
+        would stay in memory, and ``get_current_instance()`` would return this
+        candidate's to the caller of the search.
         """
         begin = time.perf_counter()
         folder = self._work_dir / 'candidates' / name

@@ -14,10 +14,10 @@ Evaluate = Callable[[Recipe], Outcome]
 
 
 class Executor(ABC):
-    """Takes candidates and hands back outcomes, in any order.
+    """Evaluates candidates; their outcomes come back in any order.
 
     Args:
-        workers: candidates that are evaluated at a time.
+        workers: candidates that are evaluated in parallel.
     """
 
     def __init__(self, workers: int = 1) -> None:
@@ -25,26 +25,26 @@ class Executor(ABC):
             type(self).__name__, 'workers', workers, 1)
 
     def bind(self, evaluate: Evaluate) -> None:
-        """Get to know what candidates are evaluated with."""
+        """Set the function that evaluates candidates."""
         self.evaluate = evaluate
 
     @abstractmethod
     def submit(self, candidate: int, recipe: Recipe) -> None:
-        """Take a candidate; does not wait for it."""
+        """Queue a candidate; returns at once."""
 
     @abstractmethod
     def collect(self) -> list[tuple[int, Outcome]]:
-        """Wait until candidates are finished, at least one of them."""
+        """Wait for outcomes; returns at least one, by candidate."""
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what was taken to evaluate, with all unfinished work."""
+        """Drop unfinished candidates and release processes."""
 
 
 def attempt(evaluate: Evaluate, recipe: Recipe) -> Outcome:
-    """Evaluate; whatever goes wrong is the candidate's failure, not ours.
+    """Evaluate a candidate; any error but KeyboardInterrupt is its failure.
 
-    Only an interrupt from the keyboard passes through.
+    SystemExit too, because some libraries exit on a bad config.
     """
     start = time.perf_counter()
     try:

@@ -1,4 +1,4 @@
-"""One candidate after the other, in this process."""
+"""Evaluating one candidate after another in this process."""
 
 from collections import deque
 
@@ -11,7 +11,7 @@ from .base import Executor, attempt
 
 @EXECUTORS.register_module()
 class InProcessExecutor(Executor):
-    """Evaluates in the order of asking; needs nothing installed.
+    """Evaluates in the order of asking; needs no further package.
 
     Args:
         workers: 1.

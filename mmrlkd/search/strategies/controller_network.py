@@ -1,4 +1,4 @@
-"""The recurrent network that writes recipes down, token by token."""
+"""The recurrent network that emits recipes, token by token."""
 
 from collections.abc import Callable
 
@@ -8,8 +8,8 @@ from torch.distributions import Bernoulli, Categorical, Distribution
 
 #: Sequences of m children over L levels: 'on' (m, L), 'loss' (m, L) and
 #: 'connector' (m, L) int64, 'teachers' (m, L, L) bool, whose [k, i, j] says
-#: that child k draws the teacher's level j for the student's level i. Whatever
-#: stands behind an "off" was not emitted and means nothing.
+#: that child k draws the teacher's level j for the student's level i. Tokens of
+#: a level that is off were not emitted; their values have no meaning.
 Tokens = dict[str, Tensor]
 
 #: A token's type, the student's level and the distribution -> the tokens (m, …).
@@ -21,28 +21,28 @@ class ControllerNetwork(nn.Module):
 
         on or off · loss · connector · anchors of the teacher's levels
 
-    Every type of token has one softmax and one embedding for all levels. The
-    input of a step is the embedding of the token before it; at the first of a
-    level, the level's own embedding is added: the softmaxes are shared, and
-    without it the LSTM would have to learn to count first.
+    Every type of token has one softmax and one embedding, shared by the levels.
+    The input of a step is the embedding of the token before it. At the first
+    token of a level, a learned embedding of the level is added, because the
+    shared softmaxes could not tell the levels apart otherwise.
 
-    The anchors are a set-selection as for the skip connections of Zoph & Le
-    2017, section 3.3: the teacher's level j is drawn with probability
+    The anchors are selected as the skip connections of Zoph & Le 2017, section
+    3.3: the teacher's level j is drawn with probability
 
         σ(vᵀ tanh(W_prev h_j + W_curr h_i))
 
-    independently of the others. h_i is the LSTM's output at this step. What
-    came before every student's level is the whole teacher, so that h_j is a
-    learned vector for each of its levels, and none is out of reach. If none is
-    drawn, the student learns from the teacher's level of the same name; the
-    paper's rule for a layer without input is to take the image likewise.
+    independently of the others. h_i is the LSTM's output at this step. In the
+    paper h_j is the LSTM's output at an earlier layer; here it is a learned
+    vector for each of the teacher's levels, all of which may be chosen. If none
+    is drawn, the student learns from the teacher's level of the same name, as
+    the paper connects a layer without input to the image.
 
-    Weights start uniform in ±0.08, as in the paper: every token is about
-    equally likely.
+    Weights are initialised uniformly in ±0.08, as in the paper, so that all
+    tokens are about equally likely.
 
     Args:
         levels: L, of the student and of the teacher.
-        losses: number of losses to choose from; 0: there is no such token.
+        losses: number of losses to choose from; with 0 there is no such token.
         connectors: likewise.
         hidden: width of the LSTM and of all embeddings.
         generator: draws the weights.
@@ -53,7 +53,8 @@ class ControllerNetwork(nn.Module):
         super().__init__()
         sizes = dict(on=2, loss=losses, connector=connectors)
         sizes = {kind: size for kind, size in sizes.items() if size}
-        # On no device, so that nothing is drawn from the global generator.
+        # On the meta device, so that initialising the layers does not draw from
+        # the global generator.
         with torch.device('meta'):
             self.cell = nn.LSTMCell(hidden, hidden)
             self.places = nn.Parameter(torch.empty(levels, hidden))
@@ -85,9 +86,9 @@ class ControllerNetwork(nn.Module):
         return self._emit(children, draw)[0]
 
     def evaluate(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        """Log-probability (m,) of sequences and the entropy (m,) along them,
-        in nats: the sum over the tokens emitted of the entropies of the
-        distributions they were drawn from."""
+        """Log-probability (m,) of sequences, and the entropy (m,) along them in
+        nats: the sum of the entropies of the distributions that the emitted
+        tokens were drawn from."""
         _, log_prob, entropy = self._emit(
             len(tokens['on']), lambda kind, level, _: tokens[kind][:, level])
         return log_prob, entropy
@@ -107,6 +108,7 @@ class ControllerNetwork(nn.Module):
             kind: [] for kind in [*self.heads, 'teachers']}
         for level, place in enumerate(self.places):
             seen = seen + place
+            # Children that emit the next token: all, until one says "off".
             emits = torch.ones(children, dtype=torch.bool)
             for kind, head in self.heads.items():
                 state = self._step(seen, state, emits)
@@ -138,6 +140,7 @@ class ControllerNetwork(nn.Module):
 
     def _step(self, seen: Tensor, state: tuple[Tensor, Tensor],
               emits: Tensor) -> tuple[Tensor, Tensor]:
+        # Children that emit nothing keep their state.
         output, memory = self.cell(seen, state)
         return (output.where(emits[:, None], state[0]),
                 memory.where(emits[:, None], state[1]))

@@ -1,4 +1,4 @@
-"""Try some, without looking: what a search has to beat."""
+"""Random search, the baseline of all others."""
 
 import random
 
@@ -15,7 +15,7 @@ class RandomSearch(ExhaustiveSearch):
     Bergstra and Bengio 2012, "Random search for hyper-parameter optimization".
 
     Args:
-        evaluations: how many, at most as many as there are.
+        evaluations: number of subsets; at most all feasible ones are tried.
     """
 
     def __init__(self, evaluations: int) -> None:
