@@ -411,7 +411,7 @@ def test_w_is_the_last_layer_that_all_levels_reach(
     (dict(include_task='yes'), "include_task='yes'; accepted: True or False"),
     (dict(report_every=-1), 'report_every=-1; accepted: an integer >= 0'),
     (dict(type='mmrlkd.PCGrad', exact=True, layer=W),
-     'looks at all parameters; accepted: a layer or exact=True, not both'),
+     'uses all parameters; accepted: a layer or exact=True, not both'),
     (dict(type='mmrlkd.FixedBalancer', weights=dict(P2=1)),
      r"names \['P2'\]; accepted: one number for each"),
 ])
