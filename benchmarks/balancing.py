@@ -134,7 +134,7 @@ def make_step(name: str, batch: int, kind: str,
         if balancing is not None:
             terms = LevelTerms(losses, weights / 4, [True] * 4)
             total, _ = balancing.combine(
-                terms, task, optimizer, look=True)
+                terms, task, optimizer, update=True)
             (total['loss_distill'] + task).backward()
         elif aggregator is not None:
             from torchjd import autojac

@@ -1,8 +1,8 @@
 """RL-PyramidKD: distil, for each image, the pyramid levels worth their cost.
 
-Importing the package repairs what the OpenMMLab stack needs repaired
-(:mod:`mmrlkd.compat`) and registers nothing else: members of a family are
-imported when a config first names one (``type='mmrlkd.…'``).
+Importing the package applies the repairs of :mod:`mmrlkd.compat` and registers
+nothing: the members of a registry are imported when a config first names one
+(``type='mmrlkd.…'``).
 """
 
 from . import compat

@@ -17,7 +17,7 @@ def main() -> None:
                  f'{sys.argv[1] if len(sys.argv) > 1 else "(none)"} '
                  f'(relative to {Path.cwd()}).')
     del sys.argv[0]
-    # As ``python SCRIPT`` has it: its folder comes first.
+    # ``python SCRIPT`` puts the script's folder first on the path, too.
     sys.path.insert(0, str(Path(sys.argv[0]).resolve().parent))
     runpy.run_path(sys.argv[0], run_name='__main__')
 

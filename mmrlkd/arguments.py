@@ -1,4 +1,4 @@
-"""Checks of what a config hands over, with one form of sentence.
+"""Checks of arguments that come from a config, with one form of message.
 
 Each function returns the value that it was given, or raises a ValueError that
 reads ``Owner: key=value; accepted: …``. The owner is the class or the config
@@ -14,13 +14,13 @@ Value = TypeVar('Value')
 
 
 def refuse(owner: str, key: str, value: object, accepted: str) -> NoReturn:
-    """Raise the sentence.
+    """Raise a ValueError with the message.
 
     Args:
-        owner: whose argument it is.
+        owner: the class or the config section whose argument it is.
         key: name of the argument, with dots and brackets where it is nested.
         value: what was given.
-        accepted: what would be, without a full stop.
+        accepted: what would be accepted, without a full stop.
     """
     raise ValueError(f'{owner}: {key}={value!r}; accepted: {accepted}.')
 
@@ -36,7 +36,7 @@ def check_number(owner: str, key: str, value: float, low: float = -inf,
         value: likewise.
         low: smallest number; -inf for none.
         high: largest number; inf for none.
-        open: which of the bounds are themselves excluded.
+        open: which of the bounds are excluded.
     """
     if not (_is(value, Real) and isfinite(value)
             and (low < value if open in ('low', 'both') else low <= value)
@@ -56,7 +56,7 @@ def check_integer(owner: str, key: str, value: int, low: float = -inf,
 
 
 def check_bool(owner: str, key: str, value: bool) -> bool:
-    """True or False, not something that counts as one of them."""
+    """True or False; 0, 1 and strings are refused."""
     if not isinstance(value, bool):
         refuse(owner, key, value, 'True or False')
     return value
@@ -71,12 +71,12 @@ def check_choice(owner: str, key: str, value: Value,
 
 
 def _is(value: object, kind: type) -> bool:
-    """True counts as 1 in Python; in a config it is a mistake."""
+    """Whether a value is a number; True, which is an int in Python, is not."""
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _interval(noun: str, low: float, high: float, open: str) -> str:
-    """What is accepted, in words."""
+    """The interval in words, e.g. ``number in (0, 1]``."""
     open_low, open_high = open in ('low', 'both'), open in ('high', 'both')
     if isfinite(low) and isfinite(high):
         left, right = '[('[open_low], '])'[open_high]

@@ -1,7 +1,7 @@
-"""Repairs for the OpenMMLab stack on a current torch, all in one place.
+"""Repairs for the OpenMMLab stack on a current torch.
 
-Each repair does nothing where it is not needed, and none imports torch before
-something else would: ``import mmrlkd`` stays quick.
+Each does nothing where it is not needed. Those of :func:`apply` do not import
+torch, so that ``import mmrlkd`` stays fast.
 """
 
 import sys
@@ -15,9 +15,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-#: Operators that torchvision's Python half decorates and its compiled half
-#: declares. Where the compiled half does not load (a CUDA build of torchvision
-#: beside a CPU-only torch), ``import torchvision`` dies on the first of them.
+#: Operators that torchvision's compiled library declares and its Python code
+#: registers fake kernels for. If the library does not load (a CUDA build of
+#: torchvision beside a CPU build of torch), ``import torchvision`` fails with
+#: "operator torchvision::nms does not exist".
 _TORCHVISION_SCHEMAS = (
     'nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
     'qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
@@ -27,10 +28,10 @@ _declared_operators = None
 
 
 def _declare_torchvision_operators() -> None:
-    """Let ``import torchvision`` succeed without its compiled half.
+    """Let ``import torchvision`` succeed without its compiled library.
 
-    Transforms then work; torchvision's compiled operators do not, and nothing
-    here calls them (mmcv brings its own nms and RoIAlign).
+    Transforms then work. The compiled operators do not, but nothing here calls
+    them: mmcv has its own nms and RoIAlign.
     """
     global _declared_operators
     spec = PathFinder.find_spec('torchvision')
@@ -42,15 +43,16 @@ def _declare_torchvision_operators() -> None:
             torch.ops.load_library(compiled_half)
         except OSError:
             continue
-        return  # it declares its operators itself; twice would be an error
-    # Kept: a Library takes its declarations back when it is collected.
+        return  # it has declared its operators; declaring twice is an error
+    # Kept in a global: a Library that is garbage-collected undoes its
+    # declarations.
     _declared_operators = torch.library.Library('torchvision', 'FRAGMENT')
     for schema in _TORCHVISION_SCHEMAS:
         _declared_operators.define(schema)
 
 
 class _BeforeTorchvision(MetaPathFinder):
-    """Finds nothing; notices when torchvision is first looked for."""
+    """Finds no module; declares the operators when torchvision is imported."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None,
@@ -75,9 +77,9 @@ def _repair_torchvision_when_imported() -> None:
 def _name_packages_for_base_configs() -> None:
     """Make ``_base_ = 'mmseg::…'`` and ``'mmrlkd::…'`` resolve.
 
-    mmengine knows a list of packages, to which this one is added, and looks
-    for mmseg under the name of its upstream distribution. Where that is not
-    installed, the module's own name finds the maintained fork.
+    mmengine resolves ``scope::path`` by a table from scopes to distributions,
+    which does not list this package and has mmseg's upstream distribution. If
+    that is not installed, the maintained fork is found by the module's name.
     """
     from mmengine.config.utils import MODULE2PACKAGE
     MODULE2PACKAGE['mmrlkd'] = 'mmrlkd'
@@ -90,9 +92,10 @@ def _name_packages_for_base_configs() -> None:
 def _keep_scopes_of_own_configs() -> None:
     """Leave the types in ``_base_ = 'mmrlkd::…'`` to the default scope.
 
-    mmengine takes what a package's config names for that package's own. The
-    configs here name their own types with the prefix, and the rest are those
-    of the task library that ``default_scope`` names.
+    mmengine writes ``_scope_='mmrlkd'`` into what it inherits from this
+    package, and would then look up mmdet's types in this package. The configs
+    here name this package's types with the prefix ``mmrlkd.``; all other types
+    are those of the task library that ``default_scope`` names.
     """
     from mmengine.config import Config
     original = Config._get_cfg_path
@@ -111,13 +114,12 @@ def _keep_scopes_of_own_configs() -> None:
 def checkpoint_without_reentry() -> None:
     """Let activation checkpointing keep gradients, and work under DDP.
 
-    ``with_cp`` and mmengine's ``activation_checkpointing`` leave
-    ``use_reentrant`` to torch. Its default is the old variant, which loses
-    the gradients of what is given as a tuple or needs none itself, and fails
-    in ``autograd.grad`` and where DDP looks for unused parameters. Who names
-    a variant gets it.
-
-    A torch with another default is left alone, and so is one repaired before.
+    ``with_cp`` and mmengine's ``activation_checkpointing`` do not pass
+    ``use_reentrant`` to torch, whose default is the older, reentrant variant.
+    That loses the gradients of inputs that are tuples or need no gradient
+    themselves, and fails in ``autograd.grad`` and under DDP's
+    ``find_unused_parameters`` (notes of ``torch.utils.checkpoint``). Callers
+    that pass ``use_reentrant`` get what they ask for.
 
     Needs torch, so ``import mmrlkd.distillation`` applies it.
     """
@@ -125,6 +127,7 @@ def checkpoint_without_reentry() -> None:
     from mmengine.runner import activation_checkpointing
     original = torch_checkpoint.checkpoint
     default = signature(original).parameters['use_reentrant'].default
+    # Not needed with a torch of another default, nor a second time.
     if default is False or getattr(original, 'chooses_variant', False):
         return
 
@@ -135,6 +138,7 @@ def checkpoint_without_reentry() -> None:
 
     checkpoint.chooses_variant = True  # type: ignore[attr-defined]
     torch_checkpoint.checkpoint = checkpoint
+    # mmengine imported the function by name.
     activation_checkpointing.checkpoint = checkpoint
 
 

@@ -1,10 +1,10 @@
-"""Reading checkpoint files without running what they hold.
+"""Reading checkpoint files without running code from them.
 
-A checkpoint is a pickle, and a pickle can name any function to be called while
-it is read. torch refuses that with ``weights_only=True``; but mmengine 0.10.12
-reads a file again without it where it holds anything unknown to torch, and
-OpenMMLab's own files hold logs, configs and numpy numbers. So these types are
-allowed here, one by one, and nothing else is.
+A checkpoint is a pickle, and unpickling can call any function that the file
+names. ``torch.load(weights_only=True)`` refuses that. But OpenMMLab's own files
+hold logs, configs and numpy numbers, which torch refuses as well, and mmengine
+0.10.12 then reads the file without the protection. Here these harmless types
+are allowed, and nothing else.
 """
 
 import os
@@ -15,7 +15,8 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-#: torch then reads with ``weights_only=True``, whatever its caller says.
+#: If this is set, ``torch.load`` uses ``weights_only=True`` whatever its caller
+#: passes.
 _FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
 _REFUSED = ('which could run code while it is read, and is not read; accepted: '
@@ -33,7 +34,7 @@ def load_file(path: str | Path, owner: str = 'checkpoint', *,
             mmengine can load: ``https://…``, ``open-mmlab://…``,
             ``torchvision://…``.
         owner: config key of the path, for messages.
-        trust: read objects of any type, which may run any code.
+        trust: read objects of any type, **which may run any code**.
 
     Raises:
         ValueError: the file is missing, is no checkpoint, or holds what could
@@ -63,8 +64,8 @@ def load_file(path: str | Path, owner: str = 'checkpoint', *,
 
 @contextmanager
 def no_code_from_files() -> Iterator[None]:
-    """Inside, a run reads its checkpoints (``load_from``, ``resume``, an
-    ``init_cfg`` of type Pretrained) as :func:`load_file` does.
+    """Inside this block, a run reads its checkpoints (``load_from``, ``resume``,
+    an ``init_cfg`` of type Pretrained) as :func:`load_file` does.
 
     Raises:
         ValueError: one of them holds what could run code.
@@ -84,11 +85,12 @@ def no_code_from_files() -> Iterator[None]:
 
 @contextmanager
 def safe_loading(safe: bool = True) -> Iterator[None]:
-    """Inside, ``torch.load`` knows OpenMMLab's harmless types and reads
-    nothing else: not even for those who ask it to, such as mmengine's runner.
+    """Inside this block, ``torch.load`` reads tensors, numbers and OpenMMLab's
+    harmless types only, also where its caller passes ``weights_only=False``, as
+    mmengine's Runner does.
 
     Args:
-        safe: False lets everything be read.
+        safe: False allows everything.
     """
     import torch
     before = os.environ.pop(_FORCE, None)
@@ -119,7 +121,8 @@ def _unreadable(path: str, owner: str, error: Exception) -> ValueError:
 
 
 def _unsafe(error: Exception) -> str | None:
-    """The name of what torch refused, None if the file is no pickle at all."""
+    """The name of what torch refused; None if the file is not a pickle."""
+    # torch has no attribute for it; these are the three forms of its message.
     named = re.search(
         r'GLOBAL (\S+)|unrecognized function (.+?)(?: which|$)|'
         r'but got (<class .+?>)', str(error), re.MULTILINE)
@@ -127,10 +130,10 @@ def _unsafe(error: Exception) -> str | None:
 
 
 def _harmless() -> list[Callable | tuple[Callable, str]]:
-    """Types in the files that OpenMMLab publishes and its runner writes.
+    """Types in the files that OpenMMLab publishes and its Runner writes.
 
-    To make one of them, none runs more than its own constructor. Names of
-    modules that have moved are listed as old files have them.
+    Unpickling one of them runs its constructor and nothing else. A tuple gives
+    the name that older files have for a type that has moved.
     """
     from argparse import Namespace
     from collections import deque
@@ -153,7 +156,8 @@ def _harmless() -> list[Callable | tuple[Callable, str]]:
 
 
 def _statistic(owner: Any, name: str) -> Any:
-    """What ``getattr`` is wanted for: the methods that a log refers to."""
+    """``getattr`` for the methods that a pickled HistoryBuffer refers to, and
+    for nothing else."""
     from mmengine.logging import HistoryBuffer
     if owner is HistoryBuffer and name in ('min', 'max', 'mean', 'current'):
         return getattr(owner, name)

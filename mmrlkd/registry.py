@@ -1,4 +1,4 @@
-"""One registry for each interface; members are imported when first asked for."""
+"""One registry for each interface; members are imported when first used."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import Registry
 
-#: Distillers: models that hold a student and look at a teacher.
+#: Distillers: models that train a student with a teacher.
 MODELS = Registry(
     'model', parent=MMENGINE_MODELS, locations=['mmrlkd.distillation'])
 MODEL_WRAPPERS = Registry(
@@ -19,8 +19,8 @@ MODEL_WRAPPERS = Registry(
     locations=['mmrlkd.engine'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, locations=['mmrlkd.engine'])
 LOOPS = Registry('loop', parent=MMENGINE_LOOPS, locations=['mmrlkd.engine'])
-#: Empty here: what projects outside the library add, as ``mmrlkd.NAME``.
-#: mmengine warns that a registry's package is missing where it names no module.
+#: Empty in this package; projects register in them, as ``mmrlkd.NAME``. They
+#: name a location because mmengine warns about registries without one.
 DATASETS = Registry(
     'dataset', parent=MMENGINE_DATASETS, locations=['mmrlkd.registry'])
 METRICS = Registry(
@@ -28,10 +28,11 @@ METRICS = Registry(
 
 
 class Family(Registry):
-    """A registry of this package alone: it has no relatives to search.
+    """A registry without parent or children in other libraries.
 
-    Its members are found whatever the default scope is, which in a run is
-    that of the task library.
+    mmengine's ``build`` first switches to the registry of the default scope, in
+    a run the task library's. No task library has one of these families, and
+    mmengine would warn about that each time something is built.
     """
 
     @contextmanager

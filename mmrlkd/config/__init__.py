@@ -1,1 +1,1 @@
-"""Configs: found, checked and composed."""
+"""Reading, composing and checking configs."""

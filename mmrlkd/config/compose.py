@@ -1,8 +1,8 @@
-"""Pairs and methods: reading a config, and putting a method in its place.
+"""Pairs and methods: reading a config, and replacing its method.
 
-A pair's config says who learns from whom, on which data; it is an ordinary
-config and trains with the method that it inherits. A method's file has one
-variable, ``method``:
+A pair's config names student, teacher and data. It is an ordinary config and
+trains with the method that it inherits. A method's file has one variable,
+``method``:
 
     method = dict(
         model=dict(selector=dict(type='mmrlkd.GreedySelector')),
@@ -27,17 +27,18 @@ from .locations import place_files
 from .options import apply_options
 from .student import is_distiller, with_names
 
-#: Where the methods are that are named by a word.
+#: Folder of the methods that ``--method NAME`` names. mim's convention: an
+#: installed package has its configs in ``.mim``, a checkout a link to them.
 METHODS = Path(__file__).parents[1] / '.mim/configs/methods'
-#: Arguments of the model that are a method's. A method that says nothing of
-#: them has none of them.
+#: Arguments of the model that belong to the method: replaced with it, and
+#: removed if the new method does not set them.
 OWNED = ('selector', 'balancer', 'logit_loss', 'logit_weight', 'recipe')
-#: Those that are the pair's unless the method says something of them.
+#: Arguments that belong to the pair, but which a method may set.
 SHARED = ('loss', 'connector', 'loss_weight', 'budget')
-#: What a method consists of.
+#: Keys of a method.
 SECTIONS = ('model', 'custom_hooks', 'search')
-#: Variables of config files of which nothing is read once they are composed,
-#: and what is read in their place.
+#: Variables of config files that are read only while a config is composed, and
+#: what is read afterwards.
 SOURCES = dict(
     method='model, custom_hooks and search',
     distillation='default_hooks, model_wrapper_cfg and log_processor',
@@ -48,33 +49,32 @@ def add_method_argument(parser: ArgumentParser) -> None:
     """Give a tool the option ``--method``."""
     parser.add_argument(
         '--method', metavar='NAME|FILE',
-        help="method to put in the place of the config's own: a name from "
+        help="method that replaces the config's own: a name from "
         'configs/methods or a file; see docs/configs.md')
 
 
 def work_dir_of(path: str | Path, method: str | Path | None) -> str:
-    """Where a run goes that says nothing of it: apart for each method."""
+    """The default work dir of a run: one for each config and method."""
     parts = [Path(path).stem, *([Path(method).stem] if method else [])]
     return str(Path('work_dirs', '_'.join(parts)))
 
 
 def load_config(path: str | Path, method: str | Path | None = None,
                 cfg_options: Mapping[str, Any] | None = None) -> Config:
-    """A config with its method, files and options in place.
+    """Read a config, put its method and its files in place, apply options.
 
-    What is returned needs no method any more: dumped and read again, it is
-    the same.
+    The result is complete: dumped and read again, it is the same config.
 
     Args:
         path: of the config.
-        method: name of a file in ``configs/methods`` or path of another, in
-            place of the method that the config has.
+        method: name of a file in ``configs/methods``, or the path of another,
+            that replaces the config's own method.
         cfg_options: what the command line overrides, by dotted key, see
-            :func:`.options.apply_options`; paths are taken as they are.
+            :func:`.options.apply_options`; paths in them are not changed.
 
     Raises:
-        ValueError: the method is not known or not a method, the config has no
-            place for one, or an option would have no effect.
+        ValueError: there is no such method, the config distils nothing, or an
+            option would have no effect.
     """
     cfg = with_names(Config.fromfile(path))
     if method is not None:
@@ -88,7 +88,7 @@ def load_config(path: str | Path, method: str | Path | None = None,
 
 
 def method_names() -> list[str]:
-    """The methods that can be named by a word."""
+    """Names that ``--method`` accepts."""
     return sorted(path.stem for path in METHODS.glob('*.py'))
 
 
@@ -147,9 +147,10 @@ def _refuse(path: Path, prefix: str, content: Mapping[str, Any],
 def put_method(cfg: Config, method: str | Path) -> None:
     """Replace the method of a pair's config, in place.
 
-    Arguments of the model in :data:`OWNED`, those of :data:`SHARED` that the
-    old method set, the hooks of a method and the strategy of a search go; the
-    new method's come. Everything else stays.
+    Removes what belongs to the old method: the model's arguments in
+    :data:`OWNED`, those in :data:`SHARED` that the method set, its hooks, and
+    the strategy of a search. Then adds what the new method has. Everything else
+    stays as it is.
 
     Args:
         cfg: of a pair, or one that was composed before.
@@ -194,7 +195,11 @@ def _sets(cfg: Config) -> list[str]:
 
 
 def _settle(cfg: Config, name: str | None, sets: list[str]) -> None:
-    """Keep of the method what tells it apart, and no second copy of it."""
+    """Replace the ``method`` variable by its name and the arguments it set.
+
+    A full copy would be dumped with the config, and options that change it
+    would have no effect.
+    """
     if name is None:
         name = (cfg.get('method') or {}).get('name')
     cfg.method = dict(name=name, sets=sorted(sets))
@@ -202,7 +207,8 @@ def _settle(cfg: Config, name: str | None, sets: list[str]) -> None:
 
 
 def _fill(node: Any, parts: Mapping[str, Mapping[str, Any]]) -> None:
-    """Give each part of a method the arguments that the pair has for it."""
+    """Add the arguments that the pair has for parts of a method, by their type
+    (``parts = dict(TypeName=dict(…))`` in the pair's config)."""
     if isinstance(node, dict):
         for value in node.values():
             _fill(value, parts)
@@ -219,14 +225,12 @@ def _name(hook: Mapping[str, Any]) -> str:
 
 
 def is_methods_hook(hook: Mapping[str, Any]) -> bool:
-    """Whether a hook belongs to the method, and goes with it.
-
-    Those do that are a :class:`~mmrlkd.engine.distiller_hook.DistillerHook`.
-    """
+    """Whether a hook belongs to the method and is replaced with it: whether it
+    is a :class:`~mmrlkd.engine.distiller_hook.DistillerHook`."""
     from mmrlkd.engine.distiller_hook import DistillerHook
     kind = hook['type']
     if isinstance(kind, str):
-        # Other libraries' hooks are not looked up: nothing of theirs is ours.
+        # No hook of another library is one, so none is imported here.
         scope, _, name = kind.rpartition('.')
         HOOKS.import_from_location()
         kind = HOOKS.module_dict.get(name) if scope in ('', 'mmrlkd') else None
@@ -234,10 +238,10 @@ def is_methods_hook(hook: Mapping[str, Any]) -> bool:
 
 
 def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Refuse options of what is read only while a config is composed.
+    """Refuse options of variables that are read only while a config is composed.
 
     Raises:
-        ValueError: one is.
+        ValueError: there is such an option.
     """
     if not is_distiller(cfg):
         return

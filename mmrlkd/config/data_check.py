@@ -12,18 +12,20 @@ from mmengine.registry import DATASETS
 from .inspection import data_sets
 from .student import is_distiller
 
-#: Heads whose classes are not those of the annotations.
+#: Heads with other classes than the annotations: object or background, and
+#: the stuff classes of a semantic branch, as HTC has one.
 _OTHER_CLASSES = ('rpn_head', 'semantic_head')
 
 
 def check_data(cfg: Config) -> list[str]:
-    """Build the data sets, read some of their images, compare classes.
+    """Build the data sets, read some of their images and compare their classes
+    with the annotation files and with the student's heads.
 
     Args:
         cfg: of a run, with the task library's scope set.
 
     Returns:
-        A line on each data set.
+        One line about each data set.
 
     Raises:
         ValueError: a data set cannot be built or read, has other classes than
@@ -70,7 +72,8 @@ def _build(section: Mapping, key: str) -> BaseDataset:
 def _check_categories(section: Mapping, names: list[str], key: str) -> None:
     """Refuse classes that the annotation file does not have.
 
-    COCO data sets leave them out without a word, and number the others anew.
+    mmdet's CocoDataset drops such classes without an error and numbers the
+    others anew, so that predictions are evaluated as other classes.
     """
     files = section.get('ann_file') or ()
     for file in [files] if isinstance(files, str) else files:
@@ -123,7 +126,7 @@ def _check_alike(classes: Mapping[str, list[str]]) -> None:
 
 def _head_classes(node: Any, path: str, in_head: bool = False
                   ) -> Iterator[tuple[str, int]]:
-    """Where heads say how many classes they tell apart."""
+    """Path and value of ``num_classes`` in the heads of a model's config."""
     if isinstance(node, Mapping):
         if in_head and isinstance(node.get('num_classes'), int):
             yield f'{path}.num_classes', node['num_classes']

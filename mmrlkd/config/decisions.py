@@ -1,4 +1,4 @@
-"""The values of a config that decide what a distillation comes to."""
+"""The values of a config that decide what a distillation does."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,12 +10,12 @@ from .keywords import FAMILIES, parameters_of, type_name
 
 
 def decisions(cfg: Config, selector: nn.Module) -> list[tuple[str, str]]:
-    """Key and value of what decides: λ or budget, learner, phases, weight of
-    the loss, schedule.
+    """Key and value of λ or budget, learner, phases, weight of the loss and
+    schedule.
 
     Args:
         cfg: of a distillation.
-        selector: that was built from it, which knows its defaults.
+        selector: built from the config; it supplies the defaults.
     """
     given = cfg.model.get('selector') or {}
     rows = [('model.selector', _describe(selector, given))]
@@ -51,8 +51,8 @@ def decisions(cfg: Config, selector: nn.Module) -> list[tuple[str, str]]:
 
 
 def _describe(part: Any, given: Mapping[str, Any]) -> str:
-    """The class of a part and those of its options that are plain values: as
-    ``given`` in the config, or else by default."""
+    """The class of a part and its options with plain values: from ``given`` of
+    the config, or its default."""
     values = {
         name: given.get(name, parameter.default)
         for name, parameter in parameters_of(type(part))[0].items()}
@@ -72,8 +72,12 @@ def _value(value: Any) -> str:
 
 
 def dead_copies(cfg: Config) -> Iterator[str]:
-    """A sentence on each value at the config's top level that has the name of
-    one of the model's and differs from it: it is not read."""
+    """A sentence about each top-level value of a config that is not read,
+    because the model's argument of that name has another value.
+
+    A variable such as ``loss = dict(…)`` in a config file stays in the config
+    after ``model = dict(loss=loss)`` has copied it.
+    """
     for key in cfg:
         if key in FAMILIES or key in ('loss_weight', 'levels', 'budget'):
             for path, dead, read in _differences(

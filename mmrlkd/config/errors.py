@@ -1,4 +1,4 @@
-"""How a tool ends on an error that a user can mend: with its sentence."""
+"""Ending a tool with an error's message instead of a traceback."""
 
 import os
 import sys
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-#: Environment variable: set, errors are shown with their traceback.
+#: Environment variable; if it is set, errors are shown with their traceback.
 TRACEBACK = 'MMRLKD_TRACEBACK'
 
-#: Raised with a sentence for the user, at any time of a run.
+#: Errors with a message for the user, at any time of a run.
 SENTENCES = (
     ValueError, FileNotFoundError, FloatingPointError)
 
@@ -29,14 +29,14 @@ def errors_as_sentences(
 ) -> Iterator[None]:
     """End the process with an error's message instead of a traceback.
 
-    Every tool's ``main`` is decorated with this, and what it builds from a
-    config stands in ``with errors_as_sentences(CONFIG_ERRORS):``. With
+    Decorates every tool's ``main``. Code that builds something from a config
+    stands in ``with errors_as_sentences(CONFIG_ERRORS):``. With
     ``MMRLKD_TRACEBACK=1`` the error itself is raised.
 
     Args:
-        kinds: the errors that are reported so.
-        subject: what they are about, such as a file; by default the message
-            begins with the error's type.
+        kinds: the errors that are reported by their message.
+        subject: first word of the message, such as a file; by default the
+            error's type.
 
     Raises:
         SystemExit: with the message, which makes the exit status 1.

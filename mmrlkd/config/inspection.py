@@ -1,4 +1,4 @@
-"""Looking at a config before anything is built from it."""
+"""Checking a config before anything is built from it."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -20,12 +20,11 @@ __all__ = [
 
 
 def check_config(cfg: Config) -> None:
-    """Refuse a config that would train and lose something, or not train.
+    """Refuse a config that would fail later, or train without distilling.
 
     Raises:
         ValueError: no schedule, no training annotations, an unknown option, or
-            a distiller whose phases do not fit or whose runner or wrapper
-            would not distil.
+            a distiller whose phases, Runner or wrapper do not fit.
     """
     _check_schedule(cfg)
     check_plugs(cfg)
@@ -45,8 +44,8 @@ def _check_schedule(cfg: Config) -> None:
 
 
 def check_plugs(cfg: Config) -> None:
-    """Refuse a distiller with options that its parts do not have, or whose
-    runner, hook or wrapper does not know it."""
+    """Refuse a distiller with unknown options, or in a Runner, with a hook or in
+    a wrapper that does not call its training step."""
     if not is_distiller(cfg):
         return
     check_distiller(cfg)
@@ -73,7 +72,9 @@ def check_plugs(cfg: Config) -> None:
 
 
 def _check_runner(cfg: Config) -> None:
-    """Refuse what shards or offloads a model by another runner."""
+    """Refuse mmengine's FlexibleRunner."""
+    # The train_step of its wrappers calls the model with mode='loss', and not
+    # the model's own train_step.
     strategy = cfg.get('strategy') or {}
     for key, value, wrong in (
         ('strategy.type', strategy.get('type'), bool(strategy)),
@@ -89,7 +90,7 @@ def _check_runner(cfg: Config) -> None:
 
 
 def _check_constructor(cfg: Config) -> None:
-    """Refuse constructors that look for a backbone's layers by name."""
+    """Refuse optimizer constructors for layer-wise decay."""
     constructor = (cfg.get('optim_wrapper') or {}).get('constructor')
     if 'Decay' in str(constructor):
         raise ValueError(
@@ -100,7 +101,8 @@ def _check_constructor(cfg: Config) -> None:
 
 
 def _check_checkpointing(cfg: Config) -> None:
-    """Refuse to recompute what is not there, or with other weights."""
+    """Refuse activation checkpointing outside the student, or together with
+    substituted parameters."""
     names = cfg.get('activation_checkpointing') or []
     names = [names] if isinstance(names, str) else names
     for name in names:
@@ -113,9 +115,9 @@ def _check_checkpointing(cfg: Config) -> None:
     if key and any(type_name(hook['type']) == 'HeldOutHook'
                    for hook in cfg.get('custom_hooks') or []):
         raise ValueError(
-            f"{key} is set, but {cfg.model.selector.type} tries other weights "
-            'in the student, and what is computed again would be computed '
-            f'with its own; accepted: no {key}.')
+            f"{key} is set, but {cfg.model.selector.type} runs the student "
+            'with other weights, and activations would be recomputed with '
+            f'its own; accepted: no {key}.')
 
 
 def data_sets(config: Any, key: str) -> Iterator[tuple[str, dict]]:
@@ -140,10 +142,9 @@ def data_sets(config: Any, key: str) -> Iterator[tuple[str, dict]]:
 
 
 def check_annotations(cfg: Config) -> None:
-    """Refuse a training set that is not there or has no annotations.
+    """Refuse annotation files of the training set that are missing or empty.
 
-    Looks at the annotation files that the config names; data sets that name
-    none (folders of classes) are left to their library.
+    Data sets that name no file, such as folders of classes, are not checked.
 
     Raises:
         ValueError: a file is missing or empty.
@@ -162,7 +163,7 @@ def check_annotations(cfg: Config) -> None:
 def _check_file(file: str, dataset: Mapping, key: str) -> None:
     root = dataset.get('data_root') or ''
     if '://' in root or '://' in file or dataset.get('backend_args'):
-        return  # not on this machine's disk
+        return  # on a server or in an archive
     path = Path(root, file)
     if not path.is_file():
         raise ValueError(
@@ -179,7 +180,8 @@ def _check_file(file: str, dataset: Mapping, key: str) -> None:
         ) from error
     if not isinstance(content, dict):
         return
-    # COCO's list, or mmengine's. What has neither is a library's own format.
+    # mmengine's format has a data_list, COCO's has annotations beside images.
+    # A file with neither is of a data set's own format.
     for entry in ('data_list', 'annotations'):
         if entry in content or (entry == 'annotations' and (
                 'images' in content or not content)):
@@ -192,5 +194,5 @@ def _check_file(file: str, dataset: Mapping, key: str) -> None:
 
 
 def _relative(path: Path) -> str:
-    """What a relative path is relative to."""
+    """For messages: the folder that a relative path is relative to."""
     return '' if path.is_absolute() else f' (relative to {Path.cwd()})'

@@ -1,4 +1,4 @@
-"""What a config may set, compared with what the classes it names take."""
+"""The options of a config, compared with the arguments of the classes it names."""
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from mmrlkd import registry
 from mmrlkd.registry import MODELS, Family
 
-#: Top-level keys that the Runner reads, and those that tools and hooks do.
+#: Top-level keys that mmengine's Runner, the tools or hooks read.
 RUNNER_KEYS = {
     *inspect.signature(Runner.__init__).parameters, 'auto_scale_lr',
     'tta_model', 'tta_pipeline', 'search', 'activation_checkpointing',
@@ -21,27 +21,33 @@ RUNNER_KEYS = {
     'efficient_conv_bn_eval', 'find_unused_parameters', 'log_level',
     'model_wrapper_cfg', 'runner_type', 'strategy', 'sync_bn'} - {'self', 'cfg'}
 
-#: Keys that configs have for mmengine's sake.
+#: Keys of mmengine's own that may stand in every section.
 RESERVED = {'type', '_scope_', '_delete_'}
 
-#: The registry of each key that holds a member of one: ``selector``, ….
-#: Descriptors have no options: configs have their names.
+#: Registry by the config key whose value is one of its members: ``selector``, ….
+#: Descriptors have no options: configs name them.
 FAMILIES: dict[str, Family] = {
     member.name.replace(' ', '_'): member
     for member in vars(registry).values()
     if isinstance(member, Family) and member is not registry.DESCRIPTORS}
 
-#: Options that stand in a member's config and are another's: of what applies
-#: a balancer, see :class:`mmrlkd.distillation.weighting.balancing.Balancing`.
+#: Options that stand in a member's config but are not its arguments: those of
+#: :class:`~mmrlkd.distillation.weighting.balancing.Balancing`.
 _BESIDE = {'balancer': ('layer', 'include_task', 'report_every')}
 
-#: Arguments that no config sets, because what builds the member knows them.
+#: Arguments that are passed to a member when it is built, not by the config.
 _DERIVED = {'connector': ('student_channels', 'teacher_channels')}
 
-_WORDS: dict[Any, str] = {
-    float: 'a number', int: 'an integer', bool: 'True or False',
-    str: 'a string', NoneType: 'None', dict: 'a dict', list: 'a list',
-    tuple: 'a list'}
+#: For the annotations that values of a config are compared with: the types
+#: that fit, and their name in messages.
+_KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
+    float: ((float, int), 'a number'),
+    # 4.0 is left to the class, which knows whether it can use it.
+    int: ((float, int), 'an integer'),
+    bool: ((bool, ), 'True or False'), str: ((str, ), 'a string'),
+    NoneType: ((NoneType, ), 'None'),
+    **dict.fromkeys((dict, Mapping), ((Mapping, ), 'a dict')),
+    **dict.fromkeys((list, tuple, Sequence), ((list, tuple), 'a list'))}
 
 
 def type_name(kind: Any) -> str:
@@ -51,7 +57,8 @@ def type_name(kind: Any) -> str:
 
 
 def near(word: str, words: Sequence[str]) -> str:
-    """``'; did you mean …?'`` for what resembles ``word``, or nothing."""
+    """``'; did you mean …?'`` with the words that resemble ``word``; empty if
+    there is none."""
     short = {each.rpartition('.')[2].lower(): each for each in words}
     key = word.rpartition('.')[2].lower()
     alike = [short[each] for each in
@@ -62,10 +69,11 @@ def near(word: str, words: Sequence[str]) -> str:
 
 
 def parameters_of(cls: type) -> tuple[dict[str, inspect.Parameter], bool]:
-    """What a class's constructor takes, its parents' behind ``**kwargs`` too.
+    """The parameters of a class's constructor, including those of its parents
+    that it accepts by ``**kwargs``.
 
     Returns:
-        The parameters by name, and whether it may take others besides.
+        The parameters by name, and whether it accepts others as well.
     """
     taken: dict[str, inspect.Parameter] = {}
     for parent in cls.__mro__:
@@ -84,7 +92,7 @@ def parameters_of(cls: type) -> tuple[dict[str, inspect.Parameter], bool]:
 
 
 def find_class(members: Registry, kind: Any, scope: str | None) -> type | None:
-    """The class that a ``type`` names to a library, if it names one."""
+    """The class that a ``type`` names in a library; None if there is none."""
     if not isinstance(kind, str):
         return kind
     with members.switch_scope_and_registry(scope) as found:
@@ -120,7 +128,7 @@ def _check_members(section: Mapping, path: str) -> None:
 
 def _check_member(section: Any, path: str, family: Family) -> None:
     if section == {}:
-        return  # what is built then is the default
+        return  # the distiller then builds its default
     family.import_from_location()
     names = [f'mmrlkd.{name}' for name in family.module_dict]
     article = 'an' if family.name[0] in 'aeiou' else 'a'
@@ -154,8 +162,8 @@ def _check_options(cls: type, section: Mapping, path: str,
         cls: what is built from it.
         section: of the config.
         path: of the section.
-        family: where ``cls`` is from, to name others that take a key.
-        complete: whether nothing but the section gives it arguments.
+        family: registry of ``cls``, whose other members an error may name.
+        complete: whether all required arguments must be in the section.
     """
     taken, open_ = parameters_of(cls)
     beside = _BESIDE.get(family.name, ()) if family is not None else ()
@@ -185,65 +193,44 @@ def _check_options(cls: type, section: Mapping, path: str,
     _check_members(given, path)
     hints = _hints(cls)
     for key, value in given.items():
-        hint = hints.get(key, Any)
-        if not (key in FAMILIES or _fits(value, hint)):
+        kinds = _kinds(hints.get(key, Any))
+        if not (key in FAMILIES or _fits(value, kinds)):
+            words = dict.fromkeys(_KINDS[kind][1] for kind in kinds)
             raise ValueError(
-                f'{path}.{key} is {value!r}; accepted: {_describe(hint)}.')
+                f'{path}.{key} is {value!r}; accepted: {" or ".join(words)}.')
 
 
 def _hints(cls: type) -> dict[str, Any]:
+    """Annotations of the constructors of a class and its parents."""
     hints: dict[str, Any] = {}
     for parent in reversed(cls.__mro__):
         if '__init__' in vars(parent) and parent is not object:
             try:
                 hints |= get_type_hints(vars(parent)['__init__'])
             except (NameError, TypeError):
-                continue
+                continue  # names that are imported for type checkers only
     return hints
 
 
-def _kinds(hint: Any) -> tuple[Any, ...]:
-    return (get_args(hint) if get_origin(hint) in (Union, UnionType)
-            else (hint,))
+def _kinds(hint: Any) -> list[Any]:
+    """The alternatives of an annotation, without their own arguments."""
+    alternatives = (get_args(hint) if get_origin(hint) in (Union, UnionType)
+                    else (hint,))
+    return [get_origin(kind) or kind for kind in alternatives]
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of the kind that an annotation says, as far as one
-    can tell by numbers, strings, lists and dicts."""
-    for kind in _kinds(hint):
-        kind = get_origin(kind) or kind
-        if kind is float:
-            fits = isinstance(value, float | int) and not isinstance(value, bool)
-        elif kind is int:
-            # 4.0 is left to the class, which knows whether it can use it.
-            fits = isinstance(value, float | int) and not isinstance(value, bool)
-        elif kind in (bool, str, NoneType):
-            fits = isinstance(value, kind)
-        elif kind in (list, tuple, Sequence):
-            fits = (isinstance(value, Sequence)
-                    and not isinstance(value, str))
-        elif kind in (dict, Mapping):
-            fits = isinstance(value, Mapping)
-        else:
-            return True  # any other kind: the class knows
-        if fits:
-            return True
-    return False
-
-
-def _describe(hint: Any) -> str:
-    words = []
-    for kind in _kinds(hint):
-        kind = get_origin(kind) or kind
-        words.append(_WORDS.get(
-            {Mapping: dict, Sequence: list}.get(kind, kind),
-            type_name(kind)))
-    return ' or '.join(dict.fromkeys(words))
+def _fits(value: Any, kinds: Sequence[Any]) -> bool:
+    """Whether a value is of one of some kinds. Of a kind that is not in
+    :data:`_KINDS` any value may be: its class checks it."""
+    return any(
+        kind not in _KINDS or isinstance(value, _KINDS[kind][0])
+        # True is an int in Python, and no number in a config.
+        and (kind is bool or not isinstance(value, bool)) for kind in kinds)
 
 
 def _check_own_names(cfg: Mapping) -> None:
-    """Refuse ``mmrlkd.`` names that this package does not have, and options
-    that their classes do not have."""
+    """Refuse names ``mmrlkd.…`` that this package does not have, and options
+    that the named classes do not have."""
     for path, section in own_sections(cfg):
         kind = section['type']
         for members in own_registries():
@@ -265,16 +252,22 @@ def own_registries() -> list[Registry]:
             if isinstance(member, Registry) and member.scope == 'mmrlkd']
 
 
-def own_sections(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
-    """Where a config names members of this package, and the parts that do."""
-    if isinstance(node, dict):
-        kind = node.get('type')
-        if isinstance(kind, str) and kind.startswith('mmrlkd.'):
-            yield path, node
-        children: Any = node.items()
-    elif isinstance(node, list | tuple):
-        children = enumerate(node)
-    else:
-        return
+def walk(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
+    """Every part of a config with its dotted path, a dict before its values.
+
+    The part that was yielded may be changed in place before the next is taken.
+    """
+    yield path, node
+    children: Any = (
+        node.items() if isinstance(node, Mapping) else
+        enumerate(node) if isinstance(node, list | tuple) else ())
     for key, value in children:
-        yield from own_sections(value, f'{path}.{key}' if path else str(key))
+        yield from walk(value, f'{path}.{key}' if path else str(key))
+
+
+def own_sections(config: Any) -> Iterator[tuple[str, dict]]:
+    """The parts of a config that name members of this package, by path."""
+    for path, part in walk(config):
+        kind = part.get('type') if isinstance(part, dict) else None
+        if isinstance(kind, str) and kind.startswith('mmrlkd.'):
+            yield path, part

@@ -1,31 +1,41 @@
 """Where data sets and checkpoints are on this machine.
 
-Configs name them relative to one root, as OpenMMLab's do: ``data/coco/``,
-``checkpoints/….pth``. The root is the working directory, or for what is not
-there, the folder that the environment variable ``MMRLKD_ROOT`` names.
+Configs name them relative to a root, as OpenMMLab's do: ``data/coco/``,
+``checkpoints/….pth``. The root is the working directory; for files that are not
+there, it is the folder in the environment variable ``MMRLKD_ROOT``.
 """
 
 import os
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 
+from .keywords import walk
+
 #: The environment variable.
 ROOT = 'MMRLKD_ROOT'
-#: Folders of the root, and the keys of a config whose values lie in them.
+#: Folders of the root, and the keys of a config whose values are paths in them.
 FOLDERS = ('data', 'checkpoints')
 KEYS = ('data_root', 'ann_file', 'seg_prefix', 'img_prefix', 'gt_folder',
         'proposal_file', 'checkpoint', 'load_from')
 
 
 def place_files(cfg: Config) -> None:
-    """Name the files of a config where this machine has them, in place."""
+    """Replace the paths of a config by those on this machine, in place."""
     root = os.environ.get(ROOT)
-    if root:
-        # Weights that students begin from are torch's to look for.
-        os.environ.setdefault('TORCH_HOME', os.path.abspath(root))
-        _move(cfg._cfg_dict, root)
+    if not root:
+        return
+    # torch downloads the weights that students begin from into this folder.
+    os.environ.setdefault('TORCH_HOME', os.path.abspath(root))
+    for _, part in walk(cfg._cfg_dict):
+        for key in KEYS if isinstance(part, dict) else ():
+            value = part.get(key)
+            if isinstance(value, str):
+                part[key] = locate(value, root)
+            elif isinstance(value, list | tuple):
+                part[key] = type(value)(
+                    locate(each, root) if isinstance(each, str) else each
+                    for each in value)
 
 
 def locate(path: str, root: str) -> str:
@@ -35,20 +45,3 @@ def locate(path: str, root: str) -> str:
     if not parts or parts[0] not in FOLDERS or Path(*parts[:2]).exists():
         return path
     return os.path.join(os.path.abspath(root), path)
-
-
-def _move(node: Any, root: str) -> None:
-    """Locate what a part of a config names, in place."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if key in KEYS and isinstance(value, str):
-                node[key] = locate(value, root)
-            elif key in KEYS and isinstance(value, list | tuple):
-                node[key] = type(value)(
-                    locate(each, root) if isinstance(each, str) else each
-                    for each in value)
-            else:
-                _move(value, root)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            _move(value, root)

@@ -1,28 +1,29 @@
-"""What the command line overrides in a config."""
+"""Applying the options of a command line to a config."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config
 
 from mmrlkd.registry import MODELS
 
-from .keywords import RUNNER_KEYS, find_class, near, parameters_of
+from .keywords import RUNNER_KEYS, find_class, near, parameters_of, walk
 from .student import is_distiller, reach_student
 
 
 def apply_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
-    """Override values of a config, each where it is read.
+    """Override values of a config, each at the key that is read.
 
-    What a plain model's config sets in ``model`` goes to the student, and
-    ``selector.…``, ``loss.…`` of a distillation config to ``model``.
+    In a distillation config, ``selector.…`` or ``loss.…`` changes
+    ``model.selector.…`` or ``model.loss.…``, and an option that a plain model
+    has, such as ``model.test_cfg.…``, changes the student's.
 
     Args:
         cfg: changed in place.
         options: values by dotted key.
 
     Raises:
-        ValueError: an option that nothing reads, or that names nothing.
+        ValueError: nothing reads an option.
     """
     options = dict(options or {})
     if options:
@@ -41,33 +42,19 @@ def apply_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
 
 
 def _check_read(cfg: Config, key: str, first: str) -> None:
-    """Refuse to set a variable that the config has only copied elsewhere."""
+    """Refuse to set a variable that the config file only copied elsewhere."""
     if first not in cfg:
         hint = near(first, sorted(RUNNER_KEYS))
         if hint:
             raise ValueError(
                 f'{key}: the config has no {first}{hint}')
-        return  # who knows which hook reads it
+        return  # a hook may read it
     read = {name: cfg[name] for name in cfg if name in RUNNER_KEYS}
-    places = list(_places(read, cfg[first]))
+    places = [path for path, part in walk(read) if path
+              and type(part) is type(cfg[first]) and part == cfg[first]]
     if places:
         rest = key[len(first):]
         raise ValueError(
             f'{key}: nothing reads {first}, which the config copies; accepted: '
             + ' '.join(f'{place}{rest}=…' for place in places[:4])
             + ', or to set it in the config file.')
-
-
-def _places(node: Any, value: Any, path: str = '') -> Iterator[str]:
-    """Paths of the parts of a config that are equal to ``value``."""
-    if path and type(node) is type(value) and node == value:
-        yield path
-        return
-    if isinstance(node, Mapping):
-        children: Any = node.items()
-    elif isinstance(node, list | tuple):
-        children = enumerate(node)
-    else:
-        return
-    for key, child in children:
-        yield from _places(child, value, f'{path}.{key}' if path else str(key))

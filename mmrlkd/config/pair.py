@@ -1,4 +1,4 @@
-"""A teacher/student pair, made of the names of two configs."""
+"""The model config of a pair, from the names of two configs."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,8 @@ def pair_model(student: str, teacher: str,
     Args:
         student: path of a config, or ``'mmdet::…'`` for one that a library
             ships.
-        teacher: likewise; its weights are left random, to be looked at only.
+        teacher: likewise. Its weights stay random, so that the model can be
+            inspected but not trained.
         levels: of the student; None for all that both have.
 
     Raises:

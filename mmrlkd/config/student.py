@@ -1,4 +1,4 @@
-"""The student of a distillation config: what is meant for it, and it alone."""
+"""The student of a distillation config: its options, and its own config."""
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -20,9 +20,10 @@ from .keywords import (
     own_sections,
     parameters_of,
     type_name,
+    walk,
 )
 
-#: What training needs and running the student does not.
+#: Top-level keys that only training reads.
 _TRAINING = (
     'auto_scale_lr', 'load_from', 'model_wrapper_cfg', 'optim_wrapper',
     'param_scheduler', 'resume', 'search', 'train_cfg', 'train_dataloader')
@@ -46,11 +47,11 @@ def model_config(cfg: Config) -> ConfigDict:
 
 
 def with_names(cfg: Config) -> Config:
-    """A config whose types are names, which all that reads configs knows.
+    """A config whose types are names.
 
     New-style configs (``read_base()``) have classes and lazy objects instead.
-    Names of this package that stand without ``mmrlkd.`` get it, unless the
-    task library has a member of that name.
+    Names of this package without the prefix ``mmrlkd.`` get it, unless the task
+    library has a member of that name.
     """
     if _has_objects(cfg._cfg_dict):
         cfg = Config(_named(cfg.to_dict()), filename=cfg.filename)
@@ -59,7 +60,7 @@ def with_names(cfg: Config) -> Config:
 
 
 def _has_objects(node: Any) -> bool:
-    if isinstance(node, dict):  # its own values() would build the lazy ones
+    if isinstance(node, dict):  # ConfigDict.values() builds the lazy objects
         return any(_has_objects(value) for value in dict.values(node))
     if isinstance(node, list | tuple):
         return any(_has_objects(value) for value in node)
@@ -75,56 +76,52 @@ def _named(node: Any) -> Any:
             if isclass(node) or isfunction(node) else node)
 
 
-def _prefix(node: Any, scope: str | None) -> None:
-    """Write ``mmrlkd.Name`` for the other names of this package's members.
+def _prefix(config: Any, scope: str | None) -> None:
+    """Replace other names of this package's members by ``mmrlkd.Name``.
 
-    The scope that mmengine notes in what is inherited from ``mmrlkd::…`` goes:
-    such names say it themselves, and all others are the task library's.
+    Removes the ``_scope_`` that mmengine writes into sections inherited from
+    ``mmrlkd::…``: there, this package's types have the prefix, and all others
+    are the task library's.
     """
-    if isinstance(node, dict):
-        if node.get('_scope_') == 'mmrlkd':
-            del node['_scope_']
-        kind = node.get('type')
+    for _, part in walk(config):
+        if not isinstance(part, dict):
+            continue
+        if part.get('_scope_') == 'mmrlkd':
+            del part['_scope_']
+        kind = part.get('type')
         name = type_name(kind)
         if isinstance(kind, str) and (
-                kind == name or kind.startswith('mmrlkd.')):
-            for members in own_registries():
-                if not (kind == name and isinstance(members, Family)) and (
-                        name in _names(members)) and not (
-                        kind == name and _library_has(members, kind, scope)):
-                    node['type'] = f'mmrlkd.{name}'
-                    break
-        children: Any = node.values()
-    elif isinstance(node, list | tuple):
-        children = node
-    else:
-        return
-    for value in children:
-        _prefix(value, scope)
+                kind == name or kind.startswith('mmrlkd.')) and any(
+                _names(members, kind, scope) for members in own_registries()):
+            part['type'] = f'mmrlkd.{name}'
 
 
-def _names(members: Registry) -> set[str]:
+def _names(members: Registry, kind: str, scope: str | None) -> bool:
+    """Whether ``kind`` names a member of a registry of this package."""
     members.import_from_location()
-    return set(members.module_dict)
-
-
-def _library_has(members: Registry, kind: str, scope: str | None) -> bool:
-    assert members.parent is not None
-    return find_class(members.parent, kind, scope) is not None
+    if type_name(kind) not in members.module_dict:
+        return False
+    if kind.startswith('mmrlkd.'):
+        return True
+    # A Family finds its members by the bare name. In other registries the
+    # task library's class of that name comes first.
+    return not isinstance(members, Family) and (
+        members.parent is None
+        or find_class(members.parent, kind, scope) is None)
 
 
 def reach_student(cfg: Config) -> None:
-    """Hand on what a config sets in ``model`` as for a plain model.
+    """Move options of a plain model from ``model`` to ``model.student``.
 
-    ``model.test_cfg.score_thr`` of a distillation config is meant for the
-    student: it is moved to ``model.student.test_cfg.score_thr``.
+    For example, ``model.test_cfg.score_thr`` of a distillation config becomes
+    ``model.student.test_cfg.score_thr``.
 
     Args:
         cfg: changed in place; a plain model's is left as it is.
 
     Raises:
-        ValueError: neither the distiller nor its student has the option, or a
-            whole plain model stands beside the distiller's keys, as where
+        ValueError: neither the distiller nor its student has the option, or
+            the keys of a whole model stand beside the distiller's, because
             ``_delete_=True`` was forgotten.
     """
     if not is_distiller(cfg):
@@ -168,11 +165,9 @@ def reach_student(cfg: Config) -> None:
 
 
 def student_config(cfg: Config) -> Config:
-    """A config whose model is the student, without hooks of this package.
-
-    Nothing is left to resume or to load. A config that distils nothing keeps
-    its model.
-    """
+    """A config whose model is the student, without hooks of this package and
+    without ``resume`` and ``load_from``. A config that distils nothing keeps its
+    model."""
     plain = deepcopy(cfg)
     plain.resume, plain.load_from = False, None
     if not is_distiller(cfg):
@@ -195,11 +190,11 @@ def _is_own(section: Any) -> bool:
 
 
 def plain_student_config(cfg: Config) -> Config:
-    """The student's own config, for a checkpoint to carry.
+    """The student's own config, which a checkpoint carries.
 
     It has what is needed to build the student, to read its test images and to
-    show its predictions, and no teacher and nothing of this package; so
-    ``DetInferencer(weights=…)`` does with the checkpoint alone.
+    draw its predictions. It has no teacher and nothing of this package, so that
+    ``DetInferencer(weights=…)`` needs the checkpoint only.
 
     Args:
         cfg: of a run.
@@ -224,7 +219,8 @@ def plain_student_config(cfg: Config) -> Config:
 
 
 def _make_plain(section: dict) -> None:
-    """Name the library's class that a member of this package extends."""
+    """Replace a member of this package by the library's class that it extends,
+    and drop the options that only the member has."""
     for members in own_registries():
         cls = members.get(section['type'])
         for parent in () if cls is None else cls.__mro__[1:]:
@@ -240,11 +236,6 @@ def _make_plain(section: dict) -> None:
 
 def settings_of(config: Any, key: str) -> Iterator[Any]:
     """Every value that ``key`` has anywhere inside a config."""
-    if isinstance(config, Mapping):
-        if key in config:
-            yield config[key]
-        config = config.values()
-    elif not isinstance(config, list | tuple):
-        return
-    for value in config:
-        yield from settings_of(value, key)
+    for _, part in walk(config):
+        if isinstance(part, Mapping) and key in part:
+            yield part[key]

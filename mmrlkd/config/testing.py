@@ -1,4 +1,4 @@
-"""What a test asks for besides its config: augmentation, pictures."""
+"""Options of a test: test-time augmentation, drawn predictions."""
 
 from copy import deepcopy
 from typing import Any
@@ -7,29 +7,29 @@ from mmengine.config import Config, ConfigDict
 
 from .inspection import data_sets
 
-#: What the libraries' own test tools take where a config names nothing.
+#: Used if a config has no ``tta_model``; as in the libraries' own tools/test.py.
 _TTA_MODELS: dict[str, dict[str, Any]] = {
     'mmdet': dict(type='DetTTAModel', tta_cfg=dict(
         nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)),
     'mmseg': dict(type='SegTTAModel'),
     'mmpretrain': dict(type='AverageClsScoreTTA'),
 }
-#: What boxes of a flipped image are turned back by.
+#: Meta data that DetTTAModel needs to map boxes of a flipped image back.
 _DETECTION_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape',
                    'scale_factor', 'flip', 'flip_direction')
 
 
 def augment(cfg: Config) -> None:
-    """Test-time augmentation, as the config's library has it.
+    """Wrap the model of a config for test-time augmentation.
 
-    A config's ``tta_model`` and ``tta_pipeline`` are taken; by default the
-    predictions of an image and its mirror image are merged.
+    Uses the config's ``tta_model`` and ``tta_pipeline``; by default, predictions
+    of an image and its mirror image are merged.
 
     Args:
         cfg: of a student, changed in place.
 
     Raises:
-        ValueError: a library that has no model for it here.
+        ValueError: the config has none, and its library no default here.
     """
     scope = cfg.get('default_scope', 'mmdet')
     if 'tta_model' not in cfg and scope not in _TTA_MODELS:
@@ -48,7 +48,8 @@ def _flipped(pipeline: list, scope: str) -> list:
     *before, pack = deepcopy(pipeline)
     if scope == 'mmdet':
         pack['meta_keys'] = _DETECTION_KEYS
-    # Annotations of mmseg and mmdet are of the image as it is.
+    # Annotations are loaded after flipping, because metrics compare them with
+    # predictions that were mapped back to the original image.
     annotations = [each for each in before
                    if each['type'].endswith('LoadAnnotations')]
     before = [each for each in before if each not in annotations]
@@ -60,7 +61,7 @@ def _flipped(pipeline: list, scope: str) -> list:
 
 
 def draw_into(folder: str, cfg: Config) -> None:
-    """Have the predictions drawn, by the hook of the config's library.
+    """Configure the hook of the config's library that draws predictions.
 
     Raises:
         ValueError: a library whose hook is not known here.

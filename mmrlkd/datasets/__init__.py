@@ -1,1 +1,1 @@
-"""Parts of data sets that a search holds out."""
+"""Dividing data sets."""

@@ -1,14 +1,13 @@
-"""Part of the training images, held out for a search to score candidates on.
+"""Holding out training images, on which a search scores its candidates.
 
-The validation split stays unseen until the end: what a search chooses by is
-not what its result is judged by.
+A search must not score on the validation split, on which its result is reported.
 """
 
 import json
 import random
 from pathlib import Path
 
-#: Names of the two files, less their suffix.
+#: Names of the two files, without suffix.
 FIT, SCORE = 'search_train', 'search_val'
 
 
@@ -20,14 +19,14 @@ def hold_out(source: Path, share: float, seed: int = 0) -> list[Path]:
             a line; or their folder, which is listed as mmseg's and, where it
             has a folder for each class, as mmpretrain's datasets read it.
         share: of the images to hold out, between 0 and 1; at least one.
-        seed: draws which.
+        seed: of the random choice of images.
 
     Returns:
         ``search_train``, to train candidates on, and ``search_val``, to score
         them: ``.json`` for COCO, otherwise ``.txt``.
 
     Raises:
-        ValueError: not a share, or a single image.
+        ValueError: ``share`` is out of range, or there is a single image.
     """
     if source.suffix == '.json':
         return _split_coco(source, share, seed)

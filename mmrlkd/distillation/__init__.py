@@ -1,4 +1,4 @@
-"""Models that hold a student and look at a teacher."""
+"""Distilling the pyramid of a teacher into a student."""
 
 from mmrlkd import compat
 

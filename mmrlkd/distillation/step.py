@@ -317,7 +317,7 @@ def balance(model: PyramidDistiller, plan: StepPlan, output: StepOutput,
             if key != 'loss_distill'}
     balanced, scalars = model.balancing.combine(
         output.terms, model.parse_losses(task)[0], optim_wrapper,
-        look=not plan.freeze_backbone)
+        update=not plan.freeze_backbone)
     return output.losses | balanced, scalars
 
 

@@ -8,10 +8,11 @@ from mmengine.fileio import LocalBackend, register_backend
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
-    """Write a file so that, killed at any moment, the old or the new stands.
+    """Write a file so that a process killed at any moment leaves the old or the
+    new content, never a part.
 
-    The content goes to a temporary file beside it, reaches the disk, and
-    takes the name in one step.
+    The content goes to a temporary file in the same folder, because a rename is
+    atomic only inside one file system, and is flushed to the disk before it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -22,9 +23,9 @@ def write_atomically(path: str | Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, 0o644)  # mkstemp's is readable by the owner only
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException:  # KeyboardInterrupt as well
         Path(temporary).unlink(missing_ok=True)
         raise
 

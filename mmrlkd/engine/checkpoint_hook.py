@@ -15,12 +15,12 @@ from .run_state_hook import RunStateHook, keep_run_state
 
 @HOOKS.register_module()
 class DistillCheckpointHook(CheckpointHook):
-    """mmengine's checkpoint hook, safe against being killed.
+    """mmengine's checkpoint hook, for runs that may be killed at any moment.
 
-    Every file is written atomically, ``last_checkpoint`` after its checkpoint,
-    and an old checkpoint is removed only then; so a run killed at any moment
-    resumes from a whole file. :class:`.RunStateHook`, which it brings along
-    where the config has none, adds what resuming needs, here of all ranks.
+    Every file is written atomically, then ``last_checkpoint``, and only then an
+    old checkpoint is removed. So there is always a whole file to resume from.
+    :class:`.RunStateHook`, which is registered if the config has none, adds what
+    resuming needs; with this hook, of all ranks.
 
     Arguments are those of :class:`mmengine.hooks.CheckpointHook`.
     """
@@ -37,13 +37,14 @@ class DistillCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner, step: int,
                                    meta: dict) -> None:
-        """mmengine's method, in an order that loses nothing."""
+        """mmengine's method in another order: it removes the old checkpoint
+        before it saves the new one."""
         name = self.filename_tmpl.format(step)
         self.last_ckpt = str(Path(self.out_dir, name))
         expired = None
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
-                expired = self.keep_ckpt_ids[0]  # the deque drops it now
+                expired = self.keep_ckpt_ids[0]  # append() drops it
             self.keep_ckpt_ids.append(step)
             runner.message_hub.update_info(
                 'keep_ckpt_ids', list(self.keep_ckpt_ids))
@@ -66,16 +67,17 @@ class DistillCheckpointHook(CheckpointHook):
         if expired is not None:
             old = Path(self.out_dir, self.filename_tmpl.format(expired))
             old.unlink(missing_ok=True)
-            # Older versions wrote a second file.
+            # Version 0.1 wrote a second file.
             old.with_suffix('.distill').unlink(missing_ok=True)
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
-        """Save the best, and only then remove the best before it."""
+        """Save the new best checkpoint, and only then remove the old one."""
         if not self.save_best:
             return
         if len(self.key_indicators) == 1:
             old = {'': self.best_ckpt_path}
-            self.best_ckpt_path = None  # so that super() removes nothing
+            # Without a path mmengine's method removes no file.
+            self.best_ckpt_path = None
             super()._save_best_checkpoint(runner, metrics)
             self.best_ckpt_path = self.best_ckpt_path or old['']
             new = {'': self.best_ckpt_path}
@@ -95,7 +97,8 @@ class DistillCheckpointHook(CheckpointHook):
     # -- resuming ----------------------------------------------------------
 
     def before_run(self, runner) -> None:
-        """Before an automatic resume, point at the newest checkpoint."""
+        """Before an automatic resume, let ``last_checkpoint`` name a file: a run
+        killed between a checkpoint and this file leaves it missing."""
         keep_run_state(runner)
         if not (runner._resume and runner._load_from is None):
             return

@@ -12,10 +12,12 @@ from mmrlkd.registry import MODEL_WRAPPERS
 
 @MODEL_WRAPPERS.register_module()
 class DistillDataParallel(MMDistributedDataParallel):
-    """mmengine's wrapper, which bypasses a model's ``train_step``, mended.
+    """mmengine's wrapper, with the distiller's own ``train_step``.
 
-    Levels that no sample selected and the frozen backbone of a phase take no
-    part in some iterations, so unused parameters are looked for.
+    mmengine's ``train_step`` calls the model with ``mode='loss'`` and steps the
+    optimizer by itself. ``find_unused_parameters`` is on, because the connectors
+    of levels that no image selected, and the frozen backbone of a phase, take no
+    part in some iterations.
 
     Args:
         module: the :class:`~mmrlkd.distillation.PyramidDistiller`.
@@ -26,6 +28,7 @@ class DistillDataParallel(MMDistributedDataParallel):
                  device_ids: list[int] | None = None,
                  broadcast_buffers: bool = False,
                  find_unused_parameters: bool = True, **kwargs: Any) -> None:
+        # torch refuses device_ids for a model on the CPU.
         if next(module.parameters()).device == torch.device('cpu'):
             device_ids = None
         super().__init__(
@@ -35,6 +38,6 @@ class DistillDataParallel(MMDistributedDataParallel):
 
     def train_step(self, data: Any,
                    optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
-        """One synchronised iteration of the distiller: its forward pass runs
-        in this wrapper's, which gets the plan and returns the output."""
+        """One iteration of the distiller whose forward pass goes through this
+        wrapper, so that DDP averages the gradients."""
         return self.module.run_step(self, data, optim_wrapper).scalars

@@ -1,4 +1,4 @@
-"""Images to search with, which the student does not train on."""
+"""Held-out images, for selectors that search while the student trains."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -9,19 +9,18 @@ from mmengine.runner.loops import _InfiniteDataloaderIterator
 
 from mmrlkd.registry import HOOKS
 
-from .distiller_hook import DistillerHook
-from .phase_hook import distiller_of
+from .distiller_hook import DistillerHook, distiller_of
 from .seeding import HELD_OUT, SeededIterator
 
 
 @HOOKS.register_module()
 class HeldOutHook(DistillerHook):
-    """Connects a :class:`~mmrlkd.distillation.PyramidDistiller` with held-out
-    batches: one for each iteration from which its selector learns.
+    """Gives a :class:`~mmrlkd.distillation.PyramidDistiller` a held-out batch for
+    each iteration from which its selector learns.
 
-    The n-th batch is loaded with the n-th seed of a stream of its own, and
-    training draws the numbers it would draw without; so a resumed run
-    continues bit for bit where the training batches do.
+    The n-th batch is loaded with the n-th seed of a stream of its own, and the
+    random numbers of training stay the same as without this hook. So a resumed
+    run continues bit for bit if the training batches do.
 
     Args:
         dataloader: config of an endless data loader, as
@@ -39,7 +38,7 @@ class HeldOutHook(DistillerHook):
         """Build the data set.
 
         Raises:
-            ValueError: images of the training set among them.
+            ValueError: it shares images with the training set.
         """
         self._loader = runner.build_dataloader(
             self._dataloader, seed=runner.seed,
@@ -59,11 +58,11 @@ class HeldOutHook(DistillerHook):
 def check_disjoint(held_out: Any, train: Any) -> None:
     """Refuse held-out images that are training images.
 
-    Compared by path, by id where images have none; what a dataset does not
-    tell is not compared.
+    Images are compared by path, or by id if they have no path. Data sets without
+    either are not compared.
 
     Raises:
-        ValueError: some are.
+        ValueError: the data sets share images.
     """
     theirs = set(_images(held_out))
     shared = sorted(theirs & set(_images(train)))
@@ -76,7 +75,7 @@ def check_disjoint(held_out: Any, train: Any) -> None:
 
 
 def _images(dataset: Any) -> Iterator[str]:
-    """What tells the images of a dataset, or of what it wraps, apart."""
+    """Paths or ids of the images of a data set, inside its wrappers."""
     if hasattr(dataset, 'datasets'):  # concatenated
         for each in dataset.datasets:
             yield from _images(each)

@@ -4,19 +4,19 @@ from mmengine.hooks import ParamSchedulerHook
 
 from mmrlkd.registry import HOOKS
 
-from .run_state_hook import distiller_in
+from .distiller_hook import distiller_in
 
 
 @HOOKS.register_module()
 class UpdateParamSchedulerHook(ParamSchedulerHook):
-    """mmengine's hook, whose schedulers count updates of the student.
+    """mmengine's hook, but schedulers step with the student's updates.
 
-    A phase with ``student_every=n`` updates the student in every n-th
-    iteration. The other iterations do not move its learning rate either, nor
-    do n - 1 of n epochs: ``begin``, ``end``, ``T_max`` and ``milestones``
-    count updates (or epochs of updates), and a student trained in phases has,
-    at each update, the learning rate that it has without phases.
-    :class:`.PhaseHook` puts this hook in the place of mmengine's own.
+    A phase with ``student_every=n`` updates the student in every n-th iteration.
+    Only these iterations, and every n-th epoch, step the schedulers: ``begin``,
+    ``end``, ``T_max`` and ``milestones`` count updates (or epochs of updates).
+    So a student trained in phases has at each update the learning rate that it
+    would have without phases. :class:`.PhaseHook` replaces mmengine's hook by
+    this one.
     """
 
     def after_train_iter(self, runner, *args, **kwargs) -> None:
@@ -28,7 +28,7 @@ class UpdateParamSchedulerHook(ParamSchedulerHook):
         model = distiller_in(runner)
         if model is not None:
             schedule = model.schedule
-            # Phases begin with an epoch: this many are over in this one.
+            # Epochs of this phase that are over; a phase begins with an epoch.
             epochs = (schedule.iteration + 1) // len(runner.train_dataloader)
             if epochs % schedule.phase.student_every:
                 return

@@ -1,10 +1,9 @@
-"""The phases of RL-PyramidKD's training, in one run."""
+"""Training in phases, in one run."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
-from math import isclose, isfinite, prod
-from numbers import Real
+from math import isclose, prod
 from typing import Any
 
 from mmengine.config import Config
@@ -12,61 +11,48 @@ from mmengine.hooks import ParamSchedulerHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 
+from mmrlkd.arguments import check_choice, check_integer, check_number, refuse
 from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.registry import HOOKS
 from mmrlkd.structures import Phase
 
 from .data_parallel import DistillDataParallel
-from .distiller_hook import DistillerHook
+from .distiller_hook import DistillerHook, distiller_of
 from .param_scheduler_hook import UpdateParamSchedulerHook
-from .run_state_hook import RUN_STATE, distiller_in, keep_run_state
+from .run_state_hook import RUN_STATE, keep_run_state
 
-#: What each phase of the method does; a config may override any field.
+#: Fields of the named phases; a config may override any of them.
 PRESETS: dict[str, dict[str, Any]] = {
     'pretrain': dict(choose=False, learn_every=0),
     'policy': dict(student_every=5, freeze_backbone=True),
     'finetune': dict(learn_every=4, lr_factor=0.1),
-    'search': dict(),  # student and selector together, step by step
+    'search': dict(),  # student and selector learn together
     'plain': dict(distil=False, choose=False, learn_every=0),
 }
 
 
-def make_phase(name: str, share: float | None = None, **overrides) -> Phase:
+def make_phase(name: str, share: Any = None, **overrides: Any) -> Phase:
     """A phase by its preset's name.
 
     Raises:
         ValueError: an unknown name, field or value.
     """
-    if name not in PRESETS:
-        raise ValueError(f'phases names {name!r}; accepted: '
-                         f"{', '.join(PRESETS)}.")
-    if (not isinstance(share, Real) or isinstance(share, bool)
-            or not 0 < share <= 1):
-        raise ValueError(
-            f'phases: share of {name!r} is {share!r}; accepted: a number '
-            "> 0 and <= 1, the share of the student's updates (leave a phase "
-            'out to skip it).')
+    check_choice('phases', 'name', name, PRESETS)
+    owner = f'phases[{name!r}]'
+    check_number(owner, 'share', share, 0, 1, open='low')
     try:
         phase = Phase(name, share, **{**PRESETS[name], **overrides})
     except TypeError as error:
         raise ValueError(
-            f'phases: {name!r} has a field that is not known ({error}); '
-            f"accepted: {', '.join(Phase.__dataclass_fields__)}.") from error
-    for field, least in (('learn_every', 0), ('student_every', 1)):
-        value = getattr(phase, field)
-        if not isinstance(value, int) or value < least:
-            raise ValueError(
-                f'phases: {field} of {name!r} is {value!r}; accepted: an '
-                f'integer >= {least}.')
-    if not (isfinite(phase.lr_factor) and phase.lr_factor > 0):
-        raise ValueError(
-            f'phases: lr_factor of {name!r} is {phase.lr_factor!r}; '
-            'accepted: a number > 0.')
+            f'{owner} has a field that is not known ({error}); accepted: '
+            f"{', '.join(Phase.__dataclass_fields__)}.") from error
+    check_integer(owner, 'learn_every', phase.learn_every, 0)
+    check_integer(owner, 'student_every', phase.student_every, 1)
+    check_number(owner, 'lr_factor', phase.lr_factor, 0, open='low')
     if not phase.distil and phase.student_every > 1:
-        raise ValueError(
-            f'phases: student_every of {name!r} is {phase.student_every}, '
-            'but without distillation (distil=False) its other iterations '
-            'would do nothing; accepted: 1.')
+        refuse(owner, 'student_every', phase.student_every,
+               '1, as iterations without distillation (distil=False) and '
+               'without an update would do nothing')
     return phase
 
 
@@ -95,7 +81,8 @@ def make_phases(configs: Sequence[dict]) -> list[Phase]:
 
 
 def _renamed(configs: Sequence[dict]) -> str:
-    """How lengths, of the loop, are written as shares, of the updates."""
+    """The message for phases of version 0.1, which had a ``length`` in the loop's
+    epochs or iterations."""
     updates = [
         config.get('length', 0) / {
             **PRESETS.get(config.get('name', ''), {}), **config
@@ -112,16 +99,16 @@ def _renamed(configs: Sequence[dict]) -> str:
 
 
 def divide(total: int, phases: Sequence[Phase]) -> list[int]:
-    """Epochs, or iterations, of a student's schedule that each phase has.
+    """Divide the epochs, or iterations, of a student's schedule among phases.
 
-    Boundaries are rounded to whole ones; each phase has at least one.
+    Boundaries are rounded to whole numbers; each phase has at least one.
 
     Args:
-        total: of the schedule.
-        phases: whose shares sum to 1.
+        total: epochs or iterations of the schedule.
+        phases: their shares sum to 1.
 
     Raises:
-        ValueError: there are more phases than that.
+        ValueError: there are more phases than ``total``.
     """
     if len(phases) > total:
         raise ValueError(
@@ -142,12 +129,12 @@ def check_phases(cfg: Config, model: PyramidDistiller | None = None) -> None:
 
     Args:
         cfg: of a run.
-        model: built from it; its levels are compared with what the phases
-            freeze. Without it, the levels that the config names are.
+        model: built from it; None checks the levels that the config names
+            instead of the model's.
 
     Raises:
-        ValueError: there are more phases than epochs, or a phase freezes
-            what it should train.
+        ValueError: there are more phases than epochs, or a phase distils into
+            levels of a backbone that it freezes.
     """
     phases = phases_of(cfg)
     train_cfg = cfg.get('train_cfg') or {}
@@ -162,7 +149,7 @@ def check_phases(cfg: Config, model: PyramidDistiller | None = None) -> None:
 
 
 def phases_of(cfg: Config) -> list[Phase]:
-    """The phases that a config's hook brings; none without one."""
+    """The phases of a config's :class:`PhaseHook`; empty without one."""
     return [phase for hook in cfg.get('custom_hooks') or []
             if hook['type'] in ('mmrlkd.PhaseHook', 'PhaseHook', PhaseHook)
             for phase in make_phases(hook['phases'])]
@@ -190,9 +177,9 @@ def _refuse_frozen(phases: Sequence[Phase], levels: Sequence[str]) -> None:
 
 
 def loop_length(cfg: Config) -> int | None:
-    """Epochs, or iterations, that the training loop of a config takes: those
-    of ``train_cfg``, and more where phases do not update the student in each.
-    None where ``train_cfg`` does not say."""
+    """Epochs, or iterations, of a config's training loop: those of ``train_cfg``,
+    and more if a phase does not update the student in each iteration. None if
+    ``train_cfg`` has no number."""
     train_cfg = cfg.get('train_cfg') or {}
     total = train_cfg.get('max_iters') or train_cfg.get('max_epochs')
     phases = phases_of(cfg)
@@ -200,11 +187,11 @@ def loop_length(cfg: Config) -> int | None:
 
 
 def lengths_of(total: int, phases: Sequence[Phase]) -> list[int]:
-    """Epochs, or iterations, of the loop that each phase takes.
+    """Epochs, or iterations, of the loop in each phase.
 
     Args:
-        total: those of the student's schedule.
-        phases: whose shares sum to 1.
+        total: epochs or iterations of the student's schedule.
+        phases: their shares sum to 1.
     """
     return [length * phase.student_every for length, phase
             in zip(divide(total, phases), phases, strict=True)]
@@ -212,21 +199,22 @@ def lengths_of(total: int, phases: Sequence[Phase]) -> list[int]:
 
 @HOOKS.register_module()
 class PhaseHook(DistillerHook):
-    """Takes a :class:`~mmrlkd.distillation.PyramidDistiller` through phases.
+    """Trains a :class:`~mmrlkd.distillation.PyramidDistiller` in phases.
 
-    ``train_cfg`` says, as without phases, for how many epochs or iterations
-    the student is updated, and the phases share them. The loop is lengthened
-    where a phase updates the student only every n-th iteration
-    (``student_every``): it takes n times as many. Learning rates follow the
-    updates (:class:`.UpdateParamSchedulerHook`), so schedules are written for
-    the student alone, too. What counts the loop's own epochs or iterations
-    (``val_interval``, hooks that switch something at an epoch) sees the longer
-    run; the log names where each phase begins.
+    ``train_cfg`` has, as without phases, the number of epochs or iterations in
+    which the student is updated, and the phases share them. A phase that updates
+    the student in every n-th iteration only (``student_every``) takes n times as
+    many, and the loop is lengthened. Learning rates follow the updates
+    (:class:`.UpdateParamSchedulerHook`), so schedules stay those of the student
+    alone. Everything that counts the loop's own epochs or iterations
+    (``val_interval``, hooks that switch something at an epoch) counts those of
+    the longer loop; the log says where each phase begins.
 
-    The phase follows from the epoch and the batch in it, or from the iteration
-    in a run by iterations: where mmengine repeats an epoch on resuming, the
-    phase repeats it, too. A phase's ``lr_factor`` multiplies the learning
-    rates once, as it begins; the optimizer's state carries them on.
+    The phase is computed from the epoch and the batch in it, or from the
+    iteration in a run by iterations. So if mmengine repeats an epoch on
+    resuming, its phase is repeated, too. A phase's ``lr_factor`` multiplies the
+    learning rates once, when the phase begins; a checkpoint keeps them in the
+    optimizer's state.
 
     Args:
         phases: one dict for each, in order: ``name`` (pretrain, policy,
@@ -235,17 +223,18 @@ class PhaseHook(DistillerHook):
             begin with an epoch.
     """
 
-    priority = 'HIGHEST'  # before the learning rate is read for the log
+    priority = 'HIGHEST'  # before hooks that read the learning rate
 
     def __init__(self, phases: Sequence[dict]) -> None:
         self.phases = make_phases(phases)
         self._total: int | None = None  # of the student's schedule
         self._number: int | None = None  # phase of the last iteration
-        #: Product of the lr_factors applied so far; None: not known.
+        #: Product of the lr_factors applied so far; None if not known.
         self._lr_factor: float | None = 1.0
 
     def before_run(self, runner) -> None:
         keep_run_state(runner)
+        # Exactly mmengine's own: a user's subclass is kept.
         for i, hook in enumerate(runner.hooks):
             if type(hook) is ParamSchedulerHook:
                 runner.hooks[i] = UpdateParamSchedulerHook()
@@ -264,12 +253,13 @@ class PhaseHook(DistillerHook):
         if self._total is None:
             self._total = loop.max_epochs if self._by_epoch else loop.max_iters
         lengths = lengths_of(self._total, self.phases)
+        # The loops have no setter for their length.
         if self._by_epoch:
             loop._max_epochs = sum(lengths)
         loop._max_iters = sum(lengths) * self._unit
         self._ends = [end * self._unit for end in accumulate(lengths)]
         self._begins = [0, *self._ends[:-1]]
-        #: Iterations of learning before each phase, and in all.
+        #: Iterations in which the selector learns, before each phase and in all.
         self._learned = list(accumulate(
             (length * self._unit * _learns(phase) for length, phase
              in zip(lengths, self.phases, strict=True)), initial=0))
@@ -283,7 +273,8 @@ class PhaseHook(DistillerHook):
 
     def before_train_iter(self, runner, batch_idx: int,
                           data_batch=None) -> None:
-        # mmengine counts iterations on where it repeats an epoch.
+        # Not runner.iter: resuming from inside an epoch, mmengine repeats the
+        # whole epoch and keeps counting iterations.
         position = (runner.epoch * self._unit + batch_idx if self._by_epoch
                     else runner.iter)
         number = self._find(position)
@@ -333,17 +324,3 @@ class PhaseHook(DistillerHook):
 
 def _learns(phase: Phase) -> bool:
     return phase.distil and phase.choose and phase.learn_every > 0
-
-
-def distiller_of(runner) -> PyramidDistiller:
-    """The distiller that a Runner trains.
-
-    Raises:
-        ValueError: it trains something else.
-    """
-    model = distiller_in(runner)
-    if model is None:
-        raise ValueError(
-            f'model is a {type(runner.model).__name__}, which has no phases; '
-            "accepted: type='mmrlkd.PyramidDistiller'.")
-    return model

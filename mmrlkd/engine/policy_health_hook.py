@@ -1,7 +1,8 @@
-"""Saying in words when a policy has stopped choosing."""
+"""Warnings about a collapsed policy."""
 
 from collections import deque
 
+from mmrlkd.arguments import check_integer
 from mmrlkd.registry import HOOKS
 
 from .distiller_hook import DistillerHook
@@ -11,24 +12,21 @@ from .distiller_hook import DistillerHook
 class PolicyHealthHook(DistillerHook):
     """Warns when a learning policy collapses.
 
-    Reads the scalars that the distiller logs: all images get the same levels,
-    or the entropy is gone early in the learning. Each warning is given once
-    and names what to change.
+    It reads the scalars that the distiller logs, and warns if all images get the
+    same levels, or if the entropy is near 0 early in the learning. Each warning
+    is given once and names the options to change.
 
     Args:
-        window: iterations looked at.
-        early: share of the learning in which the entropy should not be gone.
-        min_entropy: mean entropy of a decision, in nats, below which it is.
+        window: number of last iterations that are examined.
+        early: share of the learning before which a low entropy is a warning.
+        min_entropy: mean entropy of a decision, in nats, below which it is low.
     """
 
     priority = 'LOW'
 
     def __init__(self, window: int = 50, early: float = 0.5,
                  min_entropy: float = 0.01) -> None:
-        if window < 1:
-            raise ValueError(
-                f'PolicyHealthHook.window={window}; accepted: >= 1.')
-        self._window = window
+        self._window = check_integer('PolicyHealthHook', 'window', window, 1)
         self._rates: deque[list[float]] = deque(maxlen=window)
         self._entropy: deque[float] = deque(maxlen=window)
         self._early = early

@@ -1,4 +1,4 @@
-"""Several processes on a machine without GPU."""
+"""Distributed training on a machine without a GPU."""
 
 from datetime import timedelta
 
@@ -9,17 +9,19 @@ from mmengine.device import get_device
 from mmrlkd.config.inspection import settings_of
 from mmrlkd.config.student import student_config
 
-#: How configs name layers that average their statistics over the processes.
+#: Names of layers that compute statistics over all processes; torch has them
+#: for GPUs only.
 _SYNC_BN = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 
 
 def join_processes(cfg: Config) -> None:
-    """Join the other processes by gloo, where no accelerator is visible.
+    """Initialise torch.distributed with gloo, if no accelerator is visible.
 
-    mmengine's Runner joins them by itself, but asks CUDA for a device first;
-    it leaves alone what has been joined before. It also names a GPU when it
-    wraps a plain model, unless the config says how to. The timeout is the
-    config's ``env_cfg.dist_cfg.timeout``, in seconds.
+    mmengine's ``init_dist`` calls ``torch.cuda.set_device``; the Runner skips it
+    if torch.distributed is initialised already. The Runner also wraps a plain
+    model with ``device_ids`` of a GPU, unless the config has a
+    ``model_wrapper_cfg``. The timeout is the config's
+    ``env_cfg.dist_cfg.timeout``, in seconds.
 
     Args:
         cfg: of the run; its ``launcher`` says how the processes were started.

@@ -1,4 +1,4 @@
-"""What resuming needs beyond the student, in the checkpoint's own file."""
+"""Saving what resuming needs beyond the student, in the same checkpoint file."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from mmengine.dist import (
 )
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
-from mmengine.model import is_model_wrapper
 from mmengine.runner import find_latest_checkpoint
 from mmengine.utils import apply_to
 from torch import Tensor
@@ -28,10 +27,12 @@ from mmrlkd.config.student import (
 from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.registry import HOOKS
 
-#: Top-level key of a checkpoint.
+from .distiller_hook import distiller_in
+
+#: Top-level key of a checkpoint, ignored by the libraries' own tools.
 RUN_STATE = 'mmrlkd'
 
-#: What augments images with a memory that no checkpoint holds.
+#: Augmentations with a cache or a state that no checkpoint holds.
 REMEMBERING = ('CachedMosaic', 'CachedMixUp', 'BatchSyncRandomResize')
 
 
@@ -49,7 +50,7 @@ class RunStateHook(Hook):
     :class:`.DistillCheckpointHook` gathers them.
     """
 
-    priority = 'LOWEST'  # what is saved is complete by then
+    priority = 'LOWEST'  # after all hooks that change the checkpoint
 
     def __init__(self) -> None:
         self._rollouts: list[dict[str, Any]] | None = None
@@ -66,15 +67,16 @@ class RunStateHook(Hook):
                     'augmentation will be another than if it had not been.')
 
     def gather(self, runner) -> None:
-        """Collect from all ranks what the next checkpoint needs of them; to
-        be called on all."""
+        """Gather the unfinished rollouts of all ranks for the next checkpoint;
+        called on all ranks, unlike ``before_save_checkpoint``."""
         distiller = distiller_in(runner)
         if distiller is not None:
             gathered = all_gather_object(distiller.selector.local_run_state())
             self._rollouts = gathered if is_main_process() else None
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Add the state, and leave only what ``weights_only=True`` loads."""
+        """Add the state, and replace objects that ``weights_only=True`` refuses."""
+        # mmengine pickles its MessageHub with the HistoryBuffers of the log.
         hub = checkpoint['message_hub']
         info = {key: _plain(value)
                 for key, value in hub['runtime_info'].items()}
@@ -82,8 +84,7 @@ class RunStateHook(Hook):
             log_scalars={}, runtime_info=info,
             resumed_keys={key: True for key in info})
         checkpoint['meta'] = _plain(checkpoint['meta'])
-        # Inferencers read the one or the other, where nothing of this package
-        # need be installed.
+        # Inferencers read either of them, without this package installed.
         text = plain_student_config(runner.cfg).pretty_text
         checkpoint['meta']['cfg'] = text
         checkpoint['message_hub']['runtime_info']['cfg'] = text
@@ -98,7 +99,7 @@ class RunStateHook(Hook):
             if len(value.data[0])}
         if 'optimizer' in checkpoint:  # a checkpoint to resume from
             state['local'] = self._take_rollouts(runner, distiller)
-        # As the rest of the file: it loads where there is no GPU.
+        # On the CPU, so that the file loads on a machine without a GPU.
         checkpoint[RUN_STATE] = apply_to(
             state, lambda x: isinstance(x, Tensor), lambda x: x.cpu())
 
@@ -117,10 +118,10 @@ class RunStateHook(Hook):
         return gathered
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """When resuming, take the state back.
+        """When resuming, restore the state.
 
         Raises:
-            ValueError: there is none, or of another model.
+            ValueError: the file has none, or that of another model.
         """
         distiller = distiller_in(runner)
         if not runner._resume or distiller is None:
@@ -145,8 +146,8 @@ class RunStateHook(Hook):
 
 
 def read_run_state(path: str | Path, checkpoint: dict) -> dict[str, Any]:
-    """What resuming needs, from a checkpoint or, as older versions wrote it,
-    from the ``.distill`` file beside it.
+    """The state that :class:`RunStateHook` saved, from a checkpoint or, for
+    checkpoints of version 0.1, from the ``.distill`` file beside it.
 
     Args:
         path: of the checkpoint.
@@ -169,8 +170,8 @@ def read_run_state(path: str | Path, checkpoint: dict) -> dict[str, Any]:
 
 
 def _check_student(saved: dict[str, Any], distiller: PyramidDistiller) -> None:
-    """Refuse to resume with another student: mmengine would leave out what
-    does not fit."""
+    """Refuse to resume with another student: mmengine loads what fits and only
+    logs the rest."""
     present = distiller.state_dict()
     saved = {key.removeprefix('module.'): value
              for key, value in saved.items()}
@@ -185,7 +186,7 @@ def _check_student(saved: dict[str, Any], distiller: PyramidDistiller) -> None:
 
 
 def remembering(cfg: Config) -> list[str]:
-    """Names of the augmentations that a resumed run begins anew."""
+    """Names of the config's augmentations whose state is lost on resuming."""
     # A Runner that was not built from a config has an empty one.
     model = cfg.get('model')
     student = model.get('student') if isinstance(model, dict) else None
@@ -198,29 +199,22 @@ def remembering(cfg: Config) -> list[str]:
 
 
 def keep_run_state(runner) -> None:
-    """Give a Runner a :class:`RunStateHook` where it has none; to be called
-    in a hook's ``before_run``."""
+    """Register a :class:`RunStateHook` with a Runner that has none; called in a
+    hook's ``before_run``."""
     if not any(isinstance(hook, RunStateHook) for hook in runner.hooks):
         runner.register_hook(RunStateHook())
 
 
 def add_run_state_hook(cfg: Config) -> None:
-    """Give a distiller's config the hook, unless it names one."""
+    """Add a :class:`RunStateHook` to a distiller's config, unless it has one."""
     if is_distiller(cfg):
         cfg.default_hooks = dict(
             dict(run_state=dict(type='mmrlkd.RunStateHook')),
             **(cfg.get('default_hooks') or {}))
 
 
-def distiller_in(runner) -> PyramidDistiller | None:
-    """The distiller that a Runner trains, if it is one."""
-    model = runner.model
-    model = model.module if is_model_wrapper(model) else model
-    return model if isinstance(model, PyramidDistiller) else None
-
-
 def _plain(value: Any) -> Any:
-    """Numbers, strings, tensors and containers of them, nothing else."""
+    """A value made of numbers, strings, tensors and containers of them only."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,8 +1,8 @@
-"""Random numbers that depend on where training stands, not on its history.
+"""Random numbers that depend on the position in training, not on its history.
 
-Each iteration (in an epoch-based run, each epoch) draws its random numbers
-from a seed made of the run's seed, the rank and the position. So a resumed
-run draws what the uninterrupted one would have drawn, with nothing to save.
+Each iteration (in an epoch-based run, each epoch) is seeded from the run's seed,
+the rank and the position. So a resumed run draws the same numbers as an
+uninterrupted one, and no generator has to be saved.
 """
 
 import random
@@ -22,6 +22,8 @@ LOADING, TRAINING, EPOCH, HELD_OUT, WEIGHTS = range(5)
 
 
 def _seed(seed: int, stream: int, position: int) -> None:
+    # SeedSequence mixes its words, so that seeds of neighbouring positions
+    # give unrelated numbers.
     words = np.random.SeedSequence(
         [seed, get_rank(), stream, position]).generate_state(3)
     random.seed(int(words[0]))
@@ -77,7 +79,7 @@ class SeededIterator:
         return next(self._batches)
 
     def skip_iter(self, iterations: int) -> None:
-        """Pass over the batches of iterations already trained."""
+        """Skip the batches of iterations that were trained before resuming."""
         self._batches.skip_iter(iterations)
         self._position += iterations
 

@@ -1,4 +1,4 @@
-"""Trained models, taken back from their files."""
+"""Loading trained models from checkpoints."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ from mmrlkd.registry import MODELS
 
 from .run_state_hook import read_run_state
 
-#: Ends of the names of buffers, which no optimizer changes.
+#: Ends of the names of buffers, which are not counted as parameters.
 _BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
 
 
@@ -49,7 +49,7 @@ def load_distiller(cfg: Config, checkpoint: str | Path,
 
 
 def count_parameters(checkpoint: str | Path) -> int:
-    """Number of a checkpoint's weights that an optimizer could change."""
+    """Number of parameters in a checkpoint's ``state_dict``."""
     return sum(value.numel()
                for name, value in load_file(checkpoint)['state_dict'].items()
                if not name.endswith(_BUFFERS))
@@ -63,11 +63,12 @@ def load_student(runner: Runner, checkpoint: str | Path) -> None:
         checkpoint: see :func:`mmrlkd.files.load_file`.
 
     Raises:
-        ValueError: the file cannot be read or leaves weights as they were.
+        ValueError: the file cannot be read or does not hold all weights.
     """
     loaded = load_file(checkpoint)
-    # Without after_load_checkpoint: hooks are not set up yet, and what a
-    # file keeps under 'state_dict' is what is tested, averaged (EMAHook) or not.
+    # Without the hooks' after_load_checkpoint: they are not set up yet, and a
+    # file has under 'state_dict' what is tested, with EMAHook the averaged
+    # weights.
     model = runner.model
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
@@ -78,7 +79,7 @@ def load_student(runner: Runner, checkpoint: str | Path) -> None:
 
 def fill(model: nn.Module, checkpoint: Mapping[str, Any],
          name: str | Path) -> None:
-    """Load weights that must be all that a model has.
+    """Load the weights of a model and refuse a file that lacks some.
 
     Args:
         model: gets them.
@@ -94,7 +95,8 @@ def fill(model: nn.Module, checkpoint: Mapping[str, Any],
     expected = {key: value.shape for key, value in model.state_dict().items()
                 if not key.endswith('num_batches_tracked')}
     try:
-        # Modules take what older versions of them saved: they judge.
+        # Not by comparing keys: some modules load what older versions of them
+        # saved under other names.
         wrong = [key for key in model.load_state_dict(
             weights, strict=False).missing_keys if key in expected]
     except RuntimeError as error:
@@ -110,7 +112,7 @@ def fill(model: nn.Module, checkpoint: Mapping[str, Any],
 
 
 def _looks_like(checkpoint: Mapping[str, Any]) -> str:
-    """A sentence about what a file holds instead of a student."""
+    """A sentence about what a file holds that is not a student."""
     weights = checkpoint.get('state_dict', checkpoint)
     if 'distiller' in checkpoint and 'state_dict' not in checkpoint:
         return ('It looks like the file of connectors and policy that earlier '

@@ -1,4 +1,4 @@
-"""Searching for one way to distil that suits all images."""
+"""Searching for one recipe that is used for all images."""
 
 from .history import History, Trial
 from .recipe import LevelRecipe, Outcome, Recipe, Vocabulary

@@ -1,4 +1,4 @@
-"""Scoring a candidate: train a student by it for a while, and look."""
+"""Scoring a candidate: train a student by its recipe for a short time."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmrlkd.arguments import check_integer
 from mmrlkd.engine.isolated import isolated_runner
 
 from .recipe import Outcome, Recipe, Vocabulary
@@ -20,19 +21,17 @@ from .recipe import Outcome, Recipe, Vocabulary
 class EvaluatorConfig:
     """How candidates are scored.
 
-    Weight sharing is explicit: with ``shared_iterations`` one student is
-    trained with all levels first, and each candidate goes on from its
-    weights; without, each candidate is trained on its own from the weights
-    that the student's config gives it.
+    With ``shared_iterations`` (weight sharing), one student is trained with all
+    levels first, and each candidate continues from its weights. Without, each
+    candidate is trained from the weights that the student's config gives it.
 
     Attributes:
         metric: key of the metric, as the evaluator reports it; higher is
             better.
-        iterations: that each candidate is trained, from a warm-up over the
-            first tenth to a cosine's end.
-        shared_iterations: that the shared student is trained before; 0: each
-            candidate is trained on its own.
-        seed: of all candidates, so that they differ in the recipe alone.
+        iterations: of each candidate's training; the learning rate is warmed up
+            over the first tenth and follows a cosine to 0.
+        shared_iterations: of the shared student's training; 0 for none.
+        seed: of all candidates, so that they differ in the recipe only.
         vocabulary: of the recipes.
     """
     metric: str
@@ -42,17 +41,14 @@ class EvaluatorConfig:
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
 
     def __post_init__(self) -> None:
-        for key, least in (('iterations', 1), ('shared_iterations', 0)):
-            value = getattr(self, key)
-            if not isinstance(value, int) or value < least:
-                raise ValueError(
-                    f'search.evaluator.{key} is {value!r}; accepted: an '
-                    f'integer >= {least}.')
+        check_integer('search.evaluator', 'iterations', self.iterations, 1)
+        check_integer('search.evaluator', 'shared_iterations',
+                      self.shared_iterations, 0)
 
 
 def apply_recipe(model: Mapping[str, Any], recipe: Recipe,
                  vocabulary: Vocabulary) -> dict[str, Any]:
-    """The config of a distiller that distils by a recipe, always.
+    """The config of a distiller that distils every image by a recipe.
 
     Args:
         model: of the distiller, with any selector.
@@ -84,10 +80,10 @@ class ShortTraining:
     Picklable; called in this process or in another.
 
     Args:
-        cfg: a distillation config whose data are the search's: trained on
-            and scored on images of the training split.
-        config: how long, and from what.
-        work_dir: takes the shared student, and each candidate's log.
+        cfg: a distillation config with the data of the search: it trains and
+            scores on images of the training split.
+        config: length of the training, initial weights and metric.
+        work_dir: folder for the shared student and each candidate's log.
     """
 
     def __init__(self, cfg: Config, config: EvaluatorConfig,
@@ -98,15 +94,15 @@ class ShortTraining:
 
     @property
     def shared(self) -> Path | None:
-        """Weights that candidates start from, if they share any."""
+        """File of the shared weights; None if there are none."""
         return (self._work_dir / f'shared_{self.config.shared_iterations}.pth'
                 if self.config.shared_iterations else None)
 
     def prepare(self) -> Outcome:
-        """Train the shared student, if there is one and it is not there.
+        """Train the shared student, unless its file exists.
 
         Returns:
-            What it took, whenever that was; nothing if no weights are shared.
+            What its training cost, now or earlier; 0 if no weights are shared.
         """
         if self.shared is None:
             return Outcome(None, 0, 0.)
@@ -152,7 +148,7 @@ class ShortTraining:
     @contextmanager
     def _run(self, name: str, recipe: Recipe, iterations: int,
              start: Path | None) -> Iterator[tuple[Runner, float]]:
-        """A runner that leaves nothing global behind, its output in a file."""
+        """A Runner whose output goes to a file; see :func:`isolated_runner`."""
         begin = time.perf_counter()
         with isolated_runner(
                 self._candidate(recipe, iterations, start),
@@ -186,7 +182,7 @@ class ShortTraining:
 
 
 def _folder(recipe: Recipe) -> str:
-    """A name for a recipe's folder: the same for the same recipe."""
+    """Folder name of a recipe, such as ``P3-P4-cwd_P5``."""
     return '_'.join(
         '-'.join(filter(None, (
             level.level, *(name for name in level.teachers

@@ -1,4 +1,4 @@
-"""What a search leaves behind: the incumbent, and a config to train it."""
+"""The files that a search writes: its incumbent, and a config that trains it."""
 
 import json
 from copy import deepcopy
@@ -13,7 +13,7 @@ from .evaluator import apply_recipe
 from .history import Trial
 from .recipe import Vocabulary
 
-#: Below the work dir.
+#: Paths in the work dir.
 HISTORY = Path('search/history.jsonl')
 INCUMBENT = Path('search/incumbent.json')
 FOUND = Path('found.py')
@@ -21,11 +21,11 @@ FOUND = Path('found.py')
 
 @dataclass(frozen=True)
 class Spent:
-    """What a search took, a shared student's training included.
+    """The cost of a search, with the training of a shared student.
 
     Attributes:
-        images: that went through the student.
-        seconds: of training and scoring; of what ran side by side, the sum.
+        images: number that went through the student.
+        seconds: of training and scoring, summed over parallel candidates.
     """
     images: int
     seconds: float
@@ -33,7 +33,7 @@ class Spent:
 
 def write_incumbent(path: Path, trial: Trial, candidates: int,
                     spent: Spent) -> None:
-    """Write what was found, as JSON."""
+    """Write the incumbent as JSON."""
     write_atomically(path, json.dumps(dict(
         levels=trial.recipe.names, recipe=trial.recipe.to_dict(),
         score=trial.outcome.score, cost=trial.cost, candidates=candidates,
@@ -42,11 +42,11 @@ def write_incumbent(path: Path, trial: Trial, candidates: int,
 
 def write_found(path: Path, base: Config, trial: Trial,
                 vocabulary: Vocabulary) -> None:
-    """Write a config that trains with what was found.
+    """Write a config that trains by the incumbent's recipe.
 
     Args:
         path: of the config.
-        base: trains the same pair; its selector is replaced.
+        base: config of the same pair; its selector is replaced.
         trial: the incumbent.
         vocabulary: of its recipe.
     """

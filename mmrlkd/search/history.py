@@ -1,4 +1,4 @@
-"""Every candidate that was finished, on disk as soon as it is."""
+"""The finished candidates of a search, in a file."""
 
 import json
 import os
@@ -17,11 +17,11 @@ class Trial:
 
     Attributes:
         candidate: its number, in the order of asking, from 0.
-        recipe: what was tried.
-        outcome: what became of it.
+        recipe: what it distils.
+        outcome: its score and its cost.
         cost: of the recipe, per image, as a share of the full pyramid's.
-        repeated: the recipe was evaluated before, as another candidate, whose
-            score this is; no image and no time was spent.
+        repeated: whether the score is that of an earlier candidate with the same
+            recipe, so that no image and no time was spent.
     """
     candidate: int
     recipe: Recipe
@@ -49,16 +49,16 @@ class History:
     """A file of JSON lines: a header, then a line for each finished candidate,
     in the order of finishing.
 
-    A line reaches the disk before anything builds on it. One that was being
-    written when the process was killed is dropped, and its candidate is then
-    one of the unfinished.
+    A line is flushed to the disk before the search continues. If the process is
+    killed while it writes a line, the incomplete line is dropped, and its
+    candidate is evaluated again.
 
     Attributes:
         path: of the file.
-        header: the settings of the search; ``header['efficiency']`` is what
-            the full pyramid's cost is worth, in points of the metric.
-        incumbent: the best candidate, None before one succeeded. Among equals
-            the cheapest, then the first.
+        header: the settings of the search; ``header['efficiency']`` is the
+            price of the full pyramid's cost, in points of the metric.
+        incumbent: the best candidate; None if none has succeeded. Of equally
+            good ones it is the cheapest, then the first.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -87,13 +87,15 @@ class History:
     def open(cls, path: str | Path, header: Mapping[str, Any]) -> 'History':
         """Continue the search with these settings, or begin it.
 
-        A file that holds a search with others is refused.
+        Raises:
+            ValueError: the file holds a search with other settings.
         """
-        # The engine takes seconds to import, which Ray's workers can spare.
+        # Imported here: the engine takes seconds to import, and Ray's processes
+        # import this module without needing it.
         from mmrlkd.engine.atomic import write_atomically
         path = Path(path)
         line = json.dumps(header).encode() + b'\n'
-        # The header is written whole or not at all, so this is no torn one.
+        # Atomically: a file with an incomplete header could not be continued.
         if not path.exists():
             write_atomically(path, line)
         history = cls(path)
@@ -107,24 +109,23 @@ class History:
             raise ValueError(
                 f'{path} holds a search with other settings ({differing}); '
                 'resume it with those or name a new file.')
-        os.truncate(path, history._size)  # what was torn
+        os.truncate(path, history._size)  # drop an incomplete last line
         return history
 
     @property
     def trials(self) -> list[Trial]:
-        """In the order of asking; of an unfinished search there may be some
-        missing in between."""
+        """The finished candidates in the order of asking, which may have gaps
+        while the search runs."""
         return [self._trials[number] for number in sorted(self._trials)]
 
     @property
     def images(self) -> int:
-        """That went through the student, of all candidates together."""
+        """Number that went through the student, over all candidates."""
         return sum(trial.outcome.images for trial in self._trials.values())
 
     @property
     def seconds(self) -> float:
-        """Spent evaluating, of all candidates together, also of those that
-        were evaluated at the same time."""
+        """Time of evaluating, summed over all candidates, parallel ones too."""
         return sum(trial.outcome.seconds for trial in self._trials.values())
 
     def __len__(self) -> int:
@@ -141,7 +142,7 @@ class History:
         return trial.outcome.score - self.header['efficiency'] * trial.cost
 
     def add(self, trial: Trial) -> None:
-        """Remember, on disk first."""
+        """Add a candidate, first to the file."""
         with self.path.open('ab') as file:
             file.write(json.dumps(trial.to_dict()).encode() + b'\n')
             file.flush()
@@ -156,7 +157,8 @@ class History:
             self.incumbent = trial
 
     def _rank(self, trial: Trial) -> tuple[float, float, int]:
-        # Lines come in the order of finishing, on which nothing may depend.
+        # By number, not by the order in the file: that is the order of
+        # finishing, which differs from run to run with parallel workers.
         return self.objective(trial), -trial.cost, -trial.candidate
 
 

@@ -1,4 +1,4 @@
-"""A search that is a training: what it would choose, each time it is scored."""
+"""Searches whose training is the search (DARTS-LS, GDAS-LS)."""
 
 import time
 from copy import deepcopy
@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmrlkd.distillation.selection.selectors import SubsetSearch
-from mmrlkd.engine.phase_hook import distiller_of
+from mmrlkd.engine.distiller_hook import distiller_of
 from mmrlkd.engine.run_state_hook import add_run_state_hook
 
 from .history import History, Trial
@@ -19,15 +19,15 @@ from .settings import SearchSettings
 
 
 class TrialHook(Hook):
-    """After each validation, writes down what the selector would choose now.
+    """Adds to the history, after each validation, the levels that the selector
+    would choose now.
 
-    The score is the student's that the search trains, under whatever mixture
-    it was trained with: unlike those of candidates that were trained apart,
-    scores of one history rise as training goes on, and the last choice is the
-    one that counts.
+    The score is that of the one student that the search trains, with the mixture
+    of levels so far. So, unlike scores of separately trained candidates, the
+    scores rise during the training, and the result is the last choice.
 
     Args:
-        history: to write to.
+        history: to add to.
         metric: key of the metric.
     """
 
@@ -51,7 +51,7 @@ class TrialHook(Hook):
         position = runner.epoch if by_epoch else runner.iter
         number = ceil(position / runner.train_loop.val_interval) - 1
         if self._history.get(number) is not None:
-            return  # a resumed run comes by again
+            return  # a resumed run repeats this validation
         now = time.perf_counter()
         scored = (number + 1) * len(runner.val_dataloader.dataset)
         self._history.add(Trial(
@@ -64,11 +64,10 @@ class TrialHook(Hook):
 
 
 def hold_out(cfg: Config, settings: SearchSettings) -> None:
-    """Have a config search, in place: on the search's data, and learning from
-    images that the student is not trained on.
+    """Give a config the data of its search and a :class:`HeldOutHook`, in place.
 
     Raises:
-        ValueError: the config does not say which images these are.
+        ValueError: the config names no held-out images.
     """
     if settings.data:
         cfg.merge_from_dict(dict(settings.data))
@@ -84,7 +83,7 @@ def hold_out(cfg: Config, settings: SearchSettings) -> None:
             'dict(dataset=dict(ann_file=…)).')
     loader = Config(dict(dataloader=deepcopy(cfg.train_dataloader)))
     loader.merge_from_dict(dict(dataloader=dict(settings.held_out)))
-    # Iterations do not end with an epoch of these images.
+    # Endless: the number of batches is that of the training's iterations.
     loader.dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
     cfg.custom_hooks = [
         *(cfg.get('custom_hooks') or []),
@@ -92,7 +91,7 @@ def hold_out(cfg: Config, settings: SearchSettings) -> None:
 
 
 def search_in_training(cfg, history: Path, metric: str) -> History:
-    """Train by a config whose selector searches; continue where it was.
+    """Train by a config whose selector searches, or continue its training.
 
     Args:
         cfg: of the training.
@@ -100,7 +99,7 @@ def search_in_training(cfg, history: Path, metric: str) -> History:
         metric: key of the metric.
 
     Raises:
-        ValueError: the selector finds nothing.
+        ValueError: the selector is not one that searches.
     """
     add_run_state_hook(cfg)
     runner = Runner.from_cfg(cfg)

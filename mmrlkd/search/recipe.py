@@ -1,4 +1,4 @@
-"""What a search proposes, and what became of it."""
+"""The candidates of a search, and the outcome of evaluating them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,13 +26,13 @@ class LevelRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A candidate: the levels that are distilled, finest first. One that
-    distils nothing can be proposed, but not built."""
+    """A candidate: the levels that are distilled, finest first. The empty recipe
+    may be proposed, but cannot be trained."""
     levels: tuple[LevelRecipe, ...]
 
     @classmethod
     def subset(cls, names: Iterable[str]) -> 'Recipe':
-        """Each of these levels from the teacher's level of that name."""
+        """Each of these levels learns from the teacher's level of its name."""
         return cls(tuple(LevelRecipe(name, (name, )) for name in names))
 
     @property
@@ -41,8 +41,8 @@ class Recipe:
         return tuple(level.level for level in self.levels)
 
     def cost(self, space: LevelSpace) -> float:
-        """Per image, as a share of what the full pyramid costs. A level pays
-        once for each teacher level it learns from."""
+        """Cost per image, as a share of the full pyramid's. A level counts once
+        for each of the teacher's levels that it learns from."""
         price = dict(zip(space.names, space.costs, strict=True))
         return sum(
             price[level.level] * len(level.teachers)
@@ -68,7 +68,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What the names in a recipe stand for.
+    """Configs by the names in recipes.
 
     Attributes:
         losses: configs, by name.
@@ -80,14 +80,14 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What evaluating a candidate gave, and took.
+    """Result and cost of evaluating a candidate.
 
     Attributes:
         score: the task's metric on the search split, higher is better; None
-            for a candidate that could not be built or trained.
-        images: that went through the student, in training and in scoring.
-        seconds: of wall clock.
-        error: a sentence, if there is no score.
+            if the candidate could not be built or trained.
+        images: number that went through the student, in training and scoring.
+        seconds: of wall-clock time.
+        error: why there is no score.
     """
     score: float | None
     images: int

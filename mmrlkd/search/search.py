@@ -1,12 +1,12 @@
-"""The search itself: asks, has evaluated, tells, and remembers."""
+"""The loop of a search: ask a strategy, evaluate, tell it, record."""
 
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
+from mmrlkd.arguments import check_integer, check_number, refuse
 from mmrlkd.distillation.selection.environment import within_budget
 from mmrlkd.registry import EXECUTORS, STRATEGIES
 from mmrlkd.structures import LevelSpace
@@ -16,12 +16,12 @@ from .history import History, Trial
 from .recipe import Outcome, Recipe
 from .strategies import Strategy
 
-#: Executors that the config may name by a word.
+#: Executors that a config may name by a word.
 SHORTHANDS = dict(local='mmrlkd.InProcessExecutor', ray='mmrlkd.RayExecutor')
 
 
 class Progress(Protocol):
-    """Told about each candidate that is finished."""
+    """Called for each candidate that is finished."""
 
     def __call__(self, done: int, total: int,
                  incumbent: Trial | None) -> None:
@@ -36,13 +36,13 @@ def run_search(
         progress: Progress | None = None) -> History:
     """Search for the best recipe; continue, if ``history`` exists.
 
-    Batch k is asked for once exactly the batches up to k − 1 − ``staleness``
-    were told, in the order of asking. What is asked, and found, therefore
-    depends on neither the number of workers nor on who finished first. A
-    recipe that was evaluated before is not evaluated again.
+    The strategy is asked for batch k when it has been told exactly the batches
+    up to k − 1 − ``staleness``, in the order of asking. So the result depends
+    neither on the number of workers nor on the order in which they finish. A
+    recipe is evaluated once only.
 
-    To resume, the strategy is asked from the start and told at once what the
-    history holds; nothing finished is repeated.
+    To resume, the strategy is asked from the start and told the outcomes in the
+    history; no finished candidate is evaluated again.
 
     Args:
         strategy: config of a :class:`Strategy`.
@@ -51,25 +51,21 @@ def run_search(
         history: path of the file of JSON lines.
         executor: ``'local'``, ``'ray'`` or the config of an
             :class:`Executor`.
-        workers: candidates at a time, in place of the executor's own number.
+        workers: parallel candidates, if other than the executor's own number.
         seed: of the strategy.
-        staleness: batches that may be under way while one more is asked for.
-        efficiency: what the full pyramid's cost is worth, in points of the
-            metric; the strategy maximises score − efficiency · cost.
-        about: what else makes scores comparable, e.g. the config of what
-            evaluates; goes into the history, which is only ever resumed with
-            the same. JSON's types only.
+        staleness: batches that may be unfinished when the next is asked for.
+        efficiency: price of the full pyramid's cost, in points of the metric;
+            the strategy maximises score − efficiency · cost.
+        about: other settings that scores depend on, e.g. the evaluator's
+            config, as JSON types. A history is resumed with the same ones only.
         progress: called for each finished candidate, and once at the start of
             a resumed search.
 
     Returns:
         The history with all candidates, their sums, and the incumbent.
     """
-    if staleness < 0:
-        raise ValueError(f'search: staleness={staleness} must be 0 or greater.')
-    if not (efficiency >= 0 and isfinite(efficiency)):
-        raise ValueError(
-            f'search: efficiency={efficiency} must be 0 or greater.')
+    check_integer('search', 'staleness', staleness, 0)
+    check_number('search', 'efficiency', efficiency, 0)
     searcher: Strategy = STRATEGIES.build(dict(strategy))
     searcher.bind(space, seed)
     pool = _build_executor(executor, workers)
@@ -77,7 +73,7 @@ def run_search(
     record = History.open(history, dict(
         strategy=dict(strategy), seed=seed, space=asdict(space),
         efficiency=efficiency,
-        # Without effect where batches don't depend on one another.
+        # Has no effect if batches do not depend on one another.
         staleness=staleness if searcher.adaptive else 0,
         about=dict(about or {})))
     try:
@@ -124,7 +120,7 @@ class _Search:
                  for number in numbers])
 
     def _propose(self, recipe: Recipe) -> int:
-        """Have it evaluated, unless that was done before."""
+        """Number a recipe, and evaluate it unless that was done before."""
         number = len(self.recipes)
         self.recipes.append(recipe)
         original = self.original.setdefault(recipe, number)
@@ -177,7 +173,7 @@ class _Search:
 
 
 def _obstacle(recipe: Recipe, space: LevelSpace) -> str | None:
-    """Why nobody needs to try to build it, in a sentence."""
+    """Why a recipe is a failure without being tried; None if it is not."""
     if not recipe.levels:
         return 'The recipe distils nothing.'
     cost = recipe.cost(space) * sum(space.costs)
@@ -190,10 +186,9 @@ def _build_executor(executor: str | Mapping[str, Any],
                     workers: int | None) -> Executor:
     if isinstance(executor, str):
         if executor not in SHORTHANDS:
-            raise ValueError(
-                f'search: executor={executor!r} must be '
-                f'{" or ".join(map(repr, SHORTHANDS))}, or a config with a '
-                'type.')
+            refuse('search', 'executor', executor,
+                   f'{", ".join(map(repr, SHORTHANDS))}, or a config with a '
+                   'type')
         executor = dict(type=SHORTHANDS[executor])
     config = dict(executor)
     if workers is not None:

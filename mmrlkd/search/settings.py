@@ -1,4 +1,4 @@
-"""What a config says about its search."""
+"""The ``search`` section of a config."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -11,16 +11,17 @@ from .recipe import Vocabulary
 
 
 def searches(cfg: Config) -> bool:
-    """Whether a config's method searches; a pair alone says only how."""
+    """Whether a config's method searches. A pair's config has a ``search``
+    section as well, but only says how to score candidates."""
     search = cfg.get('search') or {}
     return bool(search.get('strategy') or search.get('then'))
 
 
 def check_searching(cfg: Config) -> None:
-    """Refuse to train what learns from images that the config does not name.
+    """Refuse to train a selector that searches without held-out images.
 
     Raises:
-        ValueError: the training would be a search, and nothing is held out.
+        ValueError: the config names none.
     """
     if not searches(cfg) or cfg.search.get('strategy'):
         return
@@ -36,27 +37,26 @@ def check_searching(cfg: Config) -> None:
 class SearchSettings:
     """The ``search`` of a config.
 
-    With a ``strategy``, candidates are trained and scored one by one; without,
+    With a ``strategy``, candidates are trained and scored separately; without,
     the config's own training is the search (DARTS-LS, GDAS-LS). The strategy
-    is the method's; how candidates are scored is the pair's.
+    belongs to the method, the scoring of candidates to the pair.
 
     Attributes:
         metric: key of the metric that scores a student; higher is better.
         strategy: config of a :class:`.strategies.Strategy`.
         evaluator: fields of :class:`.evaluator.EvaluatorConfig` but the
             metric.
-        data: overrides of the config while it searches, so that candidates
-            are trained and scored on the training split alone.
+        data: overrides of the config during the search, so that candidates are
+            trained and scored on the training split only.
         executor: ``'local'``, ``'ray'`` or a config.
-        workers: candidates at a time; None for the executor's own number.
+        workers: parallel candidates; None for the executor's own number.
         staleness: see :func:`.search.run_search`.
-        efficiency: what the full pyramid's cost is worth, in points of the
-            metric.
+        efficiency: price of the full pyramid's cost, in points of the metric.
         seed: of the strategy.
-        then: method that trains with what was found, as ``--method`` names
-            it; None for this one.
-        held_out: overrides of ``train_dataloader`` that make of it the loader
-            of the images that a search in training learns from.
+        then: name of the method that trains with the result; None for the
+            searching method.
+        held_out: overrides of ``train_dataloader`` for the loader of held-out
+            images.
     """
     metric: str
     strategy: Mapping[str, Any] | None = None

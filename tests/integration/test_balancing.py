@@ -54,7 +54,7 @@ def test_three_iterations_and_a_resume(
     for line in lines:
         assert line['skipped_updates'] == line['balance.skipped'] == 0
         weights = [line[f'balance.P{i}'] for i in range(2, 6)]
-        if whole.model.balancing.balancer.remembers:
+        if whole.model.balancing.balancer.stateful:
             weights.append(line.get('balance.task', 0))
             assert sum(weights) == pytest.approx(4 + ('task' in name), rel=1e-4)
     assert ('gradient_norm.task' in lines[-1]) == (

@@ -156,16 +156,18 @@ def test_ema_runs_and_resumes(
 
 @pytest.mark.parametrize('phases, sentence', [
     ([], 'phases is empty'),
-    ([dict(name='warmup', share=1)], "phases names 'warmup'"),
-    ([dict(name='pretrain', share=0)], "share of 'pretrain' is 0"),
-    ([dict(name='pretrain')], "share of 'pretrain' is None"),
+    ([dict(name='warmup', share=1)],
+     "phases: name='warmup'; accepted: 'pretrain', 'policy'"),
+    ([dict(name='pretrain', share=0)],
+     r"phases\['pretrain'\]: share=0; accepted: a number in \(0, 1\]"),
+    ([dict(name='pretrain')], r"phases\['pretrain'\]: share=None"),
     ([dict(name='pretrain', share=0.2)], 'the shares sum to 0.2'),
     ([dict(name='pretrain', share=1 / 7)] * 7, '7 phases for a schedule of 6'),
     ([dict(name='policy', share=1, student_every=0)], 'student_every'),
     ([dict(name='policy', share=1, speed=1)], 'a field that is not known'),
     ([dict(name='finetune', share=1, lr_factor=0)], 'lr_factor'),
     ([dict(name='plain', share=1, student_every=2)],
-     "student_every of 'plain' is 2, but without distillation"),
+     r"phases\['plain'\]: student_every=2; accepted: 1, as iterations without"),
     ([dict(name='pretrain', length=10), dict(name='policy', length=20),
       dict(name='finetune', length=10)],
      'length is not known any more; .* pretrain 0.4167, policy 0.1667, '

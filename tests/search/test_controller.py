@@ -321,16 +321,17 @@ def test_finds_the_optimum(bound, seed):
 
 
 @pytest.mark.parametrize(('kwargs', 'words'), [
-    (dict(batches=0), 'batches=0 must be 1'),
-    (dict(batch_size=0), 'batch_size=0 must be 1'),
-    (dict(hidden=0), 'hidden=0 must be 1'),
-    (dict(lr=0.), r'lr=0.0 must be greater than 0'),
-    (dict(baseline_decay=1.), r'baseline_decay=1.0 must be in \[0, 1\)'),
-    (dict(entropy_coef=-1.), 'entropy_coef=-1.0 must be 0'),
-    (dict(failure=-math.inf), 'failure=-inf must be a finite number'),
+    (dict(batches=0), 'batches=0; accepted: an integer >= 1'),
+    (dict(batch_size=0), 'batch_size=0; accepted: an integer >= 1'),
+    (dict(hidden=0), 'hidden=0; accepted: an integer >= 1'),
+    (dict(lr=0.), 'lr=0.0; accepted: a number > 0'),
+    (dict(baseline_decay=1.),
+     r'baseline_decay=1.0; accepted: a number in \[0, 1\)'),
+    (dict(entropy_coef=-1.), 'entropy_coef=-1.0; accepted: a number >= 0'),
+    (dict(failure=-math.inf), 'failure=-inf; accepted: a finite number'),
     (dict(losses=dict(mse='MSELoss')),
-     r"losses\['mse'\]='MSELoss' must be a config with a type"),
-    (dict(connectors=dict(a=dict())), r"connectors\['a'\]=\{\} must be"),
+     r"losses\['mse'\]='MSELoss'; accepted: a config with a type"),
+    (dict(connectors=dict(a=dict())), r"connectors\['a'\]=\{\}; accepted: "),
 ])
 def test_impossible_settings_are_errors(kwargs, words):
     with pytest.raises(ValueError, match=f'ControllerSearch: {words}'):

@@ -91,5 +91,5 @@ def test_a_metric_that_is_not_there_is_a_failure_told_in_words(evaluator):
 @pytest.mark.parametrize(('key', 'value'), [
     ('iterations', 0), ('iterations', 1.5), ('shared_iterations', -1)])
 def test_bad_numbers_are_refused(key, value):
-    with pytest.raises(ValueError, match=f'search.evaluator.{key} is {value}'):
+    with pytest.raises(ValueError, match=f'search.evaluator: {key}={value}'):
         EvaluatorConfig(**dict(metric=METRIC, iterations=1) | {key: value})

@@ -105,12 +105,12 @@ def test_without_ray_it_says_what_to_install(monkeypatch):
 
 
 @pytest.mark.parametrize(('key', 'value', 'accepted'), [
-    ('workers', 0, '1'), ('retries', -1, '0'), ('cpus', 0., 'greater than 0'),
-    ('gpus', -1., '0')])
+    ('workers', 0, 'an integer >= 1'), ('retries', -1, 'an integer >= 0'),
+    ('cpus', 0., 'a number > 0'), ('gpus', -1., 'a number >= 0')])
 def test_impossible_settings_are_errors(key, value, accepted):
     pytest.importorskip('ray')
     with pytest.raises(ValueError, match=(
-            f'RayExecutor: {key}={value} must be {accepted}')):
+            f'RayExecutor: {key}={value}; accepted: {accepted}')):
         EXECUTORS.build(ray_executor(**{key: value}))
 
 

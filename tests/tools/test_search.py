@@ -150,14 +150,14 @@ def test_a_training_can_be_the_search(
 
 @pytest.mark.parametrize(('change', 'told'), [
     (dict(metric='coco/mIoU'), "None of 1 candidates .* 'coco/mIoU'"),
-    (dict(evaluator=dict(iterations=0)), 'search.evaluator.iterations is 0'),
+    (dict(evaluator=dict(iterations=0)), 'search.evaluator: iterations=0'),
     (dict(evaluator=dict(iteration=1)), 'evaluator: .*accepted: iterations'),
     (dict(evaluator=None), 'a strategy and no evaluator'),
     (dict(strategy=None, evaluator=None), 'UniformSelector.* no strategy'),
-    (dict(executor='slurm'), "executor='slurm' must be 'local' or 'ray'"),
-    (dict(workers=2), "workers=2; set workers=1 or executor='ray'"),
+    (dict(executor='slurm'), "executor='slurm'; accepted: 'local', 'ray'"),
+    (dict(workers=2), "workers=2; accepted: 1, .*executor='ray'"),
     (dict(metrics=METRIC), r"search has \['metrics'\]; accepted"),
-    (dict(efficiency=-1.), 'efficiency=-1.0 must be 0 or greater'),
+    (dict(efficiency=-1.), 'efficiency=-1.0; accepted: a number >= 0'),
 ])
 def test_what_cannot_work_is_told_in_a_sentence(
         config_file, tmp_path, change, told):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from .maps import as_maps, as_tokens, finest_first, name_maps, number_levels
 from .probing import evaluating
-from .stages import as_maps, as_tokens, finest_first, name_maps, number_levels
 
 if TYPE_CHECKING:
     from .adapters import TaskAdapter
@@ -49,7 +49,7 @@ class Level:
 def find_levels(adapter: TaskAdapter) -> dict[str, Level]:
     """Find a model's levels by running it on one image.
 
-    Numbers are explained in :func:`.stages.number_levels`; the stages of a
+    Numbers are explained in :func:`.maps.number_levels`; the stages of a
     backbone of four are C2 to C5 by position, whatever their strides.
 
     Returns:

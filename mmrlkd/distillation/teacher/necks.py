@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmrlkd.distillation.features.stages import as_maps
+from mmrlkd.distillation.features.maps import as_maps
 
 
 def take(maps: Tensor, index: Tensor | None) -> Tensor:

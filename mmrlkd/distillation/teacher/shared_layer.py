@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from mmrlkd.distillation.features.adapters import TaskAdapter
 from mmrlkd.distillation.features.levels import Level
+from mmrlkd.distillation.features.maps import as_maps
 from mmrlkd.distillation.features.probing import evaluating
-from mmrlkd.distillation.features.stages import as_maps
 
 
 def find_shared_layer(student: TaskAdapter, levels: Sequence[Level],

@@ -1,1 +1,1 @@
-"""How the levels of an image are weighed against each other."""
+"""Weighing the levels' losses, and skipping updates that are not finite."""

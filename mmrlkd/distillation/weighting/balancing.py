@@ -15,18 +15,18 @@ from mmrlkd.distillation.teacher.shared_layer import find_shared_layer
 from mmrlkd.distillation.weighting.balancers import Balancer
 from mmrlkd.registry import BALANCERS
 
-#: What the task's loss is called beside the levels.
+#: Name of the task's loss beside the names of the levels.
 TASK = 'task'
 
 
 @dataclass(frozen=True)
 class LevelTerms:
-    """What the levels add to a batch's loss, before they are balanced.
+    """The levels' terms of a batch's loss, before they are balanced.
 
     Attributes:
-        terms: L 0-dim losses with their graphs, apart from one another.
-        shares: (L,), what an image gives each level of its weight, mean over
-            the batch; sums to 1.
+        terms: L 0-dim losses, each with its own graph.
+        shares: (L,), mean over the batch of the weights that images give the
+            levels.
         active: for each level, whether any image selected it.
     """
     terms: list[Tensor]
@@ -36,11 +36,11 @@ class LevelTerms:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a batch showed at the shared layer, on all ranks together.
+    """Gradients of a batch at the shared layer, averaged over the ranks.
 
     Attributes:
-        rows: (L + 1, D), gradient of each level's term and of the task; the
-            last is 0 where it is not asked for.
+        rows: (L + 1, D), gradients of the levels' terms and of the task's loss;
+            the last is 0 if it was not measured.
         losses: (L + 1,), their values.
         shares: (L,), as in :class:`LevelTerms`.
         active: (L + 1,) bool.
@@ -52,34 +52,36 @@ class Measured:
 
 
 class Balancing:
-    """Turns the levels' terms into one loss for one ordinary backward pass.
+    """Combines the levels' terms into one loss for an ordinary backward pass.
 
-    The gradient of each active level's term by a shared layer W is taken by
-    itself; from these rows the balancer makes weights, which are constants to
-    the backward pass that follows. So gradient clipping, accumulation, mixed
-    precision and DDP see a loss like any other.
+    The gradient of each active level's term by the weight W of a shared layer is
+    computed separately. From these rows the balancer computes weights, which are
+    constants in the backward pass that follows. So gradient clipping,
+    accumulation, mixed precision and DDP work as with any other loss.
 
-    A balancer that remembers, such as GradNorm, is shown each level as if
-    every image had selected all levels alike: how many images select a level
-    is the selector's decision and must not be undone. One that does not, such
-    as PCGrad, combines the very gradients of this batch and is shown those.
+    A stateful balancer, such as GradNorm, gets the gradients that a level would
+    have if every image had selected all levels: otherwise it would compensate
+    for how often a level is selected, which is the selector's decision. A
+    stateless one, such as PCGrad, combines the gradients of this batch and gets
+    them as they are.
 
-    Under mixed precision the scaled losses are differentiated, as the
-    backward pass does. All ranks see the mean of their rows and losses and
-    use the weights of rank 0.
+    Under mixed precision the scaled losses are differentiated, as in the
+    backward pass. All ranks use the mean of their rows and losses, and the
+    weights of rank 0.
 
     Args:
-        balancer: config of the :class:`Balancer`, and beside
-            its own arguments: ``layer``, path in the student of the layer that
-            is W (by default the last that all levels reach, see
+        balancer: config of the :class:`Balancer`. Besides its own arguments it
+            has ``layer``, path in the student of the layer of W (by default the
+            last that all levels reach, see
             :func:`.shared_layer.find_shared_layer`); ``include_task``, whether
             the task's loss is weighed, too; ``report_every``, log gradients
-            every so many iterations, 0 for never.
+            every n iterations, 0 for never.
         student: adapter of the student.
         levels: its levels.
 
     Attributes:
-        layer: path of W; None where a balancer looks at everything.
+        layer: path of W; None if the balancer uses all parameters or no
+            gradients.
     """
 
     def __init__(self, balancer: dict, student: TaskAdapter,
@@ -101,41 +103,40 @@ class Balancing:
             if path is not None:
                 raise ValueError(
                     f'balancer.layer={path!r}, but this '
-                    f'{type(self.balancer).__name__} looks at all parameters; '
+                    f'{type(self.balancer).__name__} uses all parameters; '
                     'accepted: a layer or exact=True, not both.')
             self._shared = student.parts
-        elif self.balancer.looks or self._report_every or path is not None:
+        elif self.balancer.needs_gradients or self._report_every or path is not None:
             self.layer = find_shared_layer(student, levels, path)
             self._shared = [student.model.get_submodule(self.layer)]
         self._iterations = 0
 
     def combine(self, levels: LevelTerms, task: Tensor,
-                optim_wrapper: OptimWrapper, look: bool
+                optim_wrapper: OptimWrapper, update: bool
                 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """What to minimise.
+        """The losses to minimise.
 
         Args:
             levels: of the batch.
             task: 0-dim, the task's loss, with its graph.
-            optim_wrapper: for the scale of its losses.
-            look: whether the balancer may learn from this batch.
+            optim_wrapper: its loss scaler is used, if it has one.
+            update: whether this batch changes the balancer's weights.
 
         Returns:
-            ``loss_distill`` in place of the plain sum of the terms; and where
-            the task is weighed, too, ``loss_task_balance``, what that adds to
-            the task's losses, which stay as they are. And scalars for the
-            log.
+            ``loss_distill``, which replaces the plain sum of the terms; if the
+            task is weighed, too, also ``loss_task_balance``, the difference
+            between its weighed and its plain loss. And scalars for the log.
         """
-        weights = self.balancer.rest()
-        due = (look and self._report_every > 0
+        weights = self.balancer.fallback()
+        due = (update and self._report_every > 0
                and self._iterations % self._report_every == 0)
-        self._iterations += look
+        self._iterations += update
         gradients = {}
-        if due or (look and self.balancer.looks):
+        if due or (update and self.balancer.needs_gradients):
             measured = self._measure(
                 levels, task if due or self._include_task else None,
                 optim_wrapper)
-            if self.balancer.looks:
+            if self.balancer.needs_gradients:
                 weights = self._weigh(measured)
             if due:
                 gradients = self._describe(measured)
@@ -153,31 +154,32 @@ class Balancing:
     def _weigh(self, measured: Measured) -> Tensor:
         rows, losses = measured.rows, measured.losses
         n = len(measured.shares)
-        # What a level's term would be with the share of an even selection.
+        # Ratio of the level's share in an even selection, 1/n, to its share in
+        # this batch.
         even = 1 / (n * measured.shares).clamp_min(
             torch.finfo(losses.dtype).tiny)
         even = even.where(measured.active[:n], 1)
         losses = torch.cat([losses[:n] * even, losses[n:]])
-        if self.balancer.remembers:
+        if self.balancer.stateful:
             rows = torch.cat([rows[:n] * even[:, None], rows[n:]])
         n = len(self._names)
         weights = self.balancer.weigh(
             rows[:n], losses[:n], measured.active[:n])
-        # The ranks agree but for what they drew.
+        # PCGrad draws random orders, which differ from rank to rank.
         for tensor in (weights, *self.balancer.buffers()):
             dist.broadcast(tensor)
         return weights
 
     def _measure(self, levels: LevelTerms, task: Tensor | None,
                  optim_wrapper: OptimWrapper) -> Measured:
-        """Differentiate by W, and share the result among the ranks."""
+        """Compute the rows and average them over the ranks."""
         parameters = [p for module in self._shared
                       for p in self._weights_of(module) if p.requires_grad]
         size = sum(p.numel() for p in parameters)
         losses = [term if active else None for term, active in zip(
             levels.terms, levels.active, strict=True)] + [task]
-        # Each row, then what else the ranks share: the loss, the level's
-        # share, and whether there is a row.
+        # Everything that is averaged, for one all_reduce: in each row the
+        # gradient, the loss, the level's share, and 1 if the row was computed.
         shared = levels.shares.new_zeros(len(losses), size + 3)
         scaler = getattr(optim_wrapper, 'loss_scaler', None)
         for row, loss in zip(shared, losses, strict=True):
@@ -199,19 +201,20 @@ class Balancing:
             shares=shared[:n, size + 1], active=shared[:, size + 2] > 0)
 
     def _weights_of(self, module: nn.Module) -> list[nn.Parameter]:
-        """W, or all parameters."""
+        """W, or all parameters of ``module``."""
         return (list(module.parameters()) if self.balancer.everywhere else
                 [module.weight])
 
     @torch.no_grad()
     def _describe(self, measured: Measured) -> dict[str, Tensor]:
-        """The gradients of the levels in this batch, beside the task's."""
+        """Norms of the rows, and the levels' cosines with the task's row."""
         norms = measured.rows.norm(dim=1)
         task = measured.rows[-1]
         cosines = measured.rows @ task / (norms * norms[-1]).clamp_min(
             torch.finfo(norms.dtype).tiny)
         report = {f'gradient_norm.{TASK}': norms[-1]}
-        # Levels nobody selected are left out; this waits for the device.
+        # Levels that no image selected are left out. tolist() waits for the
+        # device, once in report_every iterations.
         there = zip(self._levels, measured.active.tolist(), strict=False)
         for i, (name, active) in enumerate(there):
             if active:

@@ -1,4 +1,4 @@
-"""Keeping a non-finite loss or gradient out of the student."""
+"""Skipping updates whose loss or gradient is not finite."""
 
 import torch
 from mmengine.dist import all_reduce
@@ -13,13 +13,13 @@ class FiniteCheck:
     """Updates a model, unless the loss or a gradient is not finite.
 
     A skipped update leaves parameters, optimizer state and the statistics of
-    normalisation layers as they were. With mixed precision the grad scaler
-    judges the gradients, as it always does, and says so by lowering its
-    scale; such a step counts as skipped too. All ranks skip together.
+    normalisation layers as they were. With mixed precision the gradients are
+    left to torch's grad scaler, which skips steps with overflow and then lowers
+    its scale; such a step counts as skipped, too. All ranks skip together.
 
     Args:
-        model: whose buffers are protected.
-        limit: that many skipped updates in a row stop the run.
+        model: its statistics are restored.
+        limit: number of skipped updates in a row that stops the run.
     """
 
     def __init__(self, model: nn.Module, limit: int) -> None:
@@ -29,32 +29,35 @@ class FiniteCheck:
         self.in_a_row = 0
 
     def _statistics(self) -> list[Tensor]:
-        """Looked up each time: moving a model replaces its buffers, and
-        ``sync_bn`` its layers, by such as are no ``_NormBase`` of torch's."""
+        """The buffers of normalisation layers in training mode.
+
+        Looked up each time, because moving a model replaces its buffers, and
+        ``sync_bn`` its layers. By ``running_mean``, because mmcv's SyncBN is not
+        a subclass of torch's ``_NormBase``.
+        """
         return [buffer for module in self._model.modules()
                 if module.training and hasattr(module, 'running_mean')
                 for buffer in module.buffers(recurse=False)]
 
     def statistics(self) -> list[Tensor]:
-        """A copy of the statistics as they are before a forward pass."""
+        """A copy of the statistics, to be taken before the forward pass."""
         return [buffer.clone() for buffer in self._statistics()]
 
     def restore(self, statistics: list[Tensor]) -> None:
-        """Take back what forward passes did to the statistics since."""
+        """Restore the statistics of :meth:`statistics`."""
         for buffer, saved in zip(self._statistics(), statistics, strict=True):
             buffer.copy_(saved)
 
     def update(self, optim_wrapper: OptimWrapper, loss: Tensor,
                statistics: list[Tensor]) -> None:
-        """Do what ``optim_wrapper.update_params(loss)`` does, if finite.
+        """``optim_wrapper.update_params(loss)``, if loss and gradients are finite.
 
-        Waits for the device once: whether to step is the host's decision.
+        Waits for the device once, because the host decides whether to step.
 
         Args:
             optim_wrapper: of the model.
             loss: 0-dim, with its graph.
-            statistics: those of before the forward pass, see
-                :meth:`statistics`.
+            statistics: :meth:`statistics` of before the forward pass.
 
         Raises:
             FloatingPointError: too many updates in a row were skipped.
@@ -71,7 +74,8 @@ class FiniteCheck:
 
     @staticmethod
     def _step(optim_wrapper: OptimWrapper) -> bool:
-        """Step; whether a grad scaler, if there is one, let it happen."""
+        """Step; returns False if a grad scaler skipped the step."""
+        # Only the lower scale shows that: GradScaler.step returns None.
         scaler = getattr(optim_wrapper, 'loss_scaler', None)
         before = scaler.get_scale() if scaler is not None else 0.0
         optim_wrapper.step()
@@ -81,6 +85,7 @@ class FiniteCheck:
     @staticmethod
     def _finite(optim_wrapper: OptimWrapper, loss: Tensor) -> Tensor:
         finite = torch.isfinite(loss.detach())
+        # The gradients are still scaled here and may overflow as usual.
         if isinstance(optim_wrapper, AmpOptimWrapper):
             return finite
         gradients = [

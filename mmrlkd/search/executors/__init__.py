@@ -1,4 +1,4 @@
-"""Ways to evaluate candidates."""
+"""Executors: where candidates are evaluated."""
 
 from .base import Evaluate, Executor, attempt
 from .in_process import InProcessExecutor

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import isfinite
 
+from mmrlkd.arguments import check_integer
 from mmrlkd.search.recipe import Outcome, Recipe
 
 #: Trains and scores a student; may raise.
@@ -13,40 +14,37 @@ Evaluate = Callable[[Recipe], Outcome]
 
 
 class Executor(ABC):
-    """Takes candidates and hands back outcomes, in any order.
+    """Evaluates candidates; their outcomes come back in any order.
 
     Args:
-        workers: candidates that are evaluated at a time.
+        workers: candidates that are evaluated in parallel.
     """
 
     def __init__(self, workers: int = 1) -> None:
-        if workers < 1:
-            raise ValueError(
-                f'{type(self).__name__}: workers={workers} must be 1 or '
-                'greater.')
-        self.workers = workers
+        self.workers = check_integer(
+            type(self).__name__, 'workers', workers, 1)
 
     def bind(self, evaluate: Evaluate) -> None:
-        """Get to know what candidates are evaluated with."""
+        """Set the function that evaluates candidates."""
         self.evaluate = evaluate
 
     @abstractmethod
     def submit(self, candidate: int, recipe: Recipe) -> None:
-        """Take a candidate; does not wait for it."""
+        """Queue a candidate; returns at once."""
 
     @abstractmethod
     def collect(self) -> list[tuple[int, Outcome]]:
-        """Wait until candidates are finished, at least one of them."""
+        """Wait for outcomes; returns at least one, by candidate."""
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what was taken to evaluate, with all unfinished work."""
+        """Drop unfinished candidates and release processes."""
 
 
 def attempt(evaluate: Evaluate, recipe: Recipe) -> Outcome:
-    """Evaluate; whatever goes wrong is the candidate's failure, not ours.
+    """Evaluate a candidate; any error but KeyboardInterrupt is its failure.
 
-    Only an interrupt from the keyboard passes through.
+    SystemExit too, because some libraries exit on a bad config.
     """
     start = time.perf_counter()
     try:

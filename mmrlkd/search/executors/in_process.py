@@ -1,7 +1,8 @@
-"""One candidate after the other, in this process."""
+"""Evaluating one candidate after another in this process."""
 
 from collections import deque
 
+from mmrlkd.arguments import refuse
 from mmrlkd.registry import EXECUTORS
 from mmrlkd.search.recipe import Outcome, Recipe
 
@@ -10,7 +11,7 @@ from .base import Executor, attempt
 
 @EXECUTORS.register_module()
 class InProcessExecutor(Executor):
-    """Evaluates in the order of asking; needs nothing installed.
+    """Evaluates in the order of asking; needs no further package.
 
     Args:
         workers: 1.
@@ -19,9 +20,9 @@ class InProcessExecutor(Executor):
     def __init__(self, workers: int = 1) -> None:
         super().__init__(workers)
         if workers > 1:
-            raise ValueError(
-                f"executor='local' evaluates one candidate at a time, but "
-                f"workers={workers}; set workers=1 or executor='ray'.")
+            refuse('InProcessExecutor', 'workers', workers,
+                   "1, as it evaluates one candidate at a time, or "
+                   "executor='ray'")
         self._queue: deque[tuple[int, Recipe]] = deque()
 
     def submit(self, candidate: int, recipe: Recipe) -> None:

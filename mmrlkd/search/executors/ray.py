@@ -1,4 +1,4 @@
-"""Several candidates at a time, as tasks of Ray."""
+"""Evaluating candidates in parallel, as tasks of Ray."""
 
 import importlib.util
 import logging
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+from mmrlkd.arguments import check_integer, check_number
 from mmrlkd.registry import EXECUTORS
 from mmrlkd.search.recipe import Outcome, Recipe
 
@@ -26,23 +27,22 @@ class _Job:
 
 @EXECUTORS.register_module()
 class RayExecutor(Executor):
-    """Each candidate is a Ray task, in a process of its own kind.
+    """Evaluates each candidate as a Ray task, in another process.
 
-    A process that dies (killed, out of memory, ``os._exit``) takes no
-    candidate with it: it is evaluated again elsewhere. An exception is not
-    repeated, it would come again.
+    If the process of a candidate dies (killed, out of memory, ``os._exit``), the
+    candidate is evaluated again. If the evaluation raises, it is not.
 
-    A Ray that already runs in this process is used, and left running: that is
-    how to search on a cluster. Otherwise one is started on this machine for
-    the first candidate, and stopped in the end.
+    If Ray is already initialised in this process, as for a search on a cluster,
+    it is used and left running. Otherwise it is started on this machine for the
+    first candidate, and stopped at the end.
 
     Args:
-        workers: candidates at a time.
+        workers: parallel candidates.
         retries: how often a candidate whose process died is evaluated again.
-        cpus: what each takes of the cores, for Ray's accounting; also the
-            number of threads, unless OMP_NUM_THREADS says otherwise.
-        gpus: likewise of the GPUs, e.g. 0.5 for two on one. With 0 it sees
-            none.
+        cpus: cores that Ray reserves for each; also its number of threads,
+            unless OMP_NUM_THREADS is set.
+        gpus: GPUs that Ray reserves for each, e.g. 0.5 for two candidates on
+            one GPU. With 0 a candidate sees no GPU.
     """
 
     def __init__(self, workers: int = 1, retries: int = 2, cpus: float = 1.,
@@ -52,17 +52,9 @@ class RayExecutor(Executor):
             raise ModuleNotFoundError(
                 "executor='ray' needs Ray, which is not installed: pip "
                 "install mmrlkd[search], or set executor='local'.")
-        for key, value, fits, accepted in (
-            ('retries', retries, retries >= 0, '0 or greater'),
-            ('cpus', cpus, cpus > 0, 'greater than 0'),
-            ('gpus', gpus, gpus >= 0, '0 or greater'),
-        ):
-            if not fits:
-                raise ValueError(
-                    f'RayExecutor: {key}={value} must be {accepted}.')
-        self.retries = retries
-        self.cpus = cpus
-        self.gpus = gpus
+        self.retries = check_integer('RayExecutor', 'retries', retries, 0)
+        self.cpus = check_number('RayExecutor', 'cpus', cpus, 0, open='low')
+        self.gpus = check_number('RayExecutor', 'gpus', gpus, 0)
         self._queue: deque[_Job] = deque()
         self._running: dict[Any, _Job] = {}
         self._task: Any = None
@@ -99,7 +91,7 @@ class RayExecutor(Executor):
         self._task = None
 
     def _fill(self) -> None:
-        """Let no worker be idle while a candidate waits."""
+        """Start queued candidates while workers are free."""
         while self._queue and len(self._running) < self.workers:
             if self._task is None:
                 self._start()
@@ -108,13 +100,14 @@ class RayExecutor(Executor):
             self._running[self._task(job.recipe)] = job
 
     def _result(self, reference: Any, job: _Job) -> Outcome | None:
-        """None if it has to be evaluated again."""
+        """The outcome; None if the candidate is to be evaluated again."""
         import ray
         try:
             return ray.get(reference)
         except ray.exceptions.RayTaskError as error:
-            # Not of the evaluation, which keeps its errors: of sending it.
-            # The last line of a traceback says what happened.
+            # attempt() returns errors of the evaluation as outcomes; so this
+            # one occurred while the candidate was sent. The last line of Ray's
+            # traceback has its message.
             reason = (
                 'The candidate could not be handed to a process of Ray: '
                 f'{str(error).strip().splitlines()[-1]}')
@@ -133,20 +126,21 @@ class RayExecutor(Executor):
             error=reason)
 
     def _start(self) -> None:
-        # Read by Ray when it is imported and by the processes it starts: send
-        # nothing home, show no GPU to a task that asked for none, and don't
-        # let candidates wait behind everything else that runs here.
+        # Read by Ray when it is imported, and by the processes it starts: send
+        # no usage statistics, hide the GPUs from tasks that reserved none, and
+        # do not lower the priority of the processes.
         os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
         os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '1')
         os.environ.setdefault('RAY_worker_niceness', '0')
         import ray
         if not ray.is_initialized():
-            # An address in the environment is not ours to join.
+            # 'local', because ray.init() would join a cluster that the
+            # environment variable RAY_ADDRESS names.
             ray.init(
                 address='local', num_cpus=ceil(self.workers * self.cpus),
                 include_dashboard=False, log_to_driver=False,
                 logging_level=logging.ERROR,
-                # What custom_imports names may be found in this process only.
+                # Modules in custom_imports may lie on this process's path only.
                 runtime_env=dict(env_vars=dict(
                     PYTHONPATH=os.pathsep.join(filter(None, sys.path)))))
             self._started = True
@@ -160,7 +154,7 @@ class RayExecutor(Executor):
                     'ever be evaluated.')
         remote = ray.remote(
             num_cpus=self.cpus, num_gpus=self.gpus,
-            # Ray's own retries don't end where memory runs out.
+            # Ray retries without limit if a node is out of memory.
             max_retries=0)(attempt)
         evaluate = ray.put(self.evaluate)
         self._task = lambda recipe: remote.remote(evaluate, recipe)

@@ -1,4 +1,4 @@
-"""Ways to propose candidates."""
+"""Strategies: which candidates to try next."""
 
 from .base import Strategy
 from .controller import ControllerSearch

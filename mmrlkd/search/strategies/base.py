@@ -9,34 +9,38 @@ from mmrlkd.structures import LevelSpace
 
 
 class Strategy(ABC):
-    """Proposes recipes, batch by batch, and hears how good they were.
+    """Proposes recipes in batches and is told their fitness.
 
-    A state machine: the seed and what it is told, in which order, decide
-    everything it asks. It draws from a generator of its own, so that a search
-    is resumed by asking and telling again, and needs no checkpoint.
+    What it asks is a function of the seed and of what it was told before, in
+    which order. It draws from a generator of its own. So a search is resumed by
+    asking and telling again, and needs no checkpoint.
     """
 
-    #: Whether a batch depends on how earlier ones turned out.
+    #: Whether a batch depends on the fitness of earlier ones.
     adaptive: ClassVar[bool] = False
 
     def bind(self, space: LevelSpace, seed: int) -> None:
-        """Get to know the levels; raise a ValueError where they don't fit."""
+        """Set the levels.
+
+        Raises:
+            ValueError: the strategy cannot search in them.
+        """
         check_space(space)
         self.space = space
 
     @property
     @abstractmethod
     def total(self) -> int:
-        """Number of recipes that are asked for altogether, once bound."""
+        """Number of recipes in all batches, once bound."""
 
     @abstractmethod
     def ask(self) -> list[Recipe]:
-        """The next batch; empty when there is none, and ever after."""
+        """The next batch; empty once there is none left."""
 
     @abstractmethod
     def tell(self, batch: list[Recipe], fitness: list[float]) -> None:
-        """Hear about a batch. Batches are told in the order of asking, but
-        later ones may have been asked for in the meantime.
+        """Get the fitness of a batch. Batches are told in the order of asking;
+        later ones may have been asked for before.
 
         Args:
             batch: as it was asked.

@@ -1,4 +1,4 @@
-"""A recurrent controller that learns to write good recipes."""
+"""A recurrent controller that is trained to emit good recipes."""
 
 import copy
 from collections import deque
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmrlkd.arguments import check_integer, check_number, refuse
 from mmrlkd.registry import STRATEGIES
 from mmrlkd.rl import policy_gradient
 from mmrlkd.search.recipe import LevelRecipe, Recipe
@@ -26,31 +27,31 @@ class ControllerSearch(Strategy):
 
         1/m Σ_k ∇ log p(recipe_k) (R_k − b)  +  entropy_coef · ∇ entropy
 
-    where R is the fitness and b a moving average of earlier rewards. The
-    first batch has none before it and is compared with its own mean, whose
-    gradient is (m − 1)/m of the true one.
+    where R is the fitness and b a moving average of earlier rewards. The first
+    batch is compared with its own mean; its gradient is then (m − 1)/m of the
+    true one in expectation.
 
-    If other batches were asked for between asking and telling, the gradient
-    is still that of the weights which drew the batch, applied to those of
-    now, as with the paper's parameter server.
+    If other batches were asked for between asking and telling, the gradient is
+    taken at the weights that drew the batch and applied to the present ones, as
+    with the paper's parameter server.
 
-    Recipes that distil nothing or exceed the budget are possible, like any
-    that turn out not to be buildable; they are failures to learn from.
+    Recipes that distil nothing, exceed the budget or cannot be built are
+    possible; they get the reward ``failure``.
 
     Args:
-        losses: configs of the losses to choose from, by name; None: all
-            levels have the distiller's own.
+        losses: configs of the losses to choose from, by name; None for the
+            distiller's own at all levels.
         connectors: likewise.
         batches: updates of the controller.
         batch_size: m, children of an update.
         hidden: width of the LSTM.
         lr: learning rate of Adam. (The paper's 6e-4 is for 12 800 children.)
-        baseline_decay: share that the baseline keeps of itself at an update.
-        entropy_coef: reward for a nat of entropy, in units of the fitness. A
-            recipe of four levels has up to 20 nats: let them be worth about
-            as much as good recipes differ from bad ones.
-        failure: reward of a recipe that failed. Should be less than what a
-            working one gets; with a large ``efficiency``, that may be < 0.
+        baseline_decay: weight of the old baseline in an update of it.
+        entropy_coef: weight of the entropy, in units of the fitness per nat. A
+            recipe of four levels has up to 20 nats; their total should be worth
+            about the difference between good and bad recipes.
+        failure: reward of a recipe that failed; should be less than that of a
+            working recipe, which is negative with a large ``efficiency``.
     """
 
     adaptive = True
@@ -60,34 +61,24 @@ class ControllerSearch(Strategy):
                  batches: int = 50, batch_size: int = 8, hidden: int = 35,
                  lr: float = 2e-2, baseline_decay: float = 0.9,
                  entropy_coef: float = 1e-3, failure: float = 0.) -> None:
-        for key, value, fits, accepted in (
-            ('batches', batches, batches >= 1, '1 or greater'),
-            ('batch_size', batch_size, batch_size >= 1, '1 or greater'),
-            ('hidden', hidden, hidden >= 1, '1 or greater'),
-            ('lr', lr, lr > 0, 'greater than 0'),
-            ('baseline_decay', baseline_decay, 0 <= baseline_decay < 1,
-             'in [0, 1)'),
-            ('entropy_coef', entropy_coef, entropy_coef >= 0, '0 or greater'),
-            ('failure', failure, True, 'a finite number'),
-        ):
-            if not (fits and isfinite(value)):
-                raise ValueError(
-                    f'ControllerSearch: {key}={value} must be {accepted}.')
-        for key, table in (('losses', losses), ('connectors', connectors)):
-            for name, cfg in (table or {}).items():
-                if not (isinstance(cfg, Mapping) and 'type' in cfg):
-                    raise ValueError(
-                        f'ControllerSearch: {key}[{name!r}]={cfg!r} must be a '
-                        'config with a type.')
+        owner = type(self).__name__
+        self.batches = check_integer(owner, 'batches', batches, 1)
+        self.batch_size = check_integer(owner, 'batch_size', batch_size, 1)
+        self.hidden = check_integer(owner, 'hidden', hidden, 1)
+        self.lr = check_number(owner, 'lr', lr, 0, open='low')
+        self.baseline_decay = check_number(
+            owner, 'baseline_decay', baseline_decay, 0, 1, open='high')
+        self.entropy_coef = check_number(
+            owner, 'entropy_coef', entropy_coef, 0)
+        self.failure = check_number(owner, 'failure', failure)
         self.losses = dict(losses or {})
         self.connectors = dict(connectors or {})
-        self.batches = batches
-        self.batch_size = batch_size
-        self.hidden = hidden
-        self.lr = lr
-        self.baseline_decay = baseline_decay
-        self.entropy_coef = entropy_coef
-        self.failure = failure
+        for key, table in (('losses', self.losses),
+                           ('connectors', self.connectors)):
+            for name, cfg in table.items():
+                if not (isinstance(cfg, Mapping) and 'type' in cfg):
+                    refuse(owner, f'{key}[{name!r}]', cfg,
+                           'a config with a type')
 
     def bind(self, space: LevelSpace, seed: int) -> None:
         super().bind(space, seed)
@@ -97,10 +88,10 @@ class ControllerSearch(Strategy):
             self._generator)
         self._optimizer = torch.optim.Adam(
             self.network.parameters(), lr=self.lr)
-        #: Moving average of the rewards told of; None before the first.
+        #: Moving average of the rewards; None before the first.
         self.baseline: float | None = None
         self._left = self.batches
-        #: What was asked and not told yet: the network that drew it, and it.
+        #: Batches not told yet: the network as it drew them, and their tokens.
         self._open: deque[tuple[ControllerNetwork, Tokens]] = deque()
 
     @property
@@ -128,14 +119,14 @@ class ControllerSearch(Strategy):
 
     def loss(self, network: ControllerNetwork, tokens: Tokens,
              advantage: Tensor) -> Tensor:
-        """What an update descends, for sequences of ``advantage`` (m,)."""
+        """The 0-dim loss of an update, for sequences with ``advantage`` (m,)."""
         log_prob, entropy = network.evaluate(tokens)
         share = torch.full_like(log_prob, 1 / len(log_prob))
         return (policy_gradient(log_prob, advantage.to(log_prob), share) -
                 self.entropy_coef * (share * entropy).sum())
 
     def recipes(self, tokens: Tokens) -> list[Recipe]:
-        """The recipe that each of the sequences writes down."""
+        """The recipe of each sequence."""
         names = self.space.names
         columns = {
             kind: [list(table)[i] for i in range(len(table))]
@@ -161,7 +152,8 @@ class ControllerSearch(Strategy):
     def _advantage(self, rewards: list[float]) -> Tensor:
         mean = sum(rewards) / len(rewards)
         baseline = mean if self.baseline is None else self.baseline
-        # Only now: a baseline that knows these rewards would be biased.
+        # After the baseline was used: one that depends on these rewards would
+        # bias the gradient.
         self.baseline = (self.baseline_decay * baseline +
                          (1 - self.baseline_decay) * mean)
         return torch.tensor(rewards, dtype=torch.float64) - baseline

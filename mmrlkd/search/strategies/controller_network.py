@@ -1,19 +1,19 @@
-"""The recurrent network that writes recipes down, token by token."""
+"""The recurrent network that emits recipes, token by token."""
 
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributions import Bernoulli, Categorical, Distribution
 
 #: Sequences of m children over L levels: 'on' (m, L), 'loss' (m, L) and
 #: 'connector' (m, L) int64, 'teachers' (m, L, L) bool, whose [k, i, j] says
-#: that child k draws the teacher's level j for the student's level i. Whatever
-#: stands behind an "off" was not emitted and means nothing.
+#: that child k draws the teacher's level j for the student's level i. Tokens of
+#: a level that is off were not emitted; their values have no meaning.
 Tokens = dict[str, Tensor]
 
-#: Of a token's type, the student's level and probabilities (m, …), the token.
-Choose = Callable[[str, int, Tensor], Tensor]
+#: A token's type, the student's level and the distribution -> the tokens (m, …).
+Choose = Callable[[str, int, Distribution], Tensor]
 
 
 class ControllerNetwork(nn.Module):
@@ -21,28 +21,28 @@ class ControllerNetwork(nn.Module):
 
         on or off · loss · connector · anchors of the teacher's levels
 
-    Every type of token has one softmax and one embedding for all levels. The
-    input of a step is the embedding of the token before it; at the first of a
-    level, the level's own embedding is added: the softmaxes are shared, and
-    without it the LSTM would have to learn to count first.
+    Every type of token has one softmax and one embedding, shared by the levels.
+    The input of a step is the embedding of the token before it. At the first
+    token of a level, a learned embedding of the level is added, because the
+    shared softmaxes could not tell the levels apart otherwise.
 
-    The anchors are a set-selection as for the skip connections of Zoph & Le
-    2017, section 3.3: the teacher's level j is drawn with probability
+    The anchors are selected as the skip connections of Zoph & Le 2017, section
+    3.3: the teacher's level j is drawn with probability
 
         σ(vᵀ tanh(W_prev h_j + W_curr h_i))
 
-    independently of the others. h_i is the LSTM's output at this step. What
-    came before every student's level is the whole teacher, so that h_j is a
-    learned vector for each of its levels, and none is out of reach. If none is
-    drawn, the student learns from the teacher's level of the same name; the
-    paper's rule for a layer without input is to take the image likewise.
+    independently of the others. h_i is the LSTM's output at this step. In the
+    paper h_j is the LSTM's output at an earlier layer; here it is a learned
+    vector for each of the teacher's levels, all of which may be chosen. If none
+    is drawn, the student learns from the teacher's level of the same name, as
+    the paper connects a layer without input to the image.
 
-    Weights start uniform in ±0.08, as in the paper: every token is about
-    equally likely.
+    Weights are initialised uniformly in ±0.08, as in the paper, so that all
+    tokens are about equally likely.
 
     Args:
         levels: L, of the student and of the teacher.
-        losses: number of losses to choose from; 0: there is no such token.
+        losses: number of losses to choose from; with 0 there is no such token.
         connectors: likewise.
         hidden: width of the LSTM and of all embeddings.
         generator: draws the weights.
@@ -53,7 +53,8 @@ class ControllerNetwork(nn.Module):
         super().__init__()
         sizes = dict(on=2, loss=losses, connector=connectors)
         sizes = {kind: size for kind, size in sizes.items() if size}
-        # On no device, so that nothing is drawn from the global generator.
+        # On the meta device, so that initialising the layers does not draw from
+        # the global generator.
         with torch.device('meta'):
             self.cell = nn.LSTMCell(hidden, hidden)
             self.places = nn.Parameter(torch.empty(levels, hidden))
@@ -74,17 +75,20 @@ class ControllerNetwork(nn.Module):
     def sample(self, children: int, generator: torch.Generator) -> Tokens:
         """Draw ``children`` sequences."""
 
-        def draw(kind: str, level: int, probs: Tensor) -> Tensor:
-            if kind == 'teachers':
-                return torch.bernoulli(probs, generator=generator).bool()
-            return torch.multinomial(probs, 1, generator=generator)[:, 0]
+        # Not by sample(), which draws from the global generator.
+        def draw(kind: str, level: int, choice: Distribution) -> Tensor:
+            if isinstance(choice, Bernoulli):
+                return torch.bernoulli(
+                    choice.probs, generator=generator).bool()
+            return torch.multinomial(
+                choice.probs, 1, generator=generator)[:, 0]
 
         return self._emit(children, draw)[0]
 
     def evaluate(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        """Log-probability (m,) of sequences and the entropy (m,) along them,
-        in nats: the sum over the tokens emitted of the entropies of the
-        distributions they were drawn from."""
+        """Log-probability (m,) of sequences, and the entropy (m,) along them in
+        nats: the sum of the entropies of the distributions that the emitted
+        tokens were drawn from."""
         _, log_prob, entropy = self._emit(
             len(tokens['on']), lambda kind, level, _: tokens[kind][:, level])
         return log_prob, entropy
@@ -104,32 +108,31 @@ class ControllerNetwork(nn.Module):
             kind: [] for kind in [*self.heads, 'teachers']}
         for level, place in enumerate(self.places):
             seen = seen + place
+            # Children that emit the next token: all, until one says "off".
             emits = torch.ones(children, dtype=torch.bool)
             for kind, head in self.heads.items():
                 state = self._step(seen, state, emits)
-                logits = head(state[0]).log_softmax(-1)
-                token = choose(kind, level, logits.exp())
+                softmax = Categorical(
+                    logits=head(state[0]), validate_args=False)
+                token = choose(kind, level, softmax)
                 drawn[kind].append(token)
-                taken = logits.gather(-1, token[:, None])[:, 0]
-                log_prob = log_prob + taken.where(emits, 0.)
-                entropy = entropy - (
-                    logits.exp() * logits).sum(-1).where(emits, 0.)
+                log_prob = log_prob + softmax.log_prob(token).where(emits, 0.)
+                entropy = entropy + softmax.entropy().where(emits, 0.)
                 seen = self.embeddings[kind](token).where(
                     emits[:, None], seen)
                 if kind == 'on':
                     emits = token == 1
 
             state = self._step(seen, state, emits)
-            scores = self.anchor_scores(state[0])
-            chosen = choose('teachers', level, scores.sigmoid())
+            anchors = Bernoulli(
+                logits=self.anchor_scores(state[0]), validate_args=False)
+            chosen = choose('teachers', level, anchors)
             drawn['teachers'].append(chosen)
-            # log σ(s) = s − softplus(s) and log(1 − σ(s)) = −softplus(s).
-            rest = F.softplus(scores)
-            log_prob = log_prob + (
-                scores * chosen - rest).sum(-1).where(emits, 0.)
-            entropy = entropy + (
-                rest - scores * scores.sigmoid()).sum(-1).where(emits, 0.)
-            teachers = learnt_from(chosen, level).to(scores.dtype)
+            # A level's anchors are independent, so their terms add up.
+            log_prob = log_prob + anchors.log_prob(
+                chosen.to(zeros)).sum(-1).where(emits, 0.)
+            entropy = entropy + anchors.entropy().sum(-1).where(emits, 0.)
+            teachers = learnt_from(chosen, level).to(zeros)
             seen = (teachers @ self.anchors / teachers.sum(-1, keepdim=True)
                     ).where(emits[:, None], seen)
         tokens = {kind: torch.stack(steps, 1) for kind, steps in drawn.items()}
@@ -137,6 +140,7 @@ class ControllerNetwork(nn.Module):
 
     def _step(self, seen: Tensor, state: tuple[Tensor, Tensor],
               emits: Tensor) -> tuple[Tensor, Tensor]:
+        # Children that emit nothing keep their state.
         output, memory = self.cell(seen, state)
         return (output.where(emits[:, None], state[0]),
                 memory.where(emits[:, None], state[1]))

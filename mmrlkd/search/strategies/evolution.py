@@ -1,8 +1,9 @@
-"""Evolution in which the oldest die."""
+"""Ageing evolution."""
 
 import random
 from collections import deque
 
+from mmrlkd.arguments import check_integer
 from mmrlkd.registry import STRATEGIES
 from mmrlkd.search.recipe import Recipe
 from mmrlkd.structures import LevelSpace
@@ -15,39 +16,35 @@ class EvolutionSearch(SubsetStrategy):
     """Ageing evolution, Real et al. 2019, https://arxiv.org/abs/1802.01548,
     with uniform crossover, over the feasible subsets.
 
-    A generation of children is one batch. Both parents of a child win a
-    tournament, drawn with replacement; each of its levels comes from one of
-    them; then a mutation changes it. The children take the places of the
-    oldest, whatever those were worth: who was lucky once does not stay. The
-    best recipe is therefore that of the history, not of the population.
+    A generation of children is one batch. Each of the two parents of a child
+    wins a tournament among recipes drawn with replacement. Each level of the
+    child comes from one of the parents; then a mutation changes the child. The
+    children replace the oldest recipes, whatever their fitness, so that a recipe
+    does not survive by one lucky score. The result is therefore the best recipe
+    of the history, not of the population.
 
-    Until the first generation was told of, subsets are drawn uniformly.
+    Until the first generation has been told, subsets are drawn uniformly.
 
     Args:
-        population: recipes alive at a time, and children of a generation.
-        generations: batches, the first, random one included.
-        tournament: contestants, the fittest of whom becomes a parent.
+        population: size of the population and of a generation.
+        generations: batches, with the first, random one.
+        tournament: contestants, the fittest of which becomes a parent.
     """
 
     adaptive = True
 
     def __init__(self, population: int = 20, generations: int = 100,
                  tournament: int = 5) -> None:
-        for key, value in (('population', population),
-                           ('generations', generations),
-                           ('tournament', tournament)):
-            if value < 1:
-                raise ValueError(
-                    f'EvolutionSearch: {key}={value} must be 1 or greater.')
-        self.population = population
-        self.generations = generations
-        self.tournament = tournament
+        owner = type(self).__name__
+        self.population = check_integer(owner, 'population', population, 1)
+        self.generations = check_integer(owner, 'generations', generations, 1)
+        self.tournament = check_integer(owner, 'tournament', tournament, 1)
 
     def bind(self, space: LevelSpace, seed: int) -> None:
         super().bind(space, seed)
         self._rng = random.Random(seed)
         self._asked = 0
-        #: The living as (subset, fitness), the oldest first.
+        #: The population as (subset, fitness), oldest first.
         self.living: deque[tuple[int, float]] = deque(maxlen=self.population)
 
     @property
@@ -66,24 +63,25 @@ class EvolutionSearch(SubsetStrategy):
             for recipe, value in zip(batch, fitness, strict=True))
 
     def select(self) -> int:
-        """The winner of a tournament; the first drawn, where they tie."""
+        """The winner of a tournament; of equals the first drawn."""
         contestants = self._rng.choices(self.living, k=self.tournament)
         return max(contestants, key=lambda member: member[1])[0]
 
     def cross(self, one: int, other: int) -> int:
-        """Each level from either, with equal chances; may be infeasible."""
+        """Each level from either parent, with equal probability; the child may
+        be infeasible."""
         mask = self._rng.getrandbits(len(self.space))
         return one & mask | other & ~mask
 
     def mutate(self, subset: int) -> int:
-        """Change one level; more only where no such subset is feasible.
+        """Change one level, or more if no feasible subset differs in one.
 
-        Drawing uniformly among the feasible subsets nearest to it, itself
-        excluded, mutates and repairs at once.
+        Draws uniformly among the feasible subsets of the smallest Hamming
+        distance > 0, which mutates the child and makes it feasible.
         """
         distance = {other: (subset ^ other).bit_count()
                     for other in self.feasible if other != subset}
-        if not distance:  # there is but one
+        if not distance:  # this is the only feasible subset
             return subset
         least = min(distance.values())
         return self._rng.choice(

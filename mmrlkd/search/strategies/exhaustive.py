@@ -1,4 +1,4 @@
-"""Try everything: what all other searches are measured against."""
+"""Exhaustive search, the reference for all others."""
 
 from mmrlkd.registry import STRATEGIES
 from mmrlkd.search.recipe import Recipe
@@ -17,7 +17,7 @@ class ExhaustiveSearch(SubsetStrategy):
         self._total = len(self._left)
 
     def order(self, seed: int) -> list[int]:
-        """Which subsets, and which first."""
+        """The subsets to try, in this order."""
         return self.feasible
 
     @property
@@ -29,4 +29,4 @@ class ExhaustiveSearch(SubsetStrategy):
         return [self.recipe(subset) for subset in batch]
 
     def tell(self, batch: list[Recipe], fitness: list[float]) -> None:
-        """There is nothing left to decide."""
+        """Nothing depends on it."""

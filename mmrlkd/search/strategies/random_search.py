@@ -1,7 +1,8 @@
-"""Try some, without looking: what a search has to beat."""
+"""Random search, the baseline of all others."""
 
 import random
 
+from mmrlkd.arguments import check_integer
 from mmrlkd.registry import STRATEGIES
 
 from .exhaustive import ExhaustiveSearch
@@ -14,15 +15,12 @@ class RandomSearch(ExhaustiveSearch):
     Bergstra and Bengio 2012, "Random search for hyper-parameter optimization".
 
     Args:
-        evaluations: how many, at most as many as there are.
+        evaluations: number of subsets; at most all feasible ones are tried.
     """
 
     def __init__(self, evaluations: int) -> None:
-        if evaluations < 1:
-            raise ValueError(
-                f'RandomSearch: evaluations={evaluations} must be 1 or '
-                'greater.')
-        self.evaluations = evaluations
+        self.evaluations = check_integer(
+            'RandomSearch', 'evaluations', evaluations, 1)
 
     def order(self, seed: int) -> list[int]:
         return random.Random(seed).sample(

@@ -1,4 +1,4 @@
-"""What strategies share that search the subsets of levels."""
+"""The base of strategies that search among subsets of levels."""
 
 from mmrlkd.distillation.selection.environment import subset_costs, within_budget
 from mmrlkd.search.recipe import Recipe
@@ -8,7 +8,8 @@ from .base import Strategy
 
 
 class SubsetStrategy(Strategy):
-    """Each level is distilled from the teacher's level of that name, or not.
+    """Recipes in which each level learns from the teacher's level of its name,
+    or not at all.
 
     Attributes:
         feasible: indices of the subsets that are not empty and within the
@@ -22,10 +23,10 @@ class SubsetStrategy(Strategy):
         self.feasible: list[int] = feasible.nonzero()[:, 0].tolist()
 
     def recipe(self, subset: int) -> Recipe:
-        """Of the subset with this index."""
+        """The recipe of the subset with this index."""
         return Recipe.subset(
             name for i, name in enumerate(self.space.names) if subset >> i & 1)
 
     def subset(self, recipe: Recipe) -> int:
-        """Back from :meth:`recipe`."""
+        """The inverse of :meth:`recipe`."""
         return sum(1 << self.space.names.index(name) for name in recipe.names)

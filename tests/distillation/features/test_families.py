@@ -210,7 +210,7 @@ def test_a_backbones_levels_are_its_stages(library, config, levels):
     (dict(type='XCiT', patch_size=16, depth=1, embed_dims=64, num_heads=4),
      'without stages: none of its layers shows maps of several resolutions'),
     (dict(type='Conformer', arch='tiny'),
-     'most of whose layers show no maps, so that its stages cannot be told'),
+     'most of whose layers show no maps, so that its stages cannot be found'),
     (dict(type='ConvMixer', arch=dict(
         embed_dims=8, depth=2, patch_size=12, kernel_size=3)),
      'whose finest map has a stride of 12.8 px, which is not near a power of'),

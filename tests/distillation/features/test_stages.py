@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from mmrlkd.distillation.features.maps import as_maps, number_levels
 from mmrlkd.distillation.features.probing import Probe
-from mmrlkd.distillation.features.stages import Stages, as_maps, number_levels
+from mmrlkd.distillation.features.stages import Stages
 
 PROBE = Probe()
 

@@ -189,7 +189,7 @@ def test_what_is_not_selected_keeps_its_weight_and_is_not_computed(
     ('EMABalancer', False), ('PCGrad', True)])
 def test_how_many_images_select_a_level_is_the_selectors_decision(
         build_distiller, stepped, detection_batch, kind, undoes):
-    """What remembers sees a level as if all images had selected all levels."""
+    """A stateful balancer gets each level as if all images had selected it."""
     seen = {}
     for share in 1.0, 0.25:
         model = build_distiller(balancer=dict(type=f'mmrlkd.{kind}'))
@@ -213,22 +213,22 @@ def test_how_many_images_select_a_level_is_the_selectors_decision(
     torch.testing.assert_close(rows * factor[:, None], scaled_rows)
 
 
-def test_iterations_without_an_update_and_frozen_backbones_are_not_looked_at(
+def test_iterations_without_an_update_and_frozen_backbones_measure_no_gradients(
         build_distiller, detection_batch, monkeypatch):
     model = build_distiller(balancer=dict(
         type='mmrlkd.GradNorm', lr=0.1, report_every=1))
     model.train()
     optimizer = optimizer_of(model)
-    looked = []
+    calls = []
     grad = torch.autograd.grad
     monkeypatch.setattr(torch.autograd, 'grad', lambda *a, **k: (
-        looked.append(1), grad(*a, **k))[1])
+        calls.append(1), grad(*a, **k))[1])
 
     def step(phase, iteration):
-        looked.clear()
+        calls.clear()
         model.schedule.set(phase, iteration, 0.0)
         log = model.train_step(copy.deepcopy(detection_batch), optimizer)
-        return len(looked), log
+        return len(calls), log
 
     rows, log = step(Phase('pretrain', 1.0), 0)
     assert rows == 5
@@ -411,7 +411,7 @@ def test_w_is_the_last_layer_that_all_levels_reach(
     (dict(include_task='yes'), "include_task='yes'; accepted: True or False"),
     (dict(report_every=-1), 'report_every=-1; accepted: an integer >= 0'),
     (dict(type='mmrlkd.PCGrad', exact=True, layer=W),
-     'looks at all parameters; accepted: a layer or exact=True, not both'),
+     'uses all parameters; accepted: a layer or exact=True, not both'),
     (dict(type='mmrlkd.FixedBalancer', weights=dict(P2=1)),
      r"names \['P2'\]; accepted: one number for each"),
 ])

@@ -9,13 +9,13 @@ from mmrlkd.distillation.weighting.finite_check import FiniteCheck
 
 def test_statistics_of_a_moved_model_are_restored():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
-    guard = FiniteCheck(model, limit=3)
+    check = FiniteCheck(model, limit=3)
     model.double()  # as .cuda() does, this replaces the buffers
-    before_pass = guard.statistics()
+    before_pass = check.statistics()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     model(torch.full((2, 3, 4, 4), torch.nan, dtype=torch.float64))
     assert model[1].running_mean.isnan().any()
-    guard.restore(before_pass)
+    check.restore(before_pass)
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key]), key
 
@@ -32,11 +32,11 @@ def test_layers_that_came_later_and_are_not_torchs_are_protected():
             return x
 
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
-    guard = FiniteCheck(model, limit=3)
+    check = FiniteCheck(model, limit=3)
     model[1] = Norm()
-    before_pass = guard.statistics()
+    before_pass = check.statistics()
     model(torch.full((2, 3, 4, 4), torch.nan))
-    guard.restore(before_pass)
+    check.restore(before_pass)
     assert model[1].running_mean.tolist() == [0.0]
 
 
@@ -60,11 +60,11 @@ def test_a_step_the_grad_scaler_refuses_counts_as_skipped():
     wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
     wrapper.loss_scaler = Scaler(refused=1)
     wrapper.step = wrapper.loss_scaler.step
-    guard = FiniteCheck(model, limit=3)
+    check = FiniteCheck(model, limit=3)
     for skipped in (0, 1, 1):
-        before_pass = guard.statistics()
+        before_pass = check.statistics()
         before = model[1].running_mean.clone()
-        guard.update(wrapper, model(torch.randn(4, 2)).square().sum(), before_pass)
-        assert guard.skipped == skipped
+        check.update(wrapper, model(torch.randn(4, 2)).square().sum(), before_pass)
+        assert check.skipped == skipped
         kept = torch.equal(before, model[1].running_mean)
-        assert kept == (guard.in_a_row == 1)
+        assert kept == (check.in_a_row == 1)

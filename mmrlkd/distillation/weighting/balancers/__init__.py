@@ -1,4 +1,4 @@
-"""How much each level's loss counts, from the gradients of all of them."""
+"""Balancers: weights of the levels' losses from their gradients."""
 
 from .base import Balancer
 from .ema import EMABalancer

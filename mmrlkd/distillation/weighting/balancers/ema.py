@@ -1,4 +1,4 @@
-"""Each level's gradient, brought to unit length on average."""
+"""Weights by a running mean of the inverse gradient norms."""
 
 from collections.abc import Sequence
 
@@ -15,13 +15,13 @@ from .base import Balancer, floored_norms
 class EMABalancer(Balancer):
     """w_i in proportion to a running mean of 1 / g_i, g_i = ‖∇_W L_i‖.
 
-    It goes at once where GradNorm with α = 0 goes step by step. The running
-    mean of a level starts at its first value and stands still while the level
-    is not selected.
+    These are the weights that GradNorm with α = 0 approaches in small steps. The
+    running mean of a level starts at its first value and does not change while
+    the level is not selected.
 
     Args:
-        decay: what the running mean keeps of itself at each batch, in [0, 1);
-            0 looks at each batch alone.
+        decay: weight of the old running mean at each batch, in [0, 1); with 0
+            the weights are those of each batch by itself.
     """
 
     inverse: Tensor
@@ -33,7 +33,7 @@ class EMABalancer(Balancer):
 
     def bind(self, names: Sequence[str]) -> None:
         super().bind(names)
-        # 0 until a level is seen.
+        # 0 until the level is selected for the first time.
         self.register_buffer('inverse', torch.zeros(len(names)))
 
     def _update(self, rows: Tensor, losses: Tensor, active: Tensor) -> Tensor:

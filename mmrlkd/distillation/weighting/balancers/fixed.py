@@ -1,4 +1,4 @@
-"""Weights as the config names them."""
+"""Constant weights."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,15 +13,15 @@ from .base import Balancer
 
 @BALANCERS.register_module()
 class FixedBalancer(Balancer):
-    """Constant weights, scaled to sum to the number of losses: how strongly
-    all of them count is ``loss_weight``'s to say.
+    """Constant weights, scaled to sum to the number of losses: ``loss_weight``
+    scales all of them.
 
     Args:
         weights: a number > 0 for each level, by name, and for ``'task'`` if
-            ``include_task`` is set; in any unit.
+            ``include_task`` is set; only their ratios matter.
     """
 
-    looks = False
+    needs_gradients = False
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         super().__init__()

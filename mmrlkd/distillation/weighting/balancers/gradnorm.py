@@ -1,4 +1,4 @@
-"""Gradient norms brought to a common scale, step by step."""
+"""GradNorm."""
 
 from collections.abc import Sequence
 
@@ -17,24 +17,23 @@ class GradNorm(Balancer):
 
     With g_i = ‖∇_W L_i‖, G_i = w_i g_i and the inverse training rate
     r_i = (L_i / L_i(0)) / mean_j (L_j / L_j(0)), the paper's loss is
-    Σ_i |G_i − Ḡ r_i^α|, the target held constant. Its derivative by w_i is
-    sign(G_i − Ḡ r_i^α) · g_i: no second backward pass is needed. The step is
-    taken in log w, which keeps w > 0, and is as long for every level, as
-    Adam's would be; it stops where it reaches its target, so that it does not
-    oscillate there. Then the weights are scaled back to the sum they had.
+    Σ_i |G_i − Ḡ r_i^α|, with constant targets. Its derivative by w_i is
+    sign(G_i − Ḡ r_i^α) · g_i, so no second backward pass is needed. The step is
+    taken in log w, which keeps w > 0, and has the same length for every level,
+    as Adam's. It ends at its target, so that it does not oscillate around it.
+    Then the weights are scaled back to their sum.
 
-    α = 0 makes all norms equal, w_i ∝ 1 / g_i; α = 1 gives w_i ∝ r_i / g_i.
-    Any other α, the 1.5 of the paper included, has no consistent fixed point:
-    the targets then sum to another number than the norms do, because
-    mean(r^α) ≠ 1, and where all levels lie on one side of their targets,
-    scaling the weights back undoes the whole step. So the weighted norms come
-    to be ordered as the training rates are, not to r^α, and where they stop
-    depends on where they came from.
+    α = 0 makes all norms equal, w_i ∝ 1 / g_i; α = 1 gives w_i ∝ r_i / g_i. Any
+    other α, also the paper's 1.5, has no consistent fixed point: the targets do
+    not have the sum of the norms, because mean(r^α) ≠ 1, and if all levels are
+    on one side of their targets, scaling the weights back undoes the step. The
+    weighted norms then get the order of the training rates, but not the values
+    r^α, and their final values depend on the initial ones.
 
     Chen et al., 2018, https://arxiv.org/abs/1711.02257.
 
     Args:
-        alpha: how much more a level counts that trains more slowly, >= 0.
+        alpha: how strongly slowly training levels are preferred, >= 0.
         lr: largest relative change of a weight in one step, before they are
             scaled back; in (0, 1).
     """
@@ -48,7 +47,7 @@ class GradNorm(Balancer):
 
     def bind(self, names: Sequence[str]) -> None:
         super().bind(names)
-        # The first loss of each, 0 until it is seen.
+        # L_i(0), the first loss of each level; 0 until it is selected.
         self.register_buffer('initial', torch.zeros(len(names)))
 
     def _update(self, rows: Tensor, losses: Tensor, active: Tensor) -> Tensor:

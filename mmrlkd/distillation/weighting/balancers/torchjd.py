@@ -1,4 +1,4 @@
-"""Any way of aggregating gradients that torchjd knows."""
+"""The aggregators of torchjd."""
 
 from typing import Any
 
@@ -16,14 +16,12 @@ class TorchJDBalancer(Balancer):
     """The weights of an aggregator of torchjd (``pip install
     mmrlkd[balancing]``).
 
-    It sees the rows of the active levels only, divided by the largest norm
-    among them, so that its own small constants mean the same at any loss
-    weight. Some aggregators average and some add up; here their weights are
-    scaled so that the absolute values of the active ones sum to their number.
-    Single weights may be 0 (``MGDA``) or negative (``IMTLG``), as the
-    aggregator gives them. Nothing is remembered from batch to batch;
-    aggregators that remember are refused, because torchjd does not save what
-    they know.
+    It gets the gradients of the active levels only, divided by the largest norm
+    among them, so that its small constants have the same effect at any loss
+    weight. Some aggregators average and some sum; here their weights are scaled
+    so that the absolute values of the active ones sum to their number. Single
+    weights may be 0 (``MGDA``) or negative (``IMTLG``). Stateful aggregators are
+    refused, because torchjd does not save their state.
 
     Most of these aggregators work on the CPU: each batch waits for the device.
 
@@ -32,12 +30,12 @@ class TorchJDBalancer(Balancer):
 
     Args:
         aggregator: name in ``torchjd.aggregation``, e.g. ``'UPGrad'``.
-        settings: its arguments; lists become tensors. Those that say something
-            of each row (``pref_vector``, ``weights``) fit only while every
-            batch selects all levels.
+        settings: its arguments; lists become tensors. Arguments with an entry
+            for each row (``pref_vector``, ``weights``) fit only if every batch
+            selects all levels.
     """
 
-    remembers = False
+    stateful = False
 
     def __init__(self, aggregator: str = 'UPGrad', **settings: Any) -> None:
         super().__init__()

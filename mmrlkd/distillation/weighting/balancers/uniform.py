@@ -1,4 +1,4 @@
-"""Every loss as it is."""
+"""Equal weights."""
 
 from torch import Tensor
 
@@ -9,9 +9,9 @@ from .base import Balancer
 
 @BALANCERS.register_module()
 class UniformBalancer(Balancer):
-    """All weights are 1: the plain sum, for the gradient report alone."""
+    """All weights are 1, the plain sum; for ``report_every`` alone."""
 
-    looks = False
+    needs_gradients = False
 
     def _update(self, rows: Tensor, losses: Tensor, active: Tensor) -> Tensor:
         return self.weights

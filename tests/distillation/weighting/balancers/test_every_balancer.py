@@ -63,7 +63,7 @@ def test_weights_are_positive_and_sum_to_what_they_should(make):
         active = torch.rand(4) < 0.7 if i else EVERYTHING
         weights = balancer.weigh(*batch(), active)
         assert weights.shape == (4, ) and (weights > 0).all()
-        if balancer.remembers:
+        if balancer.stateful:
             assert weights.sum().item() == pytest.approx(4, rel=1e-4)
         elif active.any():
             assert weights[active].sum() > active.sum() - 1e-3
@@ -87,7 +87,7 @@ def test_an_inactive_level_keeps_its_weight_and_takes_no_part(make):
     assert two.weigh(*garbage, SOME).equal(weights)
     assert weights[1] == before[1]
     assert_same(state(one), state(two))
-    if one.remembers:
+    if one.stateful:
         torch.testing.assert_close(weights.sum(), torch.tensor(4.0))
 
 
@@ -109,7 +109,7 @@ def test_what_is_not_finite_changes_nothing_and_is_counted(
     poisoned = batch()
     poisoned[where].view(4, -1)[2, 0] = wrong
     weights = balancer.weigh(*poisoned, EVERYTHING)
-    assert weights.equal(balancer.rest()) and weights.isfinite().all()
+    assert weights.equal(balancer.fallback()) and weights.isfinite().all()
     assert balancer.skipped == 1
     after = state(balancer)
     after['skipped'] -= 1
@@ -139,7 +139,7 @@ def test_the_scale_of_the_total_loss_does_not_matter(make, scale):
 
 def test_levels_are_weighed_by_what_they_are_not_by_where_they_stand(make):
     one, two = make(), make()
-    if not one.looks or not one.remembers:
+    if not one.needs_gradients or not one.stateful:
         pytest.skip('named by the config, or drawn')
     order = torch.tensor([2, 0, 3, 1])
     for _ in range(5):
@@ -200,7 +200,7 @@ def test_fixed_weights_are_scaled_to_the_number_of_levels():
         type='mmrlkd.FixedBalancer', **ARGUMENTS['FixedBalancer']))
     balancer.bind(NAMES)
     torch.testing.assert_close(
-        balancer.rest(), torch.tensor([0.25, 0.5, 0.75, 2.5]))
+        balancer.fallback(), torch.tensor([0.25, 0.5, 0.75, 2.5]))
 
 
 @pytest.mark.parametrize('number', [
