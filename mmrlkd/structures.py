@@ -225,10 +225,6 @@ class Signals(Protocol):
         ...
 
     def describe(self, name: str) -> Tensor:
-        """(B,) what the descriptor ``name`` says of each image."""
-        ...
-
-    def describe(self, name: str) -> Tensor:
         """(B,) what the descriptor ``name`` says of each image, detached;
         one of those that the selector named in
         :attr:`~.selectors.Selector.descriptors` or ``context``."""

@@ -29,8 +29,8 @@ class GroupWorthReward(AdditiveReward):
 
     Args:
         descriptor: name of a descriptor of images, such as ``'objects'``.
-        edges: K − 1 rising bounds of K groups; a bound belongs to the group
-            above it.
+        edges: K − 1 rising numbers; an image with ``edges[g − 1] < value <=
+            edges[g]`` is in group ``g``.
         worth: K lists of a number for each level, finest first.
         file: a JSON file with these three and ``levels``, the names that the
             lists of ``worth`` are in the order of; instead of them.
@@ -90,7 +90,7 @@ class GroupWorthReward(AdditiveReward):
 
     def level_signals(self, signals: Signals) -> Tensor:
         values = signals.describe(self.descriptor).to(self.edges)
-        group = torch.bucketize(values, self.edges, right=True)
+        group = torch.bucketize(values, self.edges)
         # A number of no range says nothing: its episode is dropped.
         return self.worth[group].where(
             ~values.isnan()[:, None], float('nan'))

@@ -437,7 +437,7 @@ GROUPS = dict(descriptor='objects', edges=[3.5, 10.5],
 def test_an_image_has_the_worth_of_its_group():
     reward = build('GroupWorthReward', **GROUPS)
     signals = FixedSignals(
-        LOSSES, objects=torch.tensor([1., 3.5, 11., 4., math.nan]))
+        LOSSES, objects=torch.tensor([3.5, 10.5, 11., 4., math.nan]))
     reward.update(signals)  # groups 0, 1, 2, 1: 1, 2, 8, 2 by all levels
     gains = reward.gains(signals)[:, EACH]
     torch.testing.assert_close(

@@ -46,9 +46,6 @@ class FixedEvidence:
     def after_step(self, levels, step):
         return self.losses.sum(-1) - step * self.losses.where(levels, 0.).sum(-1)
 
-    def describe(self, name):
-        return self.losses[:, 0]
-
     def step_effect(self, order):
         return self.losses.mean(0)
 
