@@ -1,1 +1,1 @@
-"""Pyramid levels of a network: found, tapped, probed."""
+"""The pyramid levels of a network: finding them and reading their maps."""

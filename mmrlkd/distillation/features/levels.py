@@ -1,4 +1,4 @@
-"""The levels that a model has, and reading them while it runs."""
+"""The levels of a model, and reading their maps during its forward pass."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Level:
 
     Attributes:
         name: ``P2``… for a neck's outputs, ``C2``… for a backbone's stages.
-        module: ``'neck'`` or ``'backbone'``, whose map it is.
+        module: ``'neck'`` or ``'backbone'``, the part that puts out the map.
         index: position among the neck's outputs or the backbone's stages.
         channels: width of the map.
-        size: (h, w) of the map for the probe.
+        size: (h, w) of the map for the probe image.
         stride: pixels of the image for one position of the map.
-        path: in the model, of the module that puts the map out, such as
-            ``backbone.layer3``; ``neck[4]`` where no submodule does.
+        path: path in the model of the module that puts out the map, such as
+            ``backbone.layer3``; ``neck[4]`` if no submodule does.
     """
     name: str
     module: str
@@ -42,21 +42,22 @@ class Level:
 
     @property
     def in_backbone(self) -> bool:
-        """Whether it cannot follow a teacher while the backbone is frozen."""
+        """Whether it is a stage, which cannot learn while the backbone is
+        frozen."""
         return self.module == 'backbone'
 
 
 def find_levels(adapter: TaskAdapter) -> dict[str, Level]:
     """Find a model's levels by running it on one image.
 
-    Numbers are explained in :func:`.maps.number_levels`; the stages of a
-    backbone of four are C2 to C5 by position, whatever their strides.
+    :func:`.maps.number_levels` numbers them by stride; but a backbone with four
+    stages has C2 to C5 by position, whatever their strides.
 
     Returns:
         Levels by name: the backbone's stages, then the neck's outputs.
 
     Raises:
-        ValueError: the backbone or the neck shows no feature maps.
+        ValueError: the backbone or the neck puts out no feature maps.
     """
     stages = adapter.stages
     levels = [
@@ -93,14 +94,15 @@ def _neck_levels(adapter: TaskAdapter, neck: nn.Module) -> list[Level]:
 
 def check_level_names(levels: Sequence[str],
                       key: str = 'levels') -> tuple[str, ...]:
-    """The levels a config names, in order and each once.
+    """Check the level names of a config.
 
     Args:
-        levels: what the config has.
-        key: where, for the message.
+        levels: names from the config, finest first.
+        key: their config key, for messages.
 
     Raises:
-        ValueError: none, a name that is no level's, or another order.
+        ValueError: there is none, a name is not a level's, or they are not in
+            order, each once.
     """
     names = tuple(levels) if not isinstance(levels, str) else (levels, )
     if not names:
@@ -127,10 +129,10 @@ def choose_levels(adapter: TaskAdapter, names: Sequence[str] | None,
     """The levels a config names.
 
     Args:
-        adapter: of the model that should have them.
-        names: level names, finest first; None for all outputs of the neck,
-            or, without one, all stages of the backbone.
-        key: the config key they come from, for the message.
+        adapter: of the model.
+        names: level names, finest first; None for all outputs of the neck or,
+            in a model without neck, all stages of the backbone.
+        key: config key of ``names``, for messages.
 
     Raises:
         ValueError: the model lacks a level.
@@ -151,14 +153,15 @@ def choose_levels(adapter: TaskAdapter, names: Sequence[str] | None,
 
 @dataclass(frozen=True)
 class StudentMaps:
-    """What a student's forward pass showed.
+    """The maps of a student's forward pass.
 
     Attributes:
         stages: the backbone's stage maps, finest first.
         levels: the maps (B, C_i, H_i, W_i) of the chosen levels.
-        sources: what the student's graph goes on from: the maps themselves,
-            or the tokens (B, H_i·W_i, C_i) that they are a view of.
-        logits: (B, K) or (B, K, h, w), if its heads ran and have any.
+        sources: the tensors that later layers of the student use: the maps
+            themselves, or the tokens (B, H_i·W_i, C_i) of which they are views.
+        logits: (B, K) or (B, K, h, w); None if its heads did not run or have
+            none.
     """
     stages: tuple[Tensor, ...]
     levels: tuple[Tensor, ...]
@@ -170,8 +173,8 @@ class PyramidTap:
     """Reads the maps of a model's levels during its own forward pass.
 
     Args:
-        adapter: of the model to read.
-        levels: levels to read; with none, only the logits are.
+        adapter: of the model.
+        levels: levels to read; without any, only the logits are read.
     """
 
     def __init__(self, adapter: TaskAdapter, levels: Sequence[Level]) -> None:
@@ -194,7 +197,7 @@ class PyramidTap:
 
     def record(self, name: str, first: int, inputs: tuple, output: Any,
                read: Callable[[Any, tuple], tuple[Tensor, ...]]) -> None:
-        """Keep a module's maps, numbered from ``first``, while recording."""
+        """Keep the maps of a module's output, numbered from ``first``."""
         if not self._recording:
             return
         tokens = as_tokens(output)
@@ -202,17 +205,18 @@ class PyramidTap:
         if self._leaves and any(level.module == name
                                 for level in self._levels):
             for each in originals:
-                if not each.requires_grad:  # of a frozen backbone
+                if not each.requires_grad:  # from a frozen backbone
                     each.requires_grad_()
         maps = read(output, inputs)
         for i, each in enumerate(maps, first):
             self._maps[name, i] = each
             self._sources[name, i] = (
                 originals[-1] if len(maps) == 1 else each)
+            # Autograd counts in-place changes; take() compares.
             self._versions[name, i] = each._version
 
     def record_logits(self, output: Any) -> None:
-        """Keep the logits, while recording."""
+        """Keep the logits."""
         if self._recording and isinstance(output, Tensor):
             self._logits = output
 
@@ -221,8 +225,8 @@ class PyramidTap:
         """Record the forward passes run inside this block.
 
         Args:
-            leaves: make the maps differentiable even where a frozen module
-                gave them, for a reward that asks for gradients at them.
+            leaves: let maps of a frozen module require a gradient, for rewards
+                that need gradients at the maps.
         """
         self._maps.clear()
         self._logits = None
@@ -234,11 +238,10 @@ class PyramidTap:
             self._recording = False
 
     def take(self) -> StudentMaps:
-        """Hand over what was recorded and forget it.
+        """Return what was recorded, and keep no reference to it.
 
         Raises:
-            RuntimeError: a later layer overwrote a map in place, so that it
-                no longer holds the level.
+            RuntimeError: a later layer overwrote a level's map in place.
         """
         maps, self._maps = self._maps, {}
         sources, self._sources = self._sources, {}
@@ -260,7 +263,8 @@ class PyramidTap:
 
 
 class _Recorder:
-    """A forward hook that survives deep copies (a closure would not)."""
+    """A forward hook as an object: when EMA deep-copies the model, its copy
+    refers to the copied tap, which a closure would not."""
 
     def __init__(self, tap: PyramidTap, name: str, first: int,
                  read: Callable[[Any, tuple], tuple[Tensor, ...]]) -> None:
@@ -275,7 +279,7 @@ class _Recorder:
 
 
 class _LogitRecorder:
-    """Likewise, of the layer that puts out the logits."""
+    """The same for the layer that puts out the logits."""
 
     def __init__(self, tap: PyramidTap) -> None:
         self.tap = tap

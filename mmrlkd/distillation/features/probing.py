@@ -1,4 +1,4 @@
-"""Running a model once, on one image of noise, to find what it computes."""
+"""The image of noise on which models are run to find their levels."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,29 +8,31 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-#: Side of the square image that models are probed with: a multiple of every
-#: stride up to 128 whose maps are all larger than one position.
+from mmrlkd.arguments import check_integer
+
+#: Side of the square probe image: a multiple of all strides up to 128, with
+#: maps of more than one position.
 PROBE_SIZE = 256
-#: Sides that networks of a fixed input size are commonly trained with.
+#: Common sides of the images of networks with a fixed input size.
 FIXED_SIZES = (224, 300, 384, 512)
 
 
 @dataclass(frozen=True)
 class Probe:
-    """The image that models are probed with.
+    """The probe image.
 
     Attributes:
-        channels: of the image.
-        size: its height and width in pixels.
+        channels: number of channels.
+        size: height and width in pixels.
     """
     channels: int = 3
     size: int = PROBE_SIZE
 
     def image(self, model: nn.Module) -> Tensor:
-        """(1, channels, size, size), of the type and on the device of the
-        model's weights.
+        """(1, channels, size, size), with dtype and device of the model's weights.
 
-        Noise, always the same: of a blank image, layers put out equal maps.
+        The same noise at each call. With a constant image, different layers
+        could put out equal maps.
         """
         noise = torch.randn(
             1, self.channels, self.size, self.size,
@@ -57,25 +59,22 @@ class Probed(Protocol):
 
 
 def find_probe(models: Sequence[Probed], size: int | None = None) -> Probe:
-    """The first image that all of ``models`` can be run on.
+    """The first candidate on which all of ``models`` can be run.
 
-    Nothing else tells both numbers for every model: a network keeps neither
-    the channels of its image nor whether its size is fixed. So candidates are
-    tried: as many channels as the data preprocessor has means, what the first
-    convolution takes, or three; 256 px, the network's ``img_size``, or a size
-    that networks with fully connected layers or a fixed grid are trained with.
+    A network does not say how many channels its image has, nor whether its size
+    is fixed. So candidates are tried. Channels: as many as the data preprocessor
+    has means, or as the first convolution takes, or three. Sizes: 256 px, the
+    network's ``img_size``, :data:`FIXED_SIZES`.
 
     Args:
         models: adapters of the models.
-        size: ``model.probe_size`` of the config; None tries.
+        size: ``model.probe_size`` of the config; None tries the candidates.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no candidate works.
     """
-    if size is not None and not (isinstance(size, int) and size > 0):
-        raise ValueError(
-            f'probe_size={size!r}; accepted: None, or the height and width, in '
-            'pixels, of the square images that the models take, as 224.')
+    if size is not None:
+        check_integer('model', 'probe_size', size, 1)
     sizes = [size] if size is not None else list(dict.fromkeys([
         PROBE_SIZE, *(side for each in models for side in _own_size(each)),
         *FIXED_SIZES]))
@@ -101,7 +100,7 @@ def find_probe(models: Sequence[Probed], size: int | None = None) -> Probe:
 
 def _refusal(models: Sequence[Probed],
              probe: Probe) -> tuple[Probed, Exception] | None:
-    """The first model that cannot be run, and why."""
+    """The first model that cannot be run on an image, and the error."""
     for each in models:
         try:
             with torch.no_grad(), evaluating(*each.parts):
@@ -118,14 +117,16 @@ def _own_size(model: Probed) -> list[int]:
 
 
 def _channels(model: Probed) -> list[int]:
-    """Numbers of channels that a model's image may have, likeliest first."""
+    """Candidates for the channels of a model's image, the likeliest first."""
     mean = getattr(
         getattr(model.model, 'data_preprocessor', None), 'mean', None)
     if isinstance(mean, Tensor) and mean.numel() > 1:
-        return [mean.numel()]  # it is subtracted channel by channel
+        return [mean.numel()]  # one mean for each channel
     first = next((layer.in_channels for layer in model.backbone.modules()
                   if isinstance(layer, nn.Conv2d)), 3)
-    return list(dict.fromkeys([first, 3]))  # YOLOX's first takes 4 pixels
+    # YOLOX's Focus layer joins 4 neighbouring pixels: its first convolution
+    # takes 12 channels of a 3-channel image.
+    return list(dict.fromkeys([first, 3]))
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""Teachers: what they compute, and when."""
+"""The teacher: building, loading, and computing its levels when needed."""

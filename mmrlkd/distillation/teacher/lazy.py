@@ -1,4 +1,4 @@
-"""A teacher's pyramid, computed only where it is asked for."""
+"""The teacher's pyramid of a batch, computed on request."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -15,7 +15,7 @@ from .necks import LazyNeck, take
 
 
 class LazyPyramid:
-    """The teacher's levels for one batch; none is computed until asked.
+    """The teacher's levels of one batch; each is computed when requested.
 
     Args:
         adapter: of the teacher, frozen and in eval mode.
@@ -31,14 +31,14 @@ class LazyPyramid:
         self._whole: dict[int, Tensor] = {}
         self._logits: Tensor | None = None
         self._score_maps: list[Tensor] | None = None
-        #: How many images each level was computed for.
+        #: Number of images that each level was computed for.
         self.computed = [0] * len(levels)
 
     @torch.no_grad()
     def level(self, i: int, index: Tensor | None = None) -> Tensor:
-        """(n, C, h, w): level ``i`` for the samples ``index``, or for all.
+        """(n, C, h, w): level ``i`` of the samples ``index``; None for all.
 
-        A level once computed for all samples is kept for the batch.
+        A level that was computed for all samples is kept.
         """
         if i in self._whole:
             return take(self._whole[i], index)
@@ -53,7 +53,7 @@ class LazyPyramid:
 
     @torch.no_grad()
     def begin(self) -> None:
-        """Run the backbone now, instead of when the first level is asked."""
+        """Run the backbone now, instead of at the first request."""
         _ = self.stages
 
     @property
@@ -63,7 +63,7 @@ class LazyPyramid:
 
     @cached_property
     def _backbone(self) -> tuple[Any, tuple[Tensor, ...]]:
-        if not self._levels:  # only the logits are wanted
+        if not self._levels:  # logit distillation alone
             return self._adapter.backbone(self._images), ()
         return self._adapter.stages.run(self._images)
 
@@ -74,7 +74,7 @@ class LazyPyramid:
 
     @torch.no_grad()
     def logits(self) -> Tensor:
-        """(B, K) or (B, K, h, w): what the head says; runs all of the neck,
+        """(B, K) or (B, K, h, w): the head's logits; runs the whole neck,
         the first time."""
         if self._logits is None:
             self._logits = read_logits(self._adapter, self._features())
@@ -101,7 +101,8 @@ class LazyPyramid:
 
     @torch.no_grad()
     def prepare(self) -> None:
-        """Compute what every level shares, so that it can be counted apart."""
+        """Compute what the levels share, so that their own FLOPs can be counted
+        separately."""
         for level in self._levels:
             if level.in_backbone:
                 _ = self.stages

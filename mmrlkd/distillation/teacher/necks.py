@@ -1,4 +1,4 @@
-"""Necks whose outputs are computed one at a time, for some samples."""
+"""Necks that compute single outputs, for some samples only."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from mmrlkd.distillation.features.maps import as_maps
 
 
 def take(maps: Tensor, index: Tensor | None) -> Tensor:
-    """Rows ``index`` of a batch; all of them, uncopied, for None."""
-    # Its backward adds rows; that of maps[index] sorts the index first.
+    """Rows ``index`` of a batch; for None the batch itself."""
+    # Not maps[index], whose backward pass sorts the index before adding rows.
     return maps if index is None else maps.index_select(0, index)
 
 
 class LazyNeck(ABC):
-    """A neck's outputs for one batch, one output and some samples at a time.
+    """A neck's outputs of one batch, by output and samples.
 
     Args:
         neck: the teacher's neck.
-        stages: the backbone's output for the batch, whatever the neck takes.
+        stages: the backbone's output of the batch.
     """
 
     def __init__(self, neck: nn.Module, stages: Any) -> None:
@@ -31,19 +31,19 @@ class LazyNeck(ABC):
 
     @abstractmethod
     def output(self, i: int, index: Tensor | None) -> Tensor:
-        """(n, C, h, w): output ``i`` for the samples ``index``, or all."""
+        """(n, C, h, w): output ``i`` of the samples ``index``; None for all."""
 
     @abstractmethod
     def prepare(self, i: int) -> None:
-        """Compute what output ``i`` shares with the others."""
+        """Compute the part of output ``i`` that it shares with others."""
 
     @abstractmethod
     def all(self) -> Any:
-        """All outputs for the batch, as the neck puts them out."""
+        """All outputs of the batch, as the neck's own forward returns them."""
 
 
 class EagerNeck(LazyNeck):
-    """Any neck: all outputs of the batch are computed at the first request."""
+    """Any neck; the first request computes all outputs of the batch."""
 
     @cached_property
     def _outputs(self) -> Any:
@@ -60,12 +60,12 @@ class EagerNeck(LazyNeck):
 
 
 class LazyFPN(LazyNeck):
-    """The FPN of mmdet or mmseg, whose 3×3 output convolutions run only where selected.
+    """The FPN of mmdet or mmseg, with its 3×3 output convolutions on request.
 
-    An output needs the lateral maps from its level up, which are merged for
-    the whole batch when a level at or below them is first asked for; the
-    output convolution, most of the neck's work, runs on the asked samples
-    only. Follows ``mmdet.models.FPN.forward`` line by line.
+    An output needs the lateral maps of its level and all coarser ones; they are
+    merged for the whole batch at the first request. The output convolution,
+    which is most of the neck's work, runs on the requested samples only. Follows
+    ``mmdet.models.FPN.forward`` line by line.
     """
 
     def __init__(self, neck: nn.Module, stages: Sequence[Tensor]) -> None:

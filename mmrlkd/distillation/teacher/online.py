@@ -1,4 +1,4 @@
-"""The teacher: built from its own config, loaded, frozen, never trained."""
+"""The teacher: built from its own config, loaded and frozen."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,8 @@ from .weights import load_matching
 
 def read_model_config(config: str | dict,
                       owner: str = 'teacher') -> ConfigDict:
-    """The ``model`` of a config file, ready to be built without downloads.
+    """The ``model`` of a config file, without its pretrained weights, so that
+    building it downloads nothing.
 
     Args:
         config: path of a config, ``'library::path'``, or the dict itself.
@@ -63,8 +64,8 @@ def read_model_config(config: str | dict,
 
 
 def _buildable(node):
-    """Drop what would download or load weights while building, and the scope
-    that mmengine writes into what it inherits from this package's configs."""
+    """Drop ``pretrained`` and ``init_cfg`` of pretrained weights, and the
+    ``_scope_`` that mmengine writes into what is inherited from ``mmrlkd::…``."""
     if isinstance(node, dict):
         kept = {
             key: _buildable(value)
@@ -80,24 +81,24 @@ def _buildable(node):
 
 
 class Teacher(nn.Module):
-    """A frozen model whose pyramid is read lazily.
+    """A frozen model whose pyramid is computed on request.
 
     Args:
         config: see :func:`read_model_config`.
-        checkpoint: its weights. None builds it with random weights, which is
-            good for looking at shapes; training refuses such a teacher.
+        checkpoint: its weights. None leaves them random, which is enough to
+            inspect shapes; training refuses such a teacher.
         levels: names of its levels, one for each of the student's; None for
-            those that go with them, see :meth:`align`.
-        weights_key: under which key of the checkpoint its weights lie, with
-            their prefix; needed where several would do, such as
-            ``'ema_state_dict'`` or ``'model.teacher'``.
+            those of the same names, see :meth:`align`.
+        weights_key: key of the weights in the checkpoint, with their prefix, such
+            as ``'ema_state_dict'`` or ``'model.teacher'``; needed if weights
+            under several keys fit.
         trust_checkpoint: read a checkpoint that holds objects of any type,
             **which may run any code**. Files of tensors, and those that
             OpenMMLab publishes, do not need it.
 
     Attributes:
-        wanted: ``levels``.
-        levels: those that the student learns from, see :meth:`align`.
+        wanted: the names in ``levels``.
+        levels: levels that the student learns from, see :meth:`align`.
     """
 
     def __init__(self, config: str | dict, checkpoint: str | None,
@@ -125,27 +126,27 @@ class Teacher(nn.Module):
         return self.adapter.levels
 
     def train(self, mode: bool = True) -> 'Teacher':
-        """A teacher is always in eval mode, dropout and drop-path too."""
+        """Stays in eval mode, whatever mode the distiller is in."""
         return super().train(False)
 
     def align(self, student: Sequence[Level], names: Sequence[str] | None
               ) -> tuple[Level, ...]:
         """Choose the levels that a student's levels learn from.
 
-        A partner is the level of the same name, or, for a teacher without a
-        neck, the stage of the same number.
+        The partner of a level is the teacher's level of the same name or, if the
+        teacher has no neck, its stage of the same number.
 
         Args:
             student: its levels, finest first.
-            names: ``levels`` of the config: those that must have a partner;
-                None drops the levels that have none.
+            names: ``levels`` of the config, which must have partners; None drops
+                levels without a partner.
 
         Returns:
             The student's levels that have a partner.
 
         Raises:
-            ValueError: a level without partner, or ``teacher.levels`` that
-                do not go with ``levels``.
+            ValueError: a level has no partner, or ``teacher.levels`` do not
+                match ``levels``.
         """
         if self.wanted is not None:
             if names is None or len(self.wanted) != len(names):
@@ -173,11 +174,11 @@ class Teacher(nn.Module):
         return tuple(level for level in student if level.name not in missing)
 
     def check_fits(self, student: TaskAdapter) -> None:
-        """Refuse to teach a student of another task, or one that is shown
-        its images otherwise.
+        """Refuse a student of another task or with other normalised images:
+        the teacher gets the images that the student's preprocessor made.
 
         Raises:
-            ValueError: it is.
+            ValueError: they do not fit.
         """
         if self.adapter.task != student.task:
             raise ValueError(
@@ -194,7 +195,7 @@ class Teacher(nn.Module):
                     'trained on the same normalisation.')
 
     def require_weights(self) -> None:
-        """Refuse to teach with random weights.
+        """Refuse to train with random weights.
 
         Raises:
             ValueError: no checkpoint was given.
@@ -210,7 +211,7 @@ class Teacher(nn.Module):
 
         Args:
             images: (B, 3, H, W), preprocessed.
-            samples: their annotations, which say what images these are.
+            samples: their annotations, by which a cache can identify images.
         """
         return LazyPyramid(self.adapter, self.levels, images)
 

@@ -1,4 +1,4 @@
-"""The layer whose gradients say how the levels get along."""
+"""The layer whose gradients a balancer compares."""
 
 from collections.abc import Sequence
 
@@ -13,20 +13,20 @@ from mmrlkd.distillation.features.probing import evaluating
 
 def find_shared_layer(student: TaskAdapter, levels: Sequence[Level],
                       path: str | None) -> str:
-    """Path of a layer whose weight every level's loss reaches.
+    """Path of a layer that the gradients of all levels' losses reach.
 
-    A level's loss reaches what the level's map depends on, so one forward
-    pass on one image tells.
+    The gradient of a level's loss reaches the parameters that the level's map
+    depends on, so the graph of one forward pass shows which these are.
 
     Args:
         student: its adapter.
         levels: levels that are distilled.
-        path: of the layer, if the config names one; None takes the last that
-            all levels share: for an FPN the top lateral convolution, without
-            a neck the end of the stage of the finest level.
+        path: of the layer, if the config names one; None for the last one that
+            all levels share: with an FPN the top lateral convolution, without a
+            neck the end of the finest level's stage.
 
     Raises:
-        ValueError: some level does not reach it, or there is none.
+        ValueError: some level does not reach the layer, or there is none.
     """
     reached = {level: _leaves(maps) for level, maps in _maps(student, levels)}
     found = next(
@@ -72,7 +72,7 @@ def _weight(student: TaskAdapter, path: str) -> nn.Parameter | None:
 
 def _maps(student: TaskAdapter,
           levels: Sequence[Level]) -> list[tuple[str, Tensor]]:
-    """Name and map of each level, with the graph behind it."""
+    """Name and map of each level, with its graph."""
     with torch.enable_grad(), evaluating(*student.parts):
         output, stages = student.stages.run(student.probe_image())
         outputs = {'backbone': stages}
@@ -83,7 +83,7 @@ def _maps(student: TaskAdapter,
 
 
 def _leaves(maps: Tensor) -> set[int]:
-    """Identities of the parameters that a backward pass from here reaches."""
+    """Ids of the parameters that a backward pass from ``maps`` reaches."""
     found: set[int] = set()
     seen, waiting = set(), [maps.grad_fn]
     while waiting:
@@ -91,7 +91,7 @@ def _leaves(maps: Tensor) -> set[int]:
         if node is None or node in seen:
             continue
         seen.add(node)
-        if hasattr(node, 'variable'):
+        if hasattr(node, 'variable'):  # AccumulateGrad, of a leaf
             found.add(id(node.variable))
         waiting += [following for following, _ in node.next_functions]
     return found

@@ -15,10 +15,10 @@ class _Weights:
     """Weights that a file holds under a key and a prefix.
 
     Attributes:
-        key: where they lie, such as ``'state_dict'`` or ``'model.teacher'``;
-            empty for the file itself.
-        values: by the names that the model may have for them.
-        coverage: how many of the model's own are among them.
+        key: their key and prefix, such as ``'state_dict'`` or
+            ``'model.teacher'``; empty for the top level of the file.
+        values: weights by name, without the prefix.
+        coverage: number of the model's weights among them.
     """
     key: str
     values: dict[str, Tensor]
@@ -32,22 +32,23 @@ def load_matching(model: nn.Module, checkpoint: str, key: str | None = None,
     Args:
         model: of the teacher.
         checkpoint: see :func:`mmrlkd.files.load_file`.
-        key: under which the weights lie, see :func:`find_weights`.
+        key: of the weights in the file, see :func:`find_weights`.
         trust: see :func:`mmrlkd.files.load_file`.
 
     Returns:
         Share of the model's parameters and buffers that matched: 1.
 
     Raises:
-        ValueError: the file cannot be read; a weight is missing, of another
-            shape or not finite. The message lists some.
+        ValueError: the file cannot be read; or weights are missing, of another
+            shape or not finite.
     """
     loaded = load_file(checkpoint, 'teacher.checkpoint', trust=trust)
     expected = {key: value.shape for key, value in model.state_dict().items()
                 if not key.endswith('num_batches_tracked')}
     found = find_weights(loaded, expected, checkpoint, key)
     weights = found.values
-    # Modules take back what older versions of them saved: they judge.
+    # Not by comparing keys: some modules load what older versions of them
+    # saved under other names.
     wrong = []
     try:
         missing = model.load_state_dict(weights, strict=False).missing_keys
@@ -76,19 +77,19 @@ def find_weights(loaded: Any, expected: Collection[str], checkpoint: str,
                  key: str | None = None) -> _Weights:
     """The weights in a file that cover most of a model's.
 
-    Files keep them under ``state_dict``, ``model``, ``ema_state_dict`` or
-    nothing at all, with prefixes such as ``module.`` or ``student.``. Where
-    several places fit as well as one another, that of mmengine is taken
-    (``state_dict``, which holds the averaged weights if there are any).
+    Files have them under ``state_dict``, ``model``, ``ema_state_dict`` or at the
+    top level, with prefixes such as ``module.`` or ``student.``. If several keys
+    fit equally well, mmengine's ``state_dict`` is chosen; with EMAHook it holds
+    the averaged weights.
 
     Args:
-        loaded: what the file holds.
+        loaded: content of the file.
         expected: names of the model's weights.
         checkpoint: the file's path, for messages.
-        key: where they lie, if several places would do.
+        key: of the weights, if several keys fit.
 
     Raises:
-        ValueError: there are no weights, or several that differ.
+        ValueError: there are no weights, or different ones under several keys.
     """
     places = list(_places(loaded, set(expected)))
     labels = list(dict.fromkeys(place.key for place in places))
@@ -116,7 +117,7 @@ def find_weights(loaded: Any, expected: Collection[str], checkpoint: str,
 
 def _places(node: Any, expected: Collection[str], path: str = '',
             depth: int = 3) -> Iterator[_Weights]:
-    """All weights in nested dicts, with each prefix that fits some."""
+    """All weights in nested dicts, for each prefix with which some names fit."""
     if isinstance(node, nn.Module):
         node = node.state_dict()
     if not isinstance(node, Mapping) or depth == 0:
@@ -131,7 +132,7 @@ def _places(node: Any, expected: Collection[str], path: str = '',
                 prefix = '.'.join([*words[:i], ''])
                 prefixes[prefix] = prefixes.get(prefix, 0) + 1
     for prefix, coverage in prefixes.items():
-        # Wrappers of data parallelism are no place of their own.
+        # The prefix of a data parallel wrapper is not part of the key.
         label = prefix.removeprefix('module.').rstrip('.')
         yield _Weights('.'.join(filter(None, (path, label))), {
             name.removeprefix(prefix): value for name, value in tensors.items()
@@ -150,8 +151,8 @@ def _differ(one: _Weights, other: _Weights, names: Collection[str]) -> bool:
 
 
 def _require_finite(model: nn.Module, checkpoint: str) -> None:
-    """Refuse weights and running statistics that are not finite. Other
-    buffers may hold infinity on purpose, as masks of attention do."""
+    """Refuse weights and running statistics that are not finite. Other buffers
+    may hold infinity, such as attention masks."""
     broken = [
         name for name, value in model.state_dict().items()
         if value.is_floating_point() and not (

@@ -111,8 +111,8 @@ def test_probe_size_of_the_config_is_used():
     (64, r'teacher .ImageClassifier. cannot be run on an image of 64 × 64 px '
      r'with 3 channels, on the cpu .*; tried: 64 px; accepted: in '
      r'model.probe_size'),
-    (0, 'probe_size=0; accepted: None, or the height and width'),
-    ((224, 224), r'probe_size=\(224, 224\); accepted: None, or the height'),
+    (0, 'model: probe_size=0; accepted: an integer >= 1'),
+    ((224, 224), r'probe_size=\(224, 224\); accepted: an integer >= 1'),
 ])
 def test_a_probe_size_that_cannot_work_is_refused(size, sentence):
     init_default_scope('mmpretrain')

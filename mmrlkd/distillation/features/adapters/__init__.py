@@ -1,4 +1,4 @@
-"""What differs between the task libraries, one small file each."""
+"""What differs between the task libraries, in one file for each."""
 
 from .base import TaskAdapter, adapt, share_probe
 from .mmdet import DetectorAdapter

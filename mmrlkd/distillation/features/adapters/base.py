@@ -25,8 +25,6 @@ class TaskAdapter(ABC):
     task: str
     #: Whether annotations name the objects' boxes.
     has_boxes = False
-    #: Classes of the annotated label maps; 0 where annotations are none.
-    label_classes = 0
 
     def __init__(self, model: nn.Module, owner: str) -> None:
         self.model = model
@@ -34,7 +32,7 @@ class TaskAdapter(ABC):
 
     @cached_property
     def probe(self) -> Probe:
-        """What it is probed with; see :func:`share_probe`."""
+        """The probe image; see :func:`share_probe`."""
         return find_probe([self])
 
     def probe_image(self) -> Tensor:
@@ -44,19 +42,19 @@ class TaskAdapter(ABC):
     @classmethod
     @abstractmethod
     def handles(cls, model: nn.Module) -> bool:
-        """Whether this adapter knows ``model``; must not import its library
-        when the model cannot come from it."""
+        """Whether this adapter is for ``model``. Must not import the library if
+        the model cannot be of it."""
 
     @property
     def backbone(self) -> nn.Module:
-        """Image (n, C, H, W) -> whatever the model's next part takes."""
+        """Image (n, C, H, W) -> input of the neck or the head."""
         return self.model.backbone
 
     @property
     @abstractmethod
     def neck(self) -> nn.Module | None:
-        """The backbone's output -> tuple of pyramid maps, finest first; None
-        where there is no such thing."""
+        """The backbone's output -> tuple of pyramid maps, finest first; None if
+        the model has no such part."""
 
     @cached_property
     def stages(self) -> Stages:
@@ -71,13 +69,13 @@ class TaskAdapter(ABC):
 
     @property
     def parts(self) -> list[nn.Module]:
-        """What the pyramid runs through: the backbone and the neck, if any."""
+        """The modules that compute the pyramid: backbone and neck, if any."""
         return [part for part in (self.backbone, self.neck)
                 if part is not None]
 
     def layers(self) -> list[str]:
-        """Paths, in the model, of the layers whose weight is a matrix or a
-        kernel: those of the neck, then those of the backbone, last first."""
+        """Paths in the model of the layers with a matrix or a kernel as weight:
+        those of the neck, then those of the backbone, the last first."""
         paths = {module: path for path, module in self.model.named_modules()}
         return [
             paths[module] for part in reversed(self.parts)
@@ -86,13 +84,13 @@ class TaskAdapter(ABC):
         ]
 
     def extract(self, images: Tensor) -> None:
-        """Run what the pyramid of ``images`` (B, C, H, W) needs, no heads."""
+        """Compute the pyramid of ``images`` (B, C, H, W), without the heads."""
         output = self.backbone(images)
         if self.neck is not None:
             self.neck(output)
 
     def lazy_neck(self, output: Any) -> LazyNeck:
-        """The neck on the backbone's ``output``, as lazy as it can be."""
+        """The neck on the backbone's ``output``; computes nothing yet."""
         assert self.neck is not None
         return EagerNeck(self.neck, output)
 
@@ -100,19 +98,24 @@ class TaskAdapter(ABC):
 
     @property
     def logit_layer(self) -> nn.Module | None:
-        """The layer whose output, while the model's loss is computed, is its
-        logits (B, K) or (B, K, h, w); None where the task has none."""
+        """The layer that puts out the logits (B, K) or (B, K, h, w) when the
+        model computes its loss; None if the task has none."""
         return None
 
     @property
     def sigmoid_logits(self) -> bool:
-        """Whether each logit is a probability of its own, by a sigmoid, and
-        not all of them together one distribution, by a softmax."""
+        """Whether a sigmoid makes a probability of each logit, and not a softmax
+        one distribution of all."""
         return False
 
+    @property
+    def label_classes(self) -> int:
+        """Classes of the annotated label maps; 0 where annotations are none."""
+        return 0
+
     def run_head(self, features: Any) -> None:
-        """Run the head, :attr:`logit_layer` in it, on what the neck put out,
-        or the backbone where :attr:`neck` is None."""
+        """Run the head, with :attr:`logit_layer` in it, on the neck's output, or
+        on the backbone's if :attr:`neck` is None."""
         raise NotImplementedError
 
     @property
@@ -131,22 +134,23 @@ class TaskAdapter(ABC):
         raise NotImplementedError
 
     def targets(self, samples: list) -> Tensor | None:
-        """The classes (B,) or (B, H, W) that annotations give to logits, -1
-        where there is none; None if the annotations name no classes."""
+        """The annotated classes (B,) or (B, H, W), -1 if there is none; None if
+        the annotations have no classes."""
         return None
 
     def boxes(self, samples: list) -> list[Tensor] | None:
-        """(k_i, 4) x1 y1 x2 y2 of each image's objects, in pixels; None where
-        the annotations know no boxes."""
+        """(k_i, 4) x1 y1 x2 y2 of each image's objects, in pixels; None if the
+        annotations have no boxes."""
         return None
 
 
 def share_probe(models: Sequence[TaskAdapter], size: int | None) -> None:
-    """Probe models with one image, so that the sizes of their maps compare.
+    """Probe models with the same image, so that the sizes of their maps can be
+    compared.
 
     Args:
         models: adapters that have not been probed.
-        size: its height and width; None for what all of them take.
+        size: height and width of the image; None for one that all of them take.
 
     Raises:
         ValueError: there is no such image.
@@ -161,7 +165,7 @@ def adapt(model: nn.Module, key: str) -> TaskAdapter:
 
     Args:
         model: a built model.
-        key: the config key it came from, for the message.
+        key: its config key, for messages.
 
     Raises:
         ValueError: no adapter handles the model.

@@ -13,7 +13,7 @@ from .base import TaskAdapter
 
 @ADAPTERS.register_module()
 class DetectorAdapter(TaskAdapter):
-    """Any mmdet detector with a backbone; its neck, if any, is the pyramid."""
+    """Any detector of mmdet with a backbone. Its neck, if any, is the pyramid."""
 
     task = 'detection'
     has_boxes = True

@@ -15,8 +15,9 @@ from .base import TaskAdapter
 class ClassifierAdapter(TaskAdapter):
     """Any image classifier of mmpretrain whose backbone has stages.
 
-    The stages are the pyramid; the neck, which pools them, is none. Images
-    whose label is mixed of several have the heaviest as their target.
+    The stages are the pyramid; the neck is not, because it pools the last one.
+    An image with several mixed labels has the one of the largest weight as its
+    target.
     """
 
     task = 'classification'

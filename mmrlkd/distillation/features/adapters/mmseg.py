@@ -14,7 +14,7 @@ from .base import TaskAdapter
 
 @ADAPTERS.register_module()
 class SegmentorAdapter(TaskAdapter):
-    """Any encoder–decoder of mmseg, cascades too.
+    """Any encoder–decoder of mmseg, with cascades of decode heads.
 
     Its neck, if any, is the pyramid; otherwise its backbone's stages are. Its
     logits are those of its (last) decode head, before they are resized to the
@@ -47,7 +47,8 @@ class SegmentorAdapter(TaskAdapter):
 
     @property
     def logit_layer(self) -> nn.Module | None:
-        # The head's own forward is called without its hooks.
+        # Not the head itself: mmseg calls its forward() directly, which runs no
+        # hooks.
         return getattr(self._heads[-1], 'conv_seg', None)
 
     @property
