@@ -19,8 +19,9 @@ WORTH = (SUBSETS - PRICES) @ SUBSETS.T
 NOT_EMPTY = torch.arange(16) > 0
 
 #: Updates and learning rate, twice the updates that first sufficed on both
-#: problems; REINFORCE takes one step where the others take 16.
-BUDGETS = {'GRPO': (16, 3e-3), 'PPO': (16, 3e-3), 'REINFORCE': (96, 1e-2)}
+#: problems; REINFORCE takes one step where the others take 16, or 8.
+BUDGETS = {'ExpectedReward': (16, 3e-3), 'GRPO': (16, 3e-3), 'PPO': (16, 3e-3),
+           'REINFORCE': (96, 1e-2)}
 EPISODES = 128
 
 
@@ -34,15 +35,16 @@ BEST_FIXED = score(WORTH[:, NOT_EMPTY].mean(0).max())
 
 
 @pytest.fixture
-def learned(build_policy, build_learner, make_states, act):
+def learned(build_policy, build_learner, make_states, act, gains_of):
     """Train, and give the exact expected worth of the likeliest subsets."""
 
     def show(needs):
         signs = SUBSETS[needs] * 2 - 1
         return torch.cat([signs, torch.zeros_like(signs)], -1)[None]
 
-    def run(name, visible):
-        updates, lr = BUDGETS[name]
+    def run(name, visible, updates=None, expected=False):
+        budget, lr = BUDGETS[name]
+        updates = updates or budget
         policy = build_policy('MLPPolicy', horizon=1, hidden=32)
         learner = build_learner(name, policy, lr=lr)
         for update in range(updates):
@@ -51,13 +53,16 @@ def learned(build_policy, build_learner, make_states, act):
                 learner.group_size, 1)
             if visible:
                 shown = needed
-            rollout = act(
-                policy, show(shown), NOT_EMPTY.expand(1, EPISODES, 16),
-                lambda actions, needed=needed: WORTH[needed, actions])
             learner.set_progress(update / updates)
-            learner.update(rollout)
+            learner.update(
+                gains_of(show(shown)[0], WORTH[needed][:, NOT_EMPTY])
+                if learner.needs == 'gains' else act(
+                    policy, show(shown), NOT_EMPTY.expand(1, EPISODES, 16),
+                    lambda actions, needed=needed: WORTH[needed, actions]))
         with torch.no_grad():
             choice, _ = policy.evaluate(make_states(show(torch.arange(16))))
+        if expected:
+            return score((choice.probs[0] * WORTH).sum(-1).mean())
         chosen = choice.mode()[0]
         if visible:
             return score(WORTH[torch.arange(16), chosen].mean())
@@ -90,3 +95,16 @@ def test_and_not_where_it_cannot(learned, name, seed):
     torch.manual_seed(seed)
     found = learned(name, visible=False)
     assert BEST_FIXED - 0.1 < found < BEST_FIXED + 1e-6
+
+
+@pytest.mark.parametrize('seed', [0, 1, 2])
+def test_what_sampling_costs(learned, seed):
+    """From the same 2 432 images (GRPO plays four episodes of each, so it makes
+    four times the updates), the exact expected reward leaves less regret than
+    sampling does; 1 minus the score is the regret of what is *drawn*, as a
+    share of what choosing at random loses."""
+    torch.manual_seed(seed)
+    regret = {name: 1 - learned(name, True, updates, expected=True)
+              for name, updates in (('ExpectedReward', 19), ('PPO', 19),
+                                    ('GRPO', 76))}
+    print(regret)

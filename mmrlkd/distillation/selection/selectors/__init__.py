@@ -1,11 +1,12 @@
 """Everything that chooses levels."""
 
 from .base import Selector
+from .control import ControlChoice, ControlSelector
 from .darts import DARTSSelector
 from .gated import GateDiagnostics, GatedSelector
 from .gdas import GDASSelector
 from .greedy import GreedySelector
-from .policy import PolicySelector
+from .policy import PolicyChoice, PolicySelector
 from .static import (
     ConstantSelector,
     FixedSelector,
@@ -18,9 +19,10 @@ from .static import (
 from .subset_search import SearchDiagnostics, SubsetSearch
 
 __all__ = [
-    'ConstantSelector', 'DARTSSelector', 'FixedSelector',
-    'GDASSelector', 'GateDiagnostics', 'GatedSelector', 'GreedySelector',
+    'ConstantSelector', 'ControlChoice', 'ControlSelector',
+    'DARTSSelector', 'FixedSelector', 'GDASSelector', 'GateDiagnostics',
+    'GatedSelector', 'GreedySelector',
     'ManualDeepSelector', 'ManualShallowSelector', 'NoneSelector',
-    'PolicySelector', 'RandomSelector', 'SearchDiagnostics', 'Selector',
+    'PolicyChoice', 'PolicySelector', 'RandomSelector', 'SearchDiagnostics', 'Selector',
     'SubsetSearch', 'UniformSelector'
 ]
