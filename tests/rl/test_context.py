@@ -42,11 +42,11 @@ def learned(build_policy, build_learner, make_states, act, gains_of):
         signs = SUBSETS[needs] * 2 - 1
         return torch.cat([signs, torch.zeros_like(signs)], -1)[None]
 
-    def run(name, visible, updates=None, expected=False):
+    def run(name, visible, updates=None, expected=False, **settings):
         budget, lr = BUDGETS[name]
         updates = updates or budget
         policy = build_policy('MLPPolicy', horizon=1, hidden=32)
-        learner = build_learner(name, policy, lr=lr)
+        learner = build_learner(name, policy, lr=lr, **settings)
         for update in range(updates):
             images = (2, EPISODES // learner.group_size)
             needed, shown = torch.randint(16, images).repeat_interleave(
@@ -97,14 +97,15 @@ def test_and_not_where_it_cannot(learned, name, seed):
     assert BEST_FIXED - 0.1 < found < BEST_FIXED + 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('seed', [0, 1, 2])
-def test_what_sampling_costs(learned, seed):
-    """From the same 2 432 images (GRPO plays four episodes of each, so it makes
-    four times the updates), the exact expected reward leaves less regret than
-    sampling does; 1 minus the score is the regret of what is *drawn*, as a
-    share of what choosing at random loses."""
+@pytest.mark.parametrize(('name', 'updates', 'settings'), [
+    ('ExpectedReward', 19, dict(steps=16, entropy_coef=0.01)),
+    ('PPO', 19, {}), ('GRPO', 76, {})])
+def test_regret_to_the_best_subset_of_each_image(
+        learned, name, updates, settings, seed):
+    """From the same 2 432 images (GRPO plays four episodes of each), what is
+    *drawn* loses at most a twentieth of what choosing at random loses. On
+    rewards without noise that the state tells, sampling loses little, too."""
     torch.manual_seed(seed)
-    regret = {name: 1 - learned(name, True, updates, expected=True)
-              for name, updates in (('ExpectedReward', 19), ('PPO', 19),
-                                    ('GRPO', 76))}
-    print(regret)
+    assert 1 - learned(name, True, updates, True, **settings) < 0.05
