@@ -7,7 +7,7 @@ method = dict(
             type='mmrlkd.PolicySelector',
             horizon=4,
             policy=dict(type='mmrlkd.LSTMPolicy'),
-            reward=dict(type='mmrlkd.ResidualReward', efficiency=0.5),
+            reward=dict(type='mmrlkd.ResidualReward'),
             learner=dict(type='mmrlkd.PPO'))),
     custom_hooks=[
         dict(type='mmrlkd.SeedHook'),

@@ -32,6 +32,8 @@ class Learner:
     needs: ClassVar[Literal['episodes', 'gains']] = 'episodes'
     #: Episodes that are wanted of each sample, side by side.
     group_size: int = 1
+    #: Gradient steps of an update, at most.
+    steps: int = 1
 
     def __init__(self, lr: float, max_grad_norm: float) -> None:
         owner = type(self).__name__
@@ -106,6 +108,7 @@ class Trainer(Learner):
         self.group_size = algorithm.group_size
         self.epochs = epochs
         self.minibatches = minibatches
+        self.steps = epochs * (minibatches or 1)
         self.target_kl = target_kl
 
     def update(self, rollout: Rollout) -> Diagnostics:

@@ -6,12 +6,23 @@ from functools import partial
 import pytest
 import torch
 
+from mmrlkd.distillation.selection.environment import SubsetTree
 from mmrlkd.registry import LEARNERS, POLICIES
-from mmrlkd.rl import Rollout
+from mmrlkd.rl import Gains, Rollout
 from mmrlkd.structures import LevelSpace, State
 
 SPACE = LevelSpace(('P2', 'P3', 'P4', 'P5'), (4., 2., 1., .5), 7.5,
                    (2, 2, 2, 2), 8)
+
+
+class NoMultiplier:
+    """Cost is free."""
+
+    def value(self):
+        return torch.zeros(())
+
+    def update(self, cost):
+        pass
 
 
 @pytest.fixture(autouse=True)
@@ -38,9 +49,15 @@ def build_policy():
 @pytest.fixture
 def build_learner():
 
-    def build(name, policy, **kwargs):
+    def build(name, policy, space=SPACE, **kwargs):
         learner = LEARNERS.build(dict(type=f'mmrlkd.{name}', **kwargs))
-        learner.bind(policy)
+        if learner.needs == 'gains':
+            horizon = policy.encoder.step.num_embeddings
+            tree = SubsetTree(space, horizon)
+            learner.bind(policy, tree, torch.zeros(len(tree.outcomes)),
+                         NoMultiplier())
+        else:
+            learner.bind(policy)
         return learner
 
     return build
@@ -110,6 +127,32 @@ def make_rollout(act):
         feasible[..., 15] = True
         return act(policy, torch.randn(horizon, episodes, 8), feasible,
                    lambda actions: torch.randn(actions.shape))
+
+    return make
+
+
+@pytest.fixture
+def gains_of(make_states):
+    """Samples that show ``features`` (B, 8), with the gains (B, 15) of all
+    subsets but the empty one."""
+
+    def make(features, gain):
+        known = make_states(features[None])[0]
+        return Gains(known=known, gain=gain, weight=torch.ones(len(gain)),
+                     batch_size=[len(gain)])
+
+    return make
+
+
+@pytest.fixture
+def make_batch(make_rollout, gains_of):
+    """What a learner of some name learns from; all numbers random."""
+
+    def make(name, policy, episodes=12, horizon=4):
+        if LEARNERS.get(name).needs == 'gains':
+            return gains_of(torch.randn(episodes, 8),
+                            torch.randn(episodes, 15))
+        return make_rollout(policy, episodes, horizon)
 
     return make
 

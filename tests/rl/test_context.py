@@ -19,8 +19,9 @@ WORTH = (SUBSETS - PRICES) @ SUBSETS.T
 NOT_EMPTY = torch.arange(16) > 0
 
 #: Updates and learning rate, twice the updates that first sufficed on both
-#: problems; REINFORCE takes one step where the others take 16.
-BUDGETS = {'GRPO': (16, 3e-3), 'PPO': (16, 3e-3), 'REINFORCE': (96, 1e-2)}
+#: problems; REINFORCE takes one step where the others take 16, or 8.
+BUDGETS = {'ExpectedReward': (16, 3e-3), 'GRPO': (16, 3e-3), 'PPO': (16, 3e-3),
+           'REINFORCE': (96, 1e-2)}
 EPISODES = 128
 
 
@@ -34,30 +35,34 @@ BEST_FIXED = score(WORTH[:, NOT_EMPTY].mean(0).max())
 
 
 @pytest.fixture
-def learned(build_policy, build_learner, make_states, act):
+def learned(build_policy, build_learner, make_states, act, gains_of):
     """Train, and give the exact expected worth of the likeliest subsets."""
 
     def show(needs):
         signs = SUBSETS[needs] * 2 - 1
         return torch.cat([signs, torch.zeros_like(signs)], -1)[None]
 
-    def run(name, visible):
-        updates, lr = BUDGETS[name]
+    def run(name, visible, updates=None, expected=False, **settings):
+        budget, lr = BUDGETS[name]
+        updates = updates or budget
         policy = build_policy('MLPPolicy', horizon=1, hidden=32)
-        learner = build_learner(name, policy, lr=lr)
+        learner = build_learner(name, policy, lr=lr, **settings)
         for update in range(updates):
             images = (2, EPISODES // learner.group_size)
             needed, shown = torch.randint(16, images).repeat_interleave(
                 learner.group_size, 1)
             if visible:
                 shown = needed
-            rollout = act(
-                policy, show(shown), NOT_EMPTY.expand(1, EPISODES, 16),
-                lambda actions, needed=needed: WORTH[needed, actions])
             learner.set_progress(update / updates)
-            learner.update(rollout)
+            learner.update(
+                gains_of(show(shown)[0], WORTH[needed][:, NOT_EMPTY])
+                if learner.needs == 'gains' else act(
+                    policy, show(shown), NOT_EMPTY.expand(1, EPISODES, 16),
+                    lambda actions, needed=needed: WORTH[needed, actions]))
         with torch.no_grad():
             choice, _ = policy.evaluate(make_states(show(torch.arange(16))))
+        if expected:
+            return score((choice.probs[0] * WORTH).sum(-1).mean())
         chosen = choice.mode()[0]
         if visible:
             return score(WORTH[torch.arange(16), chosen].mean())
@@ -90,3 +95,17 @@ def test_and_not_where_it_cannot(learned, name, seed):
     torch.manual_seed(seed)
     found = learned(name, visible=False)
     assert BEST_FIXED - 0.1 < found < BEST_FIXED + 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('seed', [0, 1, 2])
+@pytest.mark.parametrize(('name', 'updates', 'settings'), [
+    ('ExpectedReward', 19, dict(steps=16, entropy_coef=0.01)),
+    ('PPO', 19, {}), ('GRPO', 76, {})])
+def test_regret_to_the_best_subset_of_each_image(
+        learned, name, updates, settings, seed):
+    """From the same 2 432 images (GRPO plays four episodes of each), what is
+    *drawn* loses at most a twentieth of what choosing at random loses. On
+    rewards without noise that the state tells, sampling loses little, too."""
+    torch.manual_seed(seed)
+    assert 1 - learned(name, True, updates, True, **settings) < 0.05

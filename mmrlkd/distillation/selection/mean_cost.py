@@ -9,12 +9,14 @@ from torch import Tensor, nn
 from mmrlkd.arguments import check_number, refuse
 from mmrlkd.structures import LevelSpace
 
-#: How far an error of one whole cost moves λ in a step, and how much it adds
-#: to λ while it lasts; both in units of the gains' range.
+#: How far an error of one whole cost moves λ for each gradient step of the
+#: policy, and how much it adds to λ while it lasts; in units of the gains' range.
 ASCENT = 0.05
 DAMPING = 2.0
 #: Momentum of the running means of the error and of the gains' range.
 MOMENTUM = 0.1
+#: Images from whose gains the λ is found at which the ascent starts.
+CALIBRATION = 256
 
 
 class LagrangeMultiplier(nn.Module):
@@ -25,9 +27,9 @@ class LagrangeMultiplier(nn.Module):
     with the damping of Platt and Barr 1987, "Constrained differential
     optimization": λ = I + ρ e, I ← I + η e, where e = (E[c] − target) / Σ cost_i.
     The integral I alone would swing about the target, since the policy follows
-    λ with delay. It starts where the best subset of each image would cost the
-    target, and never leaves [0, λ_max], beyond which not even all that an image
-    can gain pays for the cheapest level.
+    λ with delay. It starts where the best subset of each of the first images
+    would cost the target, and never leaves [0, λ_max], beyond which not even
+    all that an image can gain pays for the cheapest level.
 
     It moves only when told a cost, that is when the policy has learned: it does
     not wind up while the policy does not choose, and it slows down as the
@@ -41,14 +43,24 @@ class LagrangeMultiplier(nn.Module):
     _integral: Tensor
     _error: Tensor
     _range: Tensor
+    _candidates: Tensor
+    _spent: Tensor
+    _images: Tensor
 
     def __init__(self, start: float, mean_cost: float | None = None) -> None:
         super().__init__()
         self.mean_cost = mean_cost
         self._rate = 1.0
-        for name, value in (('_integral', start), ('_error', 0.0),
-                            ('_range', 0.0)):
-            self.register_buffer(name, torch.tensor(value), persistent=False)
+        for name, value in (
+            ('_integral', torch.tensor(float(start))),
+            ('_error', torch.zeros(())),
+            ('_range', torch.zeros(())),
+            # Values of λ, and what the first images would spend at each.
+            ('_candidates', torch.zeros(128)),
+            ('_spent', torch.zeros(128)),
+            ('_images', torch.zeros(())),
+        ):
+            self.register_buffer(name, value, persistent=False)
 
     def bind(self, space: LevelSpace) -> None:
         """Get to know the levels.
@@ -78,7 +90,7 @@ class LagrangeMultiplier(nn.Module):
 
     @torch.no_grad()
     def observe(self, gain: Tensor, share: Tensor) -> None:
-        """Follow the range of the gains; at first, find where to start.
+        """Follow the range of the gains and, at first, find where to start.
 
         Args:
             gain: (B, S), of each outcome.
@@ -91,35 +103,41 @@ class LagrangeMultiplier(nn.Module):
         sums = torch.stack([(gain.amax(-1) - gain.amin(-1)).sum(),
                             finite.sum().to(gain)])
         dist.all_reduce(sums)
-        new = sums[0] / sums[1].clamp(1)
-        first = self._range == 0
-        self._range.copy_(torch.where(sums[1] > 0, torch.where(
-            first, new, self._range.lerp(new, MOMENTUM)), self._range))
+        total, images = sums
+        mean, first = total / images.clamp(1), self._images == 0
+        momentum = torch.where(first, 1., MOMENTUM) * (images > 0)
+        self._range.lerp_(mean, momentum)
+        self._candidates.copy_(torch.where(
+            first, self._most() * torch.logspace(
+                -4, 0, len(self._candidates), device=gain.device),
+            self._candidates))
         # The knapsack's relaxation: what the best subsets cost falls with λ.
-        candidates = self._bounded(torch.tensor(torch.inf).to(gain)) * (
-            torch.logspace(-4, 0, 128, device=gain.device))
-        best = (gain[:, None] - candidates[:, None] * share).argmax(-1)
+        best = (gain[:, None] - self._candidates[:, None] * share).argmax(-1)
         spent = (share[best] * finite[:, None]).sum(0)
         dist.all_reduce(spent)
-        too_much = spent * self._total > self.mean_cost * sums[1]
-        start = candidates[too_much.sum().clamp(max=len(candidates) - 1)]
-        self._integral.copy_(
-            torch.where(first & (sums[1] > 0), start, self._integral))
+        starting = self._images < CALIBRATION
+        self._spent += spent
+        self._images += images
+        too_much = self._spent * self._total > self.mean_cost * self._images
+        start = self._candidates[too_much.sum().clamp(max=len(spent) - 1)]
+        self._integral.copy_(torch.where(starting, start, self._integral))
 
     @torch.no_grad()
-    def update(self, share: Tensor) -> None:
-        """One step of the ascent.
+    def update(self, share: Tensor, steps: int = 1) -> None:
+        """Follow what the policy spends.
 
         Args:
             share: 0-dim, the policy's mean cost as a share of Σ cost_i, equal
                 on all ranks.
+            steps: gradient steps that it took since it was told last.
         """
         if self.mean_cost is None:
             return
         error = share.to(self._error) - self.mean_cost / self._total
-        self._error.lerp_(error, MOMENTUM)
+        self._error.lerp_(error, 1 - (1 - MOMENTUM)**steps)
         self._integral.copy_(self._bounded(
-            self._integral + self._rate * ASCENT * self._range * error))
+            self._integral
+            + self._rate * ASCENT * steps * self._range * error))
 
     def set_progress(self, fraction: float) -> None:
         """Say how much of the training is over, from 0 to 1."""
@@ -134,7 +152,10 @@ class LagrangeMultiplier(nn.Module):
         for name, buffer in self.named_buffers():
             buffer.copy_(state[name])
 
+    def _most(self) -> Tensor:
+        """0-dim λ_max."""
+        return self._range * self._total / self._cheapest
+
     def _bounded(self, value: Tensor) -> Tensor:
         """Within [0, λ_max]."""
-        most = self._range * self._total / self._cheapest
-        return torch.minimum(value.clamp(min=0), most)
+        return torch.minimum(value.clamp(min=0), self._most())

@@ -132,7 +132,7 @@ class ExpectedReward(Learner):
 
     needs = 'gains'
 
-    def __init__(self, lr: float = 1e-3, entropy_coef: float = 0.02,
+    def __init__(self, lr: float = 1e-3, entropy_coef: float = 0.05,
                  steps: int = 8, batch_size: int | None = 128,
                  replay: int = 64, max_grad_norm: float = 0.5) -> None:
         super().__init__(lr, max_grad_norm)

@@ -16,13 +16,14 @@ class ActorCriticHeads(nn.Module):
 
     def __init__(self, hidden: int, levels: int, width: int = 128) -> None:
         super().__init__()
-        # A near-zero last layer starts the policy near the uniform one.
+        # A near-zero last layer starts the policy near the uniform one, and
+        # the critic near 0: values drawn at random explain less than none.
         self.action = nn.Sequential(
             orthogonal(nn.Linear(hidden, width)), nn.ReLU(),
             orthogonal(nn.Linear(width, levels), gain=0.01))
         self.value = nn.Sequential(
             orthogonal(nn.Linear(hidden, width)), nn.ReLU(),
-            orthogonal(nn.Linear(width, 1), gain=1.))
+            orthogonal(nn.Linear(width, 1), gain=0.01))
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """(B, L) logits of the levels and (B,) value."""

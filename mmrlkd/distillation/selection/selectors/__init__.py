@@ -1,12 +1,13 @@
 """Everything that chooses levels."""
 
 from .base import Selector
+from .control import ControlChoice, ControlSelector
 from .darts import DARTSSelector
 from .gated import GateDiagnostics, GatedSelector
 from .gdas import GDASSelector
 from .greedy import GreedySelector
 from .group import GroupSelector
-from .policy import PolicySelector
+from .policy import PolicyChoice, PolicySelector
 from .static import (
     ConstantSelector,
     FixedSelector,
@@ -19,9 +20,10 @@ from .static import (
 from .subset_search import SearchDiagnostics, SubsetSearch
 
 __all__ = [
-    'ConstantSelector', 'DARTSSelector', 'FixedSelector',
-    'GDASSelector', 'GateDiagnostics', 'GatedSelector', 'GreedySelector',
-    'GroupSelector', 'ManualDeepSelector', 'ManualShallowSelector', 'NoneSelector',
-    'PolicySelector', 'RandomSelector', 'SearchDiagnostics', 'Selector',
+    'ConstantSelector', 'ControlChoice', 'ControlSelector', 'DARTSSelector',
+    'FixedSelector', 'GDASSelector', 'GateDiagnostics', 'GatedSelector',
+    'GreedySelector', 'GroupSelector', 'ManualDeepSelector',
+    'ManualShallowSelector', 'NoneSelector', 'PolicyChoice', 'PolicySelector',
+    'RandomSelector', 'SearchDiagnostics', 'Selector',
     'SubsetSearch', 'UniformSelector'
 ]

@@ -1,7 +1,7 @@
 """The interface of selectors: which levels, for each image of a batch."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -22,13 +22,13 @@ class Selector(nn.Module, ABC):
     """
 
     #: Whether anything is ever distilled.
-    uses_teacher: ClassVar[bool] = True
+    uses_teacher: bool = True
     #: Whether the choice depends on the image.
-    adaptive: ClassVar[bool] = False
+    adaptive: bool = False
     #: Whether rewards improve the choice.
-    learns: ClassVar[bool] = False
+    learns: bool = False
     #: Whether held-out images are needed to learn from.
-    needs_held_out: ClassVar[bool] = False
+    needs_held_out: bool = False
     #: Names of the descriptors that the state shows, see :mod:`.descriptors`.
     context: tuple[str, ...] = ()
     #: Steps of the decision process that :meth:`select` plays.

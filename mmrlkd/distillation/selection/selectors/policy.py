@@ -183,7 +183,8 @@ class PolicySelector(Selector):
         observed = self.storage.gather(self._cost_shares.device)
         diagnostics = self.learner.update(observed)
         if not self._by_gains:
-            self.multiplier.update(self._mean_cost(observed.action[-1]))
+            self.multiplier.update(self._mean_cost(observed.action[-1]),
+                                   self.learner.steps)
         self.storage.clear()
         return diagnostics
 

@@ -132,7 +132,7 @@ def test_initialisation():
     policy = bound('LSTMPolicy', DEFAULT)
     for layer, gain in ((policy.encoder.layers[3], 2**0.5),
                         (policy.heads.action[2], 0.01),
-                        (policy.heads.value[2], 1.)):
+                        (policy.heads.value[2], 0.01)):
         weight = layer.weight
         product = weight @ weight.T
         torch.testing.assert_close(

@@ -53,6 +53,7 @@ def test_default_config(build, make_space):
     assert type(selector.reward).__name__ == 'ResidualReward'
     assert type(selector.learner).__name__ == 'PPO'
     assert (selector.horizon, selector.rollout_batches) == (4, 4)
+    assert selector.multiplier.value() == selector.reward.efficiency
 
 
 @pytest.mark.parametrize('horizon', [1, 2, 4])
@@ -76,9 +77,10 @@ def test_keeps_the_episode_it_played(
     bits = rollout.action[-1, :, None] >> torch.arange(4) & 1
     assert selection.levels.equal(bits.bool())
     assert rollout.observation.step[:, 0].tolist() == list(range(horizon))
-    # Losses were asked for once a step, for what was selected by then.
-    assert len(losses.asked) == horizon
-    for asked, action in zip(losses.asked, rollout.action, strict=True):
+    # Losses were asked for after each step but the last, for what was selected
+    # by then.
+    assert len(losses.asked) == horizon - 1
+    for asked, action in zip(losses.asked, rollout.action):
         assert asked.equal((action[:, None] >> torch.arange(4) & 1).bool())
 
 

@@ -21,6 +21,14 @@ VARIANTS = {
         greedy=True, learner=dict(type='mmrlkd.PPO', gamma=0.)),
     'GRPO': dict(learner=GRPO),
     'GRPO without sequence': dict(learner=GRPO, horizon=1),
+    'ExpectedReward': dict(learner=dict(
+        type='mmrlkd.ExpectedReward', batch_size=4)),
+    'ExpectedReward, one step': dict(
+        horizon=1, learner=dict(type='mmrlkd.ExpectedReward', batch_size=4)),
+    'mean cost': dict(
+        horizon=1, learner=dict(type='mmrlkd.ExpectedReward', batch_size=4),
+        mean_cost=1.5),
+    'mean cost, PPO': dict(mean_cost=1.5),
     'REINFORCE': dict(learner=dict(type='mmrlkd.REINFORCE')),
 }
 COSTS = torch.tensor([4., 2., 1., .5])
@@ -89,6 +97,8 @@ class TestEveryVariant:
         (True, True), (True, False), (False, True)])
     def test_selections_are_sound(
             self, make, play, variant, training, learning, batch, levels):
+        if 'mean cost' in variant and levels == 1:
+            pytest.skip('there is one choice')
         selector = make(variant, levels, budget=2.).train(training)
         selector.learning = learning
         found = play(selector, batch)
@@ -122,11 +132,13 @@ class TestEveryVariant:
             assert len(selector.storage) == 0
             assert losses.surveys == 0
             assert [len(asked) for asked in losses.asked] == (
-                [5] * selector.horizon)
+                [5] * (selector.horizon - 1))
 
     def test_stored_probabilities_are_those_of_the_learner(
             self, make, play, variant):
         selector = make(variant)
+        if selector.learner.needs == 'gains':
+            pytest.skip('no episode is stored')
         play(selector)
         rollout = stored(selector)
         again, values = selector.policy.evaluate(rollout.observation)
@@ -220,11 +232,13 @@ def test_every_episode_of_a_group_is_rewarded_for_itself(
         selector.select(start(selector, torch.randn(7, 5))))
     rollout = stored(selector)
     nothing = torch.zeros_like(rollout.action[:1])
-    path = chosen(torch.cat([nothing, rollout.action]))
-    for g in range(3):
-        torch.testing.assert_close(
-            rollout.reward[:, g::3], selector.reward(
-                path[:, g::3], COSTS, make_evidence(losses)))
+    path = torch.cat([nothing, rollout.action])
+    gains = make('PPO', reward=dict(type=f'mmrlkd.{reward}')).reward.gains(
+        make_evidence(losses))
+    shares = subset_table(4, gains.device).float() @ COSTS / COSTS.sum()
+    worth = (gains - 0.5 * shares).repeat_interleave(3, 0)
+    held = torch.stack([worth.gather(1, step[:, None])[:, 0] for step in path])
+    torch.testing.assert_close(rollout.reward, held.diff(dim=0))
     torch.testing.assert_close(
         scalars['reward'], rollout.reward.sum(0).mean())
 

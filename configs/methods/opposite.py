@@ -1,0 +1,10 @@
+# A control: the image for which PPO chose the dearest levels gets the cheapest choice
+# of its batch, and so on. Below `shuffled` if PPO chooses the right images.
+_base_ = './ppo.py'
+method = dict(
+    model=dict(
+        selector=dict(
+            _delete_=True,
+            type='mmrlkd.ControlSelector',
+            control='opposite',
+            selector={{_base_.method.model.selector}})))

@@ -1,0 +1,134 @@
+"""Controls: a selector's own choices, given to other images."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmrlkd.arguments import check_choice
+from mmrlkd.distillation.selection.environment import DecisionProcess
+from mmrlkd.registry import SELECTORS
+from mmrlkd.rl import Diagnostics
+from mmrlkd.structures import Choice, LevelSpace, Selection, Signals
+
+from .base import Selector
+
+
+@dataclass(frozen=True)
+class ControlChoice(Choice):
+    """What is distilled, and what it was made of.
+
+    Attributes:
+        own: the choice of the selector under control.
+    """
+    own: Choice | None = None
+
+
+@SELECTORS.register_module()
+class ControlSelector(Selector):
+    """Distils what a selector chose, but at other images of the batch.
+
+    Is it worth anything to choose *by the image*? A control has the same
+    schedule, learning and rates as what it controls, and cuts only the tie
+    between choice and image. The selector under control learns from its own
+    choice: what its subsets gain does not depend on what is distilled.
+
+    - ``'shuffled'``: the choices of a batch, levels and weights, are permuted
+      at random among its images. Number of levels, their combinations and the
+      cost of the batch stay the same.
+    - ``'opposite'``: the image that got the dearest choice gets the cheapest,
+      and so on; images of equal cost count in their order in the batch.
+    - ``'rates'``: the column of each level is permuted by itself. The rate of
+      each level and the cost of the batch stay the same, combinations do not;
+      an image may end with no level at all, also with ``min_levels=1``, or
+      above the budget of an image. Weights are those of the levels it gets,
+      :meth:`~mmrlkd.structures.LevelSpace.weights`.
+
+    Args:
+        selector: config of the selector under control.
+        control: one of the above.
+    """
+
+    _costs: Tensor
+
+    def __init__(self, selector: dict[str, Any],
+                 control: str = 'shuffled') -> None:
+        super().__init__()
+        self.control = check_choice(
+            'ControlSelector', 'control', control,
+            ('shuffled', 'opposite', 'rates'))
+        self.selector: Selector = SELECTORS.build(selector)
+        self.uses_teacher = self.selector.uses_teacher
+        self.adaptive = self.selector.adaptive
+        self.learns = self.selector.learns
+        self.needs_held_out = self.selector.needs_held_out
+        self.horizon = self.selector.horizon
+        self.context = self.selector.context
+
+    def bind(self, space: LevelSpace) -> None:
+        super().bind(space)
+        self.selector.bind(space)
+        self.register_buffer(
+            '_costs', torch.tensor(space.costs), persistent=False)
+
+    @torch.no_grad()
+    def select(self, process: DecisionProcess) -> Choice:
+        own = self._selector().select(process)
+        levels, weights = own.selection.levels, own.selection.weights
+        if self.control == 'rates':
+            order = torch.rand(levels.shape).argsort(0)
+            levels = levels.gather(0, _to(order, levels))
+            weights = self.space.weights(levels).to(weights)
+        else:
+            source = (torch.randperm(len(levels))
+                      if self.control == 'shuffled' else self._opposite(levels))
+            levels = levels[_to(source, levels)]
+            weights = weights[_to(source, weights)]
+        return ControlChoice(Selection(levels, weights), own.episode, own)
+
+    def _opposite(self, levels: Tensor) -> Tensor:
+        """(B,) int64, from which image each one gets its choice."""
+        cost = (levels * self._costs.to(levels.device)).sum(-1)
+        order = cost.argsort(stable=True)
+        return torch.empty_like(order).scatter_(0, order, order.flip(0))
+
+    def _selector(self) -> Selector:
+        """The selector under control, in this one's mode."""
+        self.selector.learning = self.learning
+        return self.selector
+
+    @property
+    def needs_gradients(self) -> bool:
+        return self._selector().needs_gradients
+
+    @property
+    def descriptors(self) -> tuple[str, ...]:
+        return self.selector.descriptors
+
+    def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
+        assert isinstance(choice, ControlChoice) and choice.own is not None
+        return self._selector().observe(signals, choice.own)
+
+    def learn(self) -> Diagnostics | None:
+        return self._selector().learn()
+
+    def set_progress(self, fraction: float) -> None:
+        self.selector.set_progress(fraction)
+
+    def run_state(self) -> dict[str, Any]:
+        return self.selector.run_state()
+
+    def load_run_state(self, state: dict[str, Any]) -> None:
+        self.selector.load_run_state(state)
+
+    def local_run_state(self) -> dict[str, Any]:
+        return self.selector.local_run_state()
+
+    def load_local_run_state(self, state: dict[str, Any]) -> None:
+        self.selector.load_local_run_state(state)
+
+
+def _to(index: Tensor, other: Tensor) -> Tensor:
+    """An index where the tensor is that it is used on."""
+    return index.to(other.device, non_blocking=True)
