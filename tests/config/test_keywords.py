@@ -43,7 +43,7 @@ def test_the_channels_of_a_connector_are_derived_not_asked_for(check, key):
      r"^model\.loss is 'CWDLoss'; accepted: dict\(type='CWDLoss', …\)"),
     ({'model.selector.reward.lambda': 0.5},
      r'^model\.selector\.reward\.lambda: no option of ResidualReward; '
-     r'accepted: efficiency\.'),
+     r'accepted: level_values, efficiency\.'),
     ({'model.selector.reward.efficiency': 'high'},
      r"^model\.selector\.reward\.efficiency is 'high'; accepted: a number"),
     ({'model.selector.learner.epochs': 'four'},

@@ -20,7 +20,7 @@ class BatchSignals:
     """Measures a batch as :class:`~mmrlkd.structures.Signals` asks.
 
     Everything is computed at the first question, and nothing that no reward
-    asks for.
+    asks for; gradients too, where the caller keeps no graph.
 
     Args:
         losses: of the batch.
@@ -51,6 +51,7 @@ class BatchSignals:
         self._losses.compute_all(graph=False)
         return self._losses.values()
 
+    @torch.enable_grad()
     def alignment(self) -> Tensor:
         """See :meth:`mmrlkd.structures.Signals.alignment`."""
         assert self._task_loss is not None, 'the reward asked for no gradients'
@@ -67,8 +68,7 @@ class BatchSignals:
                 gradient = gradient.transpose(1, 2).unflatten(
                     2, maps.shape[-2:])
             leaf = maps.detach().requires_grad_()
-            with torch.enable_grad():
-                total = self._losses.compare(i, leaf).sum() * GRADIENT_SCALE
+            total = self._losses.compare(i, leaf).sum() * GRADIENT_SCALE
             (distillation,) = torch.autograd.grad(total, leaf)
             products.append(
                 (gradient.float() * distillation.float()).sum(dim=(1, 2, 3))
@@ -108,12 +108,12 @@ class BatchSignals:
         return self._describe(name)
 
     @cached_property
+    @torch.enable_grad()
     def _stage_gradients(self) -> tuple[list[Tensor], Tensor, Tensor]:
         """Gradients (L, B, C, h, w) of each level's loss at each stage, the
         Polyak length (B,) and the full loss (B,) before any step."""
         leaves = [s.detach().requires_grad_() for s in self._maps.stages]
-        with torch.enable_grad():
-            losses = self._full_loss(self._pyramid(leaves))
+        losses = self._full_loss(self._pyramid(leaves))
         rows = [
             torch.autograd.grad(
                 losses[:, i].sum() * GRADIENT_SCALE, leaves,

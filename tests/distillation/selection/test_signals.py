@@ -55,6 +55,15 @@ def test_alignment_is_a_directional_derivative(setting):
                 got[sample, i], (d[0] * g[sample]).sum(), rtol=1e-4, atol=1e-8)
 
 
+def test_gradients_are_there_where_the_caller_keeps_no_graph(setting):
+    *_, evidence = setting
+    with torch.no_grad():
+        assert (evidence.alignment() != 0).any()
+        everything = torch.ones(4, 4, dtype=torch.bool)
+        assert (evidence.after_step(everything, 0.05)
+                < evidence.discrepancy().sum(-1)).all()
+
+
 def test_no_step_changes_nothing(setting):
     *_, evidence = setting
     none = torch.zeros(4, 4, dtype=torch.bool)
