@@ -25,8 +25,6 @@ class TaskAdapter(ABC):
     task: str
     #: Whether annotations name the objects' boxes.
     has_boxes = False
-    #: Classes of the annotated label maps; 0 where annotations are none.
-    label_classes = 0
 
     def __init__(self, model: nn.Module, owner: str) -> None:
         self.model = model
@@ -103,6 +101,11 @@ class TaskAdapter(ABC):
         """The layer whose output, while the model's loss is computed, is its
         logits (B, K) or (B, K, h, w); None where the task has none."""
         return None
+
+    @property
+    def label_classes(self) -> int:
+        """Classes of the annotated label maps; 0 where annotations are none."""
+        return 0
 
     @property
     def sigmoid_logits(self) -> bool:

@@ -55,8 +55,8 @@ def decisive(selector):
 def test_the_family_is_complete():
     assert set(ALL) >= {
         'DARTSSelector', 'FixedSelector', 'GDASSelector', 'GatedSelector',
-        'GreedySelector', 'GroupSelector', 'ManualDeepSelector', 'ManualShallowSelector',
-        'NoneSelector', 'PolicySelector', 'RandomSelector', 'UniformSelector'}
+        'GreedySelector', 'GroupSelector', 'ManualDeepSelector',
+        'ManualShallowSelector', 'NoneSelector', 'PolicySelector', 'RandomSelector', 'UniformSelector'}
 
 
 @pytest.mark.parametrize('levels', [1, 2, 4, 6])
