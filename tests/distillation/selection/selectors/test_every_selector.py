@@ -56,7 +56,8 @@ def test_the_family_is_complete():
     assert set(ALL) >= {
         'DARTSSelector', 'FixedSelector', 'GDASSelector', 'GatedSelector',
         'GreedySelector', 'GroupSelector', 'ManualDeepSelector',
-        'ManualShallowSelector', 'NoneSelector', 'PolicySelector', 'RandomSelector', 'UniformSelector'}
+        'ManualShallowSelector', 'NoneSelector', 'PolicySelector',
+        'RandomSelector', 'UniformSelector'}
 
 
 @pytest.mark.parametrize('levels', [1, 2, 4, 6])
