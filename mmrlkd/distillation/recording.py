@@ -1,6 +1,7 @@
 """Recording what policies see and what rewards say, without learning from it."""
 
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -29,14 +30,15 @@ def train_all_levels(model: PyramidDistiller, batches: Iterable[Any],
         model.train_step(data, optim_wrapper)
 
 
-def record(model: PyramidDistiller, data: Any,
-           reward: Reward) -> tuple[Tensor, Tensor]:
-    """States and gains of a batch, in training mode; changes nothing.
+def record(model: PyramidDistiller, data: Any, reward: Reward,
+           update: bool = False) -> tuple[Tensor, Tensor]:
+    """States and gains of a batch, in training mode; the model stays as it is.
 
     Args:
         model: the distiller.
         data: a batch, as a data loader gives it.
         reward: says the gains.
+        update: move the reward's running means first.
 
     Returns:
         (B, D), what the selector sees before its first step, features and
@@ -51,9 +53,11 @@ def record(model: PyramidDistiller, data: Any,
         output, distilled = forward(
             model, plan, images, samples, reward.needs_gradients)
         assert distilled is not None, 'no levels are distilled'
-        gains = reward.gains(measure(
-            model, output, distilled, images, samples, None,
-            reward.needs_gradients))
+        signals = measure(model, output, distilled, images, samples, None,
+                          reward.needs_gradients)
+        if update:
+            reward.update(signals)
+        gains = reward.gains(signals)
         state = model.distillation.begin(
             model.selector, distilled.maps, distilled.losses,
             distilled.descriptions).state
@@ -62,19 +66,25 @@ def record(model: PyramidDistiller, data: Any,
 
 
 def record_moment(model: PyramidDistiller, reward: Reward, name: str,
+                  warm_up: Iterable[Any],
                   augmentations: Iterable[Iterable[Any]]) -> Moment:
     """A moment of the training, for :func:`.headroom.analyse`.
 
     Args:
         model: the distiller, as it is then.
-        reward: says the gains.
+        reward: says the gains; a copy is used.
         name: of the moment.
+        warm_up: batches that the reward's running means move towards.
         augmentations: batches of the same images in the same order, once for
             each augmentation.
 
     Raises:
         ValueError: a state or a gain is not finite.
     """
+    # Not the selector's own, whose running means are restored each time.
+    reward = deepcopy(reward)
+    for data in warm_up:
+        record(model, data, reward, update=True)
     states: list[np.ndarray] = []
     gains: list[np.ndarray] = []
     for batches in augmentations:

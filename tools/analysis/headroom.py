@@ -48,6 +48,8 @@ from projects.experiments.figures import headroom as figure
 
 #: Augmentations of each image: the second says how reliable the first is.
 AUGMENTATIONS = 2
+#: Batches for the running means of rewards.
+WARM_UP = 20
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -105,6 +107,15 @@ def reward_of(model: PyramidDistiller) -> Reward:
     return reward
 
 
+def record_now(args: argparse.Namespace, cfg: Config, model: PyramidDistiller,
+               dataset: Any, name: str) -> Moment:
+    """A moment of a model, as it is."""
+    return record_moment(
+        model, reward_of(model), name,
+        islice(next(augmented(cfg, dataset, args.images, args.seed)), WARM_UP),
+        augmented(cfg, dataset, args.images, args.seed))
+
+
 def augmented(cfg: Config, dataset: Any, images: int,
               seed: int) -> Iterator[Iterator[Any]]:
     """Batches of the same training images, once for each augmentation."""
@@ -129,7 +140,7 @@ def record_training(args: argparse.Namespace, cfg: Config) -> Iterator[
     """Moments of a short training."""
     seed_all(args.seed)
     model = MODELS.build(model_config(cfg))
-    reward = reward_of(model)
+    reward_of(model)
     model.init_weights()
     model.to(get_device())
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=args.seed)
@@ -144,9 +155,8 @@ def record_training(args: argparse.Namespace, cfg: Config) -> Iterator[
         until = args.train * (i + 1) // args.moments
         train_all_levels(model, islice(batches, until - done), optim_wrapper)
         done = until
-        yield model, record_moment(
-            model, reward, f'iteration {done}',
-            augmented(cfg, loader.dataset, args.images, args.seed))
+        yield model, record_now(
+            args, cfg, model, loader.dataset, f'iteration {done}')
 
 
 def record_checkpoints(args: argparse.Namespace, cfg: Config) -> Iterator[
@@ -155,9 +165,7 @@ def record_checkpoints(args: argparse.Namespace, cfg: Config) -> Iterator[
     dataset = Runner.build_dataloader(cfg.train_dataloader).dataset
     for path in args.checkpoints:
         model = load_distiller(cfg, path, get_device())
-        yield model, record_moment(
-            model, reward_of(model), Path(path).stem,
-            augmented(cfg, dataset, args.images, args.seed))
+        yield model, record_now(args, cfg, model, dataset, Path(path).stem)
 
 
 def to_markdown(found: Headroom) -> str:

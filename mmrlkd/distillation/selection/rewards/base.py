@@ -48,6 +48,9 @@ class Reward(ABC):
             (…, B), lower is better.
         """
 
+    def update(self, signals: Signals) -> None:  # noqa: B027
+        """Move running means, where there are some, towards a batch."""
+
     def gains(self, signals: Signals) -> Tensor:
         """(B, 2^L), what each subset of levels gains over selecting none."""
         some = self.potential(
