@@ -271,9 +271,19 @@ def observe(model: PyramidDistiller, output: StepOutput, distilled: Distilled,
             images: Tensor, samples: list, search: SearchInputs | None,
             gradients: bool) -> dict[str, Tensor]:
     """Show the selector how its choice turned out; scalars for the log."""
-    losses, choice = distilled.losses, distilled.choice
     # Levels never selected need a running mean, too.
-    losses.compute_all(graph=False)
+    distilled.losses.compute_all(graph=False)
+    return model.selector.observe(
+        measure(model, output, distilled, images, samples, search, gradients),
+        distilled.choice)
+
+
+def measure(model: PyramidDistiller, output: StepOutput, distilled: Distilled,
+            images: Tensor, samples: list, search: SearchInputs | None,
+            gradients: bool) -> BatchSignals:
+    """What the batch tells about the worth of its levels; computes nothing
+    yet."""
+    losses, choice = distilled.losses, distilled.choice
     task, effect = None, None
     if gradients:
         task = model.parse_losses({
@@ -284,10 +294,9 @@ def observe(model: PyramidDistiller, output: StepOutput, distilled: Distilled,
             model.functional, losses, images, samples,
             model.loss_weight * choice.selection.weights, search.held_out,
             model.data_preprocessor, search.optimizer)
-    return model.selector.observe(BatchSignals(
+    return BatchSignals(
         losses, distilled.maps, model.levels, model.adapter, task, effect,
-        distilled.descriptions),
-        choice)
+        distilled.descriptions)
 
 
 # -- around it -----------------------------------------------------------------

@@ -112,7 +112,7 @@ def test_a_file_that_is_no_method_is_refused(content, sentence, tmp_path):
 
 def test_an_unknown_method_is_answered_with_its_neighbours():
     with pytest.raises(ValueError, match='accepted: greedy.*, or another of '
-                                         'controller, darts'):
+                                         'by_objects, controller'):
         read_method('gredy')
     assert read_method('manual-deep') == read_method('manual_deep')
 

@@ -103,6 +103,11 @@ class TaskAdapter(ABC):
         return None
 
     @property
+    def label_classes(self) -> int:
+        """Classes of the annotated label maps; 0 where annotations are none."""
+        return 0
+
+    @property
     def sigmoid_logits(self) -> bool:
         """Whether a sigmoid makes a probability of each logit, and not a softmax
         one distribution of all."""

@@ -171,7 +171,7 @@ class RandomSelector(Selector):
                 f'RandomSelector: cost={self.cost} can\'t be the mean cost of '
                 f'subsets that cost {cheapest} to {dearest}; choose a value '
                 'in between.')
-        self._probs = _tilted(costs / dearest, self.cost / dearest)
+        self._probs = tilted(costs / dearest, self.cost / dearest)
 
     def select(self, process: DecisionProcess) -> Choice:
         drawn = torch.multinomial(
@@ -181,7 +181,7 @@ class RandomSelector(Selector):
         return Choice(Selection(levels, weights.to(process.device)))
 
 
-def _tilted(costs: Tensor, mean: float) -> Tensor:
+def tilted(costs: Tensor, mean: float) -> Tensor:
     """Probabilities ∝ exp(−θ·costs) with the given mean cost.
 
     ``costs`` are at most 1. The mean falls with θ, so θ is found by halving

@@ -62,8 +62,8 @@ def test_the_family_is_complete():
     assert set(ALL) >= {
         'ControlSelector', 'DARTSSelector', 'FixedSelector', 'GDASSelector',
         'GatedSelector', 'GreedySelector', 'GroupSelector',
-        'ManualDeepSelector', 'ManualShallowSelector', 'NoneSelector', 'PolicySelector',
-        'RandomSelector', 'UniformSelector'}
+        'ManualDeepSelector', 'ManualShallowSelector', 'NoneSelector',
+        'PolicySelector', 'RandomSelector', 'UniformSelector'}
 
 
 @pytest.mark.parametrize('levels', [1, 2, 4, 6])

@@ -1,0 +1,217 @@
+"""Say how much a choice of levels for each image could win, before training.
+
+    python tools/analysis/headroom.py CONFIG [CHECKPOINT …] [--images 400]
+        [--train 200] [--moments 2] [--costs C …] [--out work_dirs/headroom]
+        [--method NAME|FILE] [--cfg-options KEY=VALUE …]
+
+Each CHECKPOINT of a run of CONFIG is a moment. Without one, the student learns
+from all levels for some iterations at the config's first learning rate, and is
+recorded in between. The reward is the selector's. Writes headroom.json,
+headroom.md and headroom.png.
+"""
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import FUNCTIONS, init_default_scope
+from mmengine.runner import Runner
+from rich.console import Console
+from rich.markdown import Markdown
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import mmrlkd  # noqa: F401
+from mmrlkd.config.compose import add_method_argument, load_config
+from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
+from mmrlkd.config.student import model_config
+from mmrlkd.distillation import PyramidDistiller
+from mmrlkd.distillation.recording import record_moment, train_all_levels
+from mmrlkd.distillation.selection.headroom import Headroom, Moment, analyse
+from mmrlkd.distillation.selection.rewards import Reward
+from mmrlkd.engine.trained import load_distiller
+from mmrlkd.registry import MODELS
+from projects.experiments.figures import headroom as figure
+
+#: Augmentations of each image: the second says how reliable the first is.
+AUGMENTATIONS = 2
+#: Batches for the running means of rewards.
+WARM_UP = 20
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='How much a choice of levels for each image could win, '
+        'before training.')
+    parser.add_argument('config', help='config of a selector with a reward')
+    parser.add_argument('checkpoints', nargs='*', metavar='CHECKPOINT',
+                        help='of runs of the config; each is a moment')
+    add_method_argument(parser)
+    parser.add_argument('--images', type=int, default=400,
+                        help='training images to record; default: 400')
+    parser.add_argument(
+        '--train', type=int, default=200, metavar='ITERATIONS',
+        help='without CHECKPOINT: learn from all levels so long; default: 200')
+    parser.add_argument(
+        '--moments', type=int, default=2,
+        help='without CHECKPOINT: record so often; default: 2')
+    parser.add_argument(
+        '--costs', nargs='+', type=float, metavar='C',
+        help='mean costs to compare at; default: eighths of all levels\' cost')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--out', type=Path,
+                        default=ROOT / 'work_dirs/headroom',
+                        help='folder; default: work_dirs/headroom')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='override values of the config')
+    args = parser.parse_args(argv)
+    for name, low in (('images', 20), ('train', 1), ('moments', 1)):
+        if getattr(args, name) < low:
+            parser.error(f'--{name} {getattr(args, name)}: accepted is a '
+                         f'number >= {low}.')
+    return args
+
+
+def seed_all(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def reward_of(model: PyramidDistiller) -> Reward:
+    """The selector's.
+
+    Raises:
+        ValueError: it has none that tells images apart.
+    """
+    reward = getattr(model.selector, 'reward', None)
+    if not isinstance(reward, Reward):
+        raise ValueError(
+            f'model.selector is a {type(model.selector).__name__}, which has '
+            'no reward; accepted: one that learns from a reward, such as '
+            '--method ppo or gated.')
+    return reward
+
+
+def record_now(args: argparse.Namespace, cfg: Config, model: PyramidDistiller,
+               dataset: Any, name: str) -> Moment:
+    """A moment of a model, as it is."""
+    return record_moment(
+        model, reward_of(model), name,
+        islice(next(augmented(cfg, dataset, args.images, args.seed)), WARM_UP),
+        augmented(cfg, dataset, args.images, args.seed))
+
+
+def augmented(cfg: Config, dataset: Any, images: int,
+              seed: int) -> Iterator[Iterator[Any]]:
+    """Batches of the same training images, once for each augmentation."""
+    loader = cfg.train_dataloader
+    collate = pseudo_collate
+    if loader.get('collate_fn'):
+        collate = FUNCTIONS.get(loader.collate_fn['type'])
+    chosen = np.random.default_rng(seed).permutation(len(dataset))[:images]
+    size = loader.batch_size
+
+    def batches() -> Iterator[Any]:
+        for start in range(0, len(chosen), size):
+            yield collate([dataset[int(i)] for i in chosen[start:start + size]])
+
+    for i in range(AUGMENTATIONS):
+        seed_all(seed + 1 + i)
+        yield batches()
+
+
+def record_training(args: argparse.Namespace, cfg: Config) -> Iterator[
+        tuple[PyramidDistiller, Moment]]:
+    """Moments of a short training."""
+    seed_all(args.seed)
+    model = MODELS.build(model_config(cfg))
+    reward_of(model)
+    model.init_weights()
+    model.to(get_device())
+    loader = Runner.build_dataloader(cfg.train_dataloader, seed=args.seed)
+    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+
+    def forever() -> Iterator[Any]:
+        while True:
+            yield from loader
+
+    batches, done = forever(), 0
+    for i in range(args.moments):
+        until = args.train * (i + 1) // args.moments
+        train_all_levels(model, islice(batches, until - done), optim_wrapper)
+        done = until
+        yield model, record_now(
+            args, cfg, model, loader.dataset, f'iteration {done}')
+
+
+def record_checkpoints(args: argparse.Namespace, cfg: Config) -> Iterator[
+        tuple[PyramidDistiller, Moment]]:
+    """A moment for each checkpoint."""
+    dataset = Runner.build_dataloader(cfg.train_dataloader).dataset
+    for path in args.checkpoints:
+        model = load_distiller(cfg, path, get_device())
+        yield model, record_now(args, cfg, model, dataset, Path(path).stem)
+
+
+def to_markdown(found: Headroom) -> str:
+    """The tables of the page."""
+    lines = [
+        f'# Headroom of {found.images} images', '',
+        '![gain over mean cost](headroom.png)', '',
+        '| mean cost | random | best fixed | | best lottery | told by the '
+        'state | by another augmentation | optimum | told − lottery | worth '
+        'trying |', '|' + '---|' * 10]
+    for row in found.rows:
+        numbers = [f'{value:.3f}' for value in (
+            row.random, row.fixed)], [f'{value:.3f}' for value in (
+                row.mixture, row.told, row.repeated, row.optimum)]
+        lines.append('| ' + ' | '.join([
+            f'{row.cost:g}', *numbers[0], '+'.join(row.subset) or 'none',
+            *numbers[1], f'{row.above:+.3f} ± {row.half_width:.3f}',
+            'yes' if row.worth else '']) + ' |')
+    lines += ['', '| level | reliability | explained by the state |',
+              '|---|---|---|']
+    lines += [f'| {name} | {found.reliability[name]:.2f} | '
+              f'{found.explained[name]:.2f} |' for name in found.reliability]
+    lines += ['', '| moment | gain that is 1 |', '|---|---|']
+    lines += [f'| {name} | {unit:.3g} |' for name, unit in found.unit.items()]
+    return '\n'.join(lines) + '\n'
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with errors_as_sentences(CONFIG_ERRORS, args.config):
+        cfg = load_config(args.config, args.method, args.cfg_options)
+        init_default_scope(cfg.get('default_scope', 'mmdet'))
+        record = record_checkpoints if args.checkpoints else record_training
+        models, moments = zip(*record(args, cfg), strict=True)
+        found = analyse(moments, models[-1].distillation.space, args.costs,
+                        args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    rows = [asdict(row) | {'worth': row.worth} for row in found.rows]
+    (args.out / 'headroom.json').write_text(
+        json.dumps(asdict(found) | {'rows': rows}, indent=1) + '\n')
+    page = to_markdown(found)
+    (args.out / 'headroom.md').write_text(page)
+    figure.save(found, args.out / 'headroom.png')
+    Console().print(Markdown(page))
+    print(f"{args.out / 'headroom.md'} is written.")
+
+
+if __name__ == '__main__':
+    main()
