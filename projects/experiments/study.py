@@ -404,9 +404,18 @@ def train_teachers(study: Study, worlds: Sequence[World], work_dir: Path,
                 f'{world.name}, teacher: {error or "left no checkpoint"}; its '
                 f'log is {task.folder / "train.log"}')
             continue
-        row = read_row(task.folder, compose_teacher(world))
-        add_row(study, world, Entry(TEACHER, method=''), 0, row)
-        say(f'{world.name}, teacher: {row["quality"]:.1f}')
+    rows = load_rows(study.table)
+    for world in worlds:
+        entry, folder = Entry(TEACHER, method=''), world.checkpoint.parent
+        key = _key(study, world, entry, 0)
+        there = {tuple(map(str, row)) for row in
+                 rows[list(KEY)].itertuples(index=False)}
+        # One from elsewhere has no log.
+        if (world.checkpoint.is_file() and any(folder.glob('*/'))
+                and tuple(map(str, key.values())) not in there):
+            row = read_row(folder, compose_teacher(world))
+            add_row(study, world, entry, 0, row)
+            say(f'{world.name}, teacher: {row["quality"]:.1f}')
     return failures
 
 

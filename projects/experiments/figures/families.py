@@ -51,7 +51,7 @@ def _world(panel: Axes, rows: pd.DataFrame, cost: str) -> None:
             (runs[cost].mean(), *mean_interval(runs.quality)[:2])
             for _, runs in some.groupby('entry'))
         x, y, half = zip(*points, strict=True)
-        panel.errorbar(x, y, None if pd.isna(half).any() else half, marker='o',
+        panel.errorbar(x, y, None if any(map(pd.isna, half)) else half, marker='o',
                        markersize=5, capsize=3, elinewidth=1.1,
                        color=method_colour(str(family)),
                        label=display_name(str(family)))

@@ -1,7 +1,13 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from mmengine.config import Config
 from scipy import stats
 
+from projects.experiments import pilot
 from projects.experiments.pilot import draw_rates, quantile_edges, regress
 from projects.experiments.runs import ExperimentFailed
 
@@ -62,3 +68,49 @@ def test_edges_part_values_in_groups_of_like_size() -> None:
         quantile_edges(counts, 5)
     with pytest.raises(ExperimentFailed, match='like size'):
         quantile_edges(np.array([1] * 97 + [2, 3, 4]), 4)
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Trainings that lead to what their rates are worth; their numbers."""
+    trained: list[int] = []
+    (tmp_path / 'held_out.json').write_text('{"images": [1, 2, 3]}')
+    cfg = Config(dict(
+        model=dict(levels=('P2', 'P5')), search=dict(metric='coco/bbox_mAP'),
+        train_cfg=dict(max_iters=10), train_dataloader=dict(batch_size=8),
+        val_evaluator=dict(ann_file=str(tmp_path / 'held_out.json'))))
+
+    def train_many(tasks, jobs):
+        for task in tasks:
+            trained.append(task.key)
+            yield task, None
+
+    def read_evaluation(folder, key):
+        number = int(folder.name.removeprefix('training_'))
+        rates = draw_rates(number, 2, 2).flatten()
+        return {key: .2 + rates @ [.01, .02, .03, .04]}
+
+    monkeypatch.setattr(pilot, 'compose', lambda *_: cfg)
+    monkeypatch.setattr(pilot, 'train_many', train_many)
+    monkeypatch.setattr(pilot, 'read_evaluation', read_evaluation)
+    return trained
+
+
+def test_a_pilot_continues_and_writes_what_it_found(
+        fake: list[int], tmp_path: Path) -> None:
+    asked = pilot.Pilot(Path('c.py'), 'objects', (7.5, ), trainings=12)
+    pilot.run_pilot(asked, tmp_path, 1, say=lambda _: None)
+    pilot.run_pilot(replace(asked, trainings=16), tmp_path, 1, lambda _: None)
+    assert fake == [*range(16)]
+    worth = json.loads((tmp_path / 'worth.json').read_text())
+    assert np.array(worth.pop('worth')) == pytest.approx(
+        np.array([[.01, .02], [.03, .04]]))
+    assert np.shape(worth.pop('interval')) == (2, 2)
+    assert worth.pop('residual') == pytest.approx(0, abs=1e-9)
+    assert worth == dict(
+        descriptor='objects', edges=[7.5], levels=['P2', 'P5'],
+        metric='coco/bbox_mAP', trainings=16, images=16 * (10 * 8 + 3))
+    assert pilot.load_edges(tmp_path, 2) == (7.5, )
+    assert pilot.load_edges(tmp_path, 3) is None
+    with pytest.raises(ExperimentFailed, match='of another pilot'):
+        pilot.run_pilot(replace(asked, descriptor='crowding'), tmp_path, 1)
