@@ -1,4 +1,4 @@
-"""Learning from the teacher's logits."""
+"""Distilling the teacher's logits."""
 
 from typing import Any
 
@@ -32,9 +32,8 @@ def read_logits(adapter: TaskAdapter, features: Any) -> Tensor:
 
 
 class LogitDistillation:
-    """The term that pulls the student's logits towards the teacher's.
-
-    It does not depend on the image: every image in every update gets it.
+    """The loss between the logits of student and teacher, for every image in
+    every update; the selector has no influence on it.
 
     Args:
         student: its adapter.
@@ -42,8 +41,8 @@ class LogitDistillation:
         loss: config of the :class:`~mmrlkd.distillation.logit_losses.LogitLoss`.
 
     Attributes:
-        gflops: counted, of what the teacher's head (and its neck) runs for
-            one probe image.
+        gflops: counted GFLOPs of the teacher's head (and neck) for one probe
+            image.
 
     Raises:
         ValueError: one of the models has no logits, or they differ in their
@@ -88,7 +87,7 @@ class LogitDistillation:
 
 def _sigmoid(student: TaskAdapter, teacher: TaskAdapter,
              loss: LogitLoss) -> bool:
-    """Whether each logit is a probability by itself, in both models."""
+    """Whether both heads have a sigmoid for each class, not a softmax."""
     kinds = [('a softmax', 'a sigmoid for each class')[each.sigmoid_logits]
              for each in (student, teacher)]
     name = type(loss).__name__
@@ -105,7 +104,7 @@ def _sigmoid(student: TaskAdapter, teacher: TaskAdapter,
 
 
 def _probe(adapter: TaskAdapter, loss: dict) -> tuple[int, float]:
-    """Number of classes, and GFLOPs of what only the logits need."""
+    """Number of classes, and GFLOPs of neck and head."""
     if adapter.logit_layer is None:
         raise ValueError(
             f"logit_loss is a {loss['type']}, but the {adapter.owner} "

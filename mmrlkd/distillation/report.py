@@ -1,4 +1,4 @@
-"""What the log says about a batch's distillation."""
+"""Scalars for the log about a batch's distillation."""
 
 import torch
 from torch import Tensor
@@ -15,12 +15,11 @@ def describe(part: Distillation, selection: Selection, per_level: Tensor,
     """Scalars for the log; costs are means over the batch's images.
 
     Args:
-        part: what distils.
+        part: the distillation.
         selection: of the batch.
-        per_level: (L,), what each level adds to the loss.
-        selected: the work that the selection took.
-        work: all that was done; what goes beyond the selection is booked as
-            the rewards'.
+        per_level: (L,), each level's term of the loss.
+        selected: the work for the selection.
+        work: all work; the rest is logged as that of the rewards.
     """
     chosen = selection.levels.float().mean(dim=0).to(part.level_costs)
     ran, in_all = part.gflops(selected), part.gflops(work)
@@ -38,11 +37,13 @@ def describe(part: Distillation, selection: Selection, per_level: Tensor,
 
 
 def describe_none(part: Distillation) -> dict[str, Tensor]:
-    """The scalars of :func:`describe` where nothing is distilled: zeros,
-    because the log repeats what it was told last.
+    """The scalars of :func:`describe` for a phase without distillation.
+
+    Zeros, because mmengine's log repeats the last value of a scalar that an
+    iteration does not report.
 
     Args:
-        part: what would distil.
+        part: the distillation.
     """
     names = ['levels_per_image', 'distill_cost', 'distill_gflops',
              'reward_gflops']

@@ -118,7 +118,7 @@ HELD_OUT = [dict(type='mmrlkd.HeldOutHook', dataloader={})]
     (dict(activation_checkpointing='backbone.layer1'),
      "activation_checkpointing names 'backbone.layer1'; accepted: modules of"),
     (dict(activation_checkpointing=['student.neck'], custom_hooks=HELD_OUT),
-     'activation_checkpointing is set, but mmrlkd.PolicySelector tries'),
+     'activation_checkpointing is set, but mmrlkd.PolicySelector runs'),
     (dict(model=dict(student=dict(backbone=dict(with_cp=True))),
           custom_hooks=HELD_OUT), 'with_cp is set, but'),
     (dict(optim_wrapper=dict(

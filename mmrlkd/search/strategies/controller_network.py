@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Categorical, Distribution
+from torch.distributions import Bernoulli, Categorical
 
 #: Sequences of m children over L levels: 'on' (m, L), 'loss' (m, L) and
 #: 'connector' (m, L) int64, 'teachers' (m, L, L) bool, whose [k, i, j] says
@@ -13,7 +13,7 @@ from torch.distributions import Bernoulli, Categorical, Distribution
 Tokens = dict[str, Tensor]
 
 #: A token's type, the student's level and the distribution -> the tokens (m, …).
-Choose = Callable[[str, int, Distribution], Tensor]
+Choose = Callable[[str, int, Categorical | Bernoulli], Tensor]
 
 
 class ControllerNetwork(nn.Module):
@@ -76,7 +76,7 @@ class ControllerNetwork(nn.Module):
         """Draw ``children`` sequences."""
 
         # Not by sample(), which draws from the global generator.
-        def draw(kind: str, level: int, choice: Distribution) -> Tensor:
+        def draw(kind: str, level: int, choice: Categorical | Bernoulli) -> Tensor:
             if isinstance(choice, Bernoulli):
                 return torch.bernoulli(
                     choice.probs, generator=generator).bool()
