@@ -1,4 +1,4 @@
-"""What turns a loss into learning: optimizer, schedule, ranks, broken episodes."""
+"""The trainer: optimizer, schedule, ranks, broken episodes."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,21 +16,21 @@ from .rollout import Rollout, set_aside_broken
 
 
 class Trainer:
-    """Improves the policy it is bound to by an algorithm's loss.
+    """Trains a policy with an algorithm's loss.
 
-    Adam on the policy's parameters, which stay the same on every rank. An
-    episode with a non-finite number has no say; a gradient that is not finite
-    is not followed.
+    Uses Adam on the policy's parameters, which stay equal on all ranks. Episodes
+    with a non-finite number have weight 0; a step whose gradient is not finite is
+    skipped.
 
     Args:
-        algorithm: what to minimise.
+        algorithm: its loss is minimised.
         lr: learning rate of Adam at the start; decays linearly to 0.
         max_grad_norm: the gradient is clipped to this norm.
         epochs: passes over the episodes of an update.
-        minibatches: gradient steps of a pass, on episodes in random order;
-            None: one on all of them as they are.
-        target_kl: no further pass once the mean ``approx_kl`` of a pass
-            exceeds it; None: never stops early.
+        minibatches: gradient steps of a pass, on episodes in random order; None
+            for one step on all of them.
+        target_kl: the update ends after a pass whose mean ``approx_kl`` exceeds
+            it; None for no early stop.
     """
 
     def __init__(self, algorithm: Algorithm, lr: float, max_grad_norm: float,
@@ -53,7 +53,7 @@ class Trainer:
 
     @property
     def group_size(self) -> int:
-        """Episodes that are wanted of each sample, side by side."""
+        """Number of episodes of each sample, next to each other along B."""
         return self.algorithm.group_size
 
     @property
@@ -62,15 +62,15 @@ class Trainer:
         return self._descent.optimizer
 
     def bind(self, policy: PolicyModule) -> None:
-        """Take charge of a built policy; the same weights on every rank."""
+        """Set the policy, with rank 0's weights on all ranks."""
         self.policy = policy
         self._descent = Descent(
             policy.parameters(), self.lr, self.max_grad_norm)
 
     def update(self, rollout: Rollout) -> Diagnostics:
-        """Learn from episodes that the policy played as it is now.
+        """Update the policy from episodes that it played since the last update.
 
-        Called by all ranks at once, each with its own episodes.
+        Called by all ranks together, each with its own episodes.
         """
         algorithm = self.algorithm
         rollout, weight = set_aside_broken(rollout)
@@ -102,10 +102,10 @@ class Trainer:
             skipped_steps=torch.full_like(dropped, skipped))
 
     def after_step(self, batch: Batch, taken: bool) -> None:
-        """Told of each gradient step, and whether it was taken."""
+        """Called after each gradient step; ``taken`` is False if it was skipped."""
 
     def set_progress(self, fraction: float) -> None:
-        """Say how much of the training is over, from 0 to 1."""
+        """Set the share of the training that is over, from 0 to 1."""
         self._descent.set_progress(fraction)
 
     def state_dict(self) -> dict[str, Any]:
@@ -117,8 +117,9 @@ class Trainer:
         self._descent.load_state_dict(state)
 
     def _epochs(self, batch: Batch) -> Iterator[Iterator[Batch]]:
-        """The minibatches of each pass. Groups are shuffled; their episodes
-        and the steps of these never, along which memory runs."""
+        """The minibatches of each pass. Groups are shuffled, but neither the
+        episodes of a group nor the steps of an episode, along which the
+        policy's memory runs."""
         if self.minibatches is None:
             for _ in range(self.epochs):
                 yield iter([batch])
@@ -130,8 +131,8 @@ class Trainer:
             yield (batch[:, groups[chosen].flatten()] for chosen in epoch)
 
     def _far_enough(self, names: tuple[str, ...], logs: list[Tensor]) -> bool:
-        """Whether the policy moved further in a pass than it may; all ranks
-        agree, or one would wait for another's next minibatch."""
+        """Whether ``approx_kl`` of a pass exceeds its target. All ranks decide
+        alike: otherwise one would wait in the next pass's all_reduce."""
         if self.target_kl is None:
             return False
         moved = torch.stack(logs).mean(0)[names.index('approx_kl')].clone()
@@ -141,10 +142,10 @@ class Trainer:
 
 def shuffled(items: int, epochs: int, minibatches: int,
              device: torch.device) -> Iterator[Iterator[Tensor]]:
-    """For each epoch, indices of the ``items`` of each minibatch.
+    """For each epoch, the indices of the items in each minibatch.
 
-    As many minibatches on every rank, or they wait for each other; fewer
-    where a rank has fewer items.
+    The number of minibatches must be equal on all ranks, because each has an
+    all_reduce. It is smaller than ``minibatches`` if a rank has fewer items.
     """
     fewest = torch.tensor(items)
     dist.all_reduce(fewest, 'min')
