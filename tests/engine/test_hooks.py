@@ -92,7 +92,7 @@ def test_a_batch_has_the_seed_of_its_position():
         next(SeededIterator(Batches(), SimpleNamespace(seed=6))), batches[0])
 
 
-def test_the_student_alone(run_config):
+def test_the_students_config_has_no_hook_of_this_package(run_config):
     cfg = run_config()
     plain = student_config(cfg)
     assert plain.model == cfg.model.student
