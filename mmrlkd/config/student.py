@@ -35,6 +35,18 @@ def is_distiller(cfg: Config) -> bool:
     return type_name(kind).endswith('PyramidDistiller')
 
 
+def check_distils(cfg: Config) -> None:
+    """Refuse a config whose model is not a distiller.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not is_distiller(cfg):
+        raise ValueError(
+            f"model.type is {cfg.get('model', {}).get('type')!r}, which distils "
+            "nothing; accepted: 'mmrlkd.PyramidDistiller'.")
+
+
 def model_config(cfg: Config) -> ConfigDict:
     """A config's model with its data preprocessor, as the Runner builds it.
 
