@@ -53,6 +53,7 @@ def count_flops(teacher: Teacher, student: tuple[Level, ...],
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         pyramid.prepare()
     trunk = counter.get_total_flops()
+    # prepare() has cached the trunk, so that each level counts its own part.
     taught, targets = [], []
     for i in range(len(student)):
         with FlopCounterMode(display=False) as counter:
@@ -72,6 +73,7 @@ def count_flops(teacher: Teacher, student: tuple[Level, ...],
             ]).sum()
         with FlopCounterMode(display=False) as backward:
             total.backward()  # the counter does not follow autograd.grad
+        # Elementwise work is not counted: MSE with equal widths costs 0.
         counts.append([float(counter.get_total_flops())
                        for counter in (forward, backward)])
     links.zero_grad()
@@ -100,6 +102,7 @@ def price_levels(costs: str | Mapping[str, float], levels: tuple[Level, ...],
             raise ValueError(
                 f'costs={costs!r} is not known; accepted: '
                 f"{', '.join(CURRENCIES)}, or a number for each level.")
+        # Nominal costs halve from level to level; positions of maps quarter.
         priced = {
             'nominal': [2.0**(4 - int(name[1:])) for name in names],
             'pixels': [float(level.size[0] * level.size[1])

@@ -33,6 +33,7 @@ class HeldOut:
         """The next batch, as from a data loader. The random numbers of training
         do not change."""
         assert self._open is not None, 'no source was connected'
+        # Data augmentation draws random numbers.
         with preserved_rng():
             if self._batches is None:
                 self._batches = self._open(self.given)

@@ -32,6 +32,7 @@ def virtual_step(optimizer: Optimizer,
     Returns:
         The moved parameters, by parameter.
     """
+    # Also copies the parameters, to which the copied optimizer refers.
     twin = deepcopy(optimizer)
     moved = {}
     for group, copied in zip(
@@ -111,6 +112,8 @@ def hypergradient(train_loss: Loss, val_loss: Loss, weights: Sequence[Tensor],
     if optimizer is None:
         return torch.autograd.grad(
             val_loss(weights, alpha), alpha, materialize_grads=True)[0]
+    # Equations 7 and 8 of the paper: the second term is a Hessian-vector
+    # product, without the Hessian.
     rate = _plain_rates(optimizer)
     gradients = torch.autograd.grad(train_loss(weights, alpha), weights)
     moved = virtual_step(optimizer, dict(zip(weights, gradients, strict=True)))

@@ -83,6 +83,8 @@ class LevelLosses:
         Args:
             selected: (B, L) bool on the CPU, the selected cells.
         """
+        # _backward has the calls of compare(). The pieces' backward pass is still
+        # to come; a piece has one if any of its images was selected.
         backward = list(self._backward)
         for piece in self._pieces:
             column = selected[:, piece.level]
@@ -155,7 +157,7 @@ class LevelLosses:
         missing = levels & ~(self._with_graph if graph else self._known)
         for i in missing.any(dim=0).nonzero().flatten().tolist():
             column = missing[:, i]
-            rows, index = None, None
+            rows, index = None, None  # the whole batch, without a copy
             if not bool(column.all()):
                 rows = column.nonzero().flatten()
                 index = rows.to(self._values.device, non_blocking=True)
@@ -181,6 +183,7 @@ class LevelLosses:
             levels: (B, L) bool on the CPU, computed cells.
             weights: (B, L), 0 outside ``levels``.
         """
+        # Without gradients there are no pieces.
         if not self._differentiable:
             return list((weights * self._values).sum(dim=0) / len(weights))
         totals: list[Tensor] = [weights.new_zeros(()) for _ in self.maps]
@@ -193,6 +196,8 @@ class LevelLosses:
             held = take(column, rows)
             if not bool(held.any()):
                 continue
+            # A piece may have more images than were selected: greedy and GRPO
+            # request all losses before they select.
             if not bool(held.all()):
                 inner = held.nonzero().flatten()
                 rows = inner if rows is None else rows[inner]

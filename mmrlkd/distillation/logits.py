@@ -19,6 +19,7 @@ def read_logits(adapter: TaskAdapter, features: Any) -> Tensor:
         adapter: of the model.
         features: see :meth:`.adapters.TaskAdapter.run_head`.
     """
+    # By a hook, as the student's logits are read while it computes its loss.
     seen: list[Any] = []
     layer = adapter.logit_layer
     assert layer is not None
@@ -113,6 +114,7 @@ def _probe(adapter: TaskAdapter, loss: dict) -> tuple[int, float]:
             'segmentors.')
     with torch.no_grad(), evaluating(adapter.model):
         features = adapter.backbone(adapter.probe_image())
+        # Not the backbone, which runs for the levels anyway.
         with FlopCounterMode(display=False) as counter:
             if adapter.neck is not None:
                 features = adapter.neck(features)

@@ -97,6 +97,7 @@ def build_links(student: Sequence[Level], teacher: Sequence[Level],
                     f'recipe[{mine.name!r}], levels without {mine.name}, or, '
                     'if the images are larger than the probe, their size as '
                     'probe_size.')
+            # Learned parts of a loss have the width of the teacher's map.
             compare.bind(width)
             level.append(Link(number, connect, compare))
         links.append(level)

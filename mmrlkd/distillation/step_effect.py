@@ -74,6 +74,8 @@ class StepEffect:
         ahead = {name: parameter.detach() for name, parameter in own.items()}
         if order == 2:
             ahead = self._after_step(own)
+        # v, by the parameters that the level losses depend on: others have a
+        # zero product.
         vector = self._held_out_gradient(ahead, list(point))
 
         def level_losses(moved: list[Tensor]) -> Tensor:

@@ -97,6 +97,8 @@ def _evaluate(policy: Policy, observations: Observation
     memory = policy.initial(batch, _device(observations))
     distributions: list[Distribution] = []
     values: list[Tensor] = []
+    # Step by step, as when acting: a fused kernel over time would give other
+    # last bits.
     for t in range(steps):
         distribution, value, memory = policy(observations[t], memory)
         distributions.append(distribution)

@@ -136,11 +136,13 @@ def set_aside_broken(rollout: Rollout) -> tuple[Rollout, Tensor]:
         The rollout, in which the floating-point numbers of broken episodes are
         0, and the episodes' weights (B,): 0 for broken ones, otherwise 1.
     """
+    # Integers, such as actions, are always finite. An image's numbers beyond
+    # (T, B) are flattened.
     finite = [
         each.isfinite().flatten(2).all(-1) if each.dim() > 2 else each.isfinite()
         for each in rollout.values(include_nested=True, leaves_only=True)
         if each.is_floating_point()]
-    kept = torch.stack(finite).all(0).all(0)
+    kept = torch.stack(finite).all(0).all(0)  # over the tensors, then the steps
 
     def blank(tensor: Tensor) -> Tensor:
         if not tensor.is_floating_point():

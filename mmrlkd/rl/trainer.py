@@ -78,6 +78,7 @@ class Trainer:
         logs: list[Tensor] = []
         names: tuple[str, ...] = ()
         skipped = 0
+        # Minibatches of all epochs are on one list; `first` is this epoch's start.
         for epoch in self._epochs(prepared):
             first = len(logs)
             for part in epoch:
@@ -91,6 +92,7 @@ class Trainer:
             if self._far_enough(names, logs[first:]):
                 break
 
+        # One all_reduce for all stats of all minibatches.
         log = torch.stack(logs).mean(0)
         dist.all_reduce(log, 'mean')
         dropped = (1 - weight).sum()
@@ -150,5 +152,6 @@ def shuffled(items: int, epochs: int, minibatches: int,
     fewest = torch.tensor(items)
     dist.all_reduce(fewest, 'min')
     for _ in range(epochs):
+        # Drawn on the CPU, so that the order does not depend on the device.
         order = torch.randperm(items).to(device)
         yield iter(order.tensor_split(min(minibatches, int(fewest))))

@@ -76,6 +76,7 @@ class TaskAdapter(ABC):
     def layers(self) -> list[str]:
         """Paths in the model of the layers with a matrix or a kernel as weight:
         those of the neck, then those of the backbone, the last first."""
+        # Not normalisation layers, whose weight is a vector.
         paths = {module: path for path, module in self.model.named_modules()}
         return [
             paths[module] for part in reversed(self.parts)
