@@ -24,7 +24,7 @@ RUNNER_KEYS = {
 #: Keys of mmengine's own that may stand in every section.
 RESERVED = {'type', '_scope_', '_delete_'}
 
-#: Registry by the config key whose value is one of its members: ``selector``, ….
+#: The registry of each key that holds a member of one: ``selector``, ….
 FAMILIES: dict[str, Family] = {
     member.name.replace(' ', '_'): member
     for member in vars(registry).values() if isinstance(member, Family)}

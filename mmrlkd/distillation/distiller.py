@@ -75,8 +75,8 @@ class PyramidDistiller(BaseModel):
         costs: price of each level, see :func:`.costs.price_levels`.
         budget: largest cost an image may use, in the same currency; None
             allows every level.
-        max_skipped_updates: number of updates in a row skipped for a non-finite
-            loss that stops the run.
+        max_skipped_updates: that many updates in a row skipped for a
+            non-finite loss stop the run.
         probe_size: height and width, in pixels, of the image on which
             levels are found and FLOPs are counted; by default 256, or another
             size that both models take.

@@ -42,8 +42,8 @@ class _Piece:
 class LevelLosses:
     """Losses (B, L) of a batch; a cell is computed at the first request.
 
-    The shapes of the computation depend on which cells are missing, so
-    :meth:`compute` waits for the device, unless its levels are on the CPU.
+    Which cells are missing decides the shapes of the work, so
+    :meth:`compute` waits for the device, unless its levels lie on the CPU.
     Nothing else here does.
 
     Args:

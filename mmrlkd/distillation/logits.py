@@ -114,7 +114,6 @@ def _probe(adapter: TaskAdapter, loss: dict) -> tuple[int, float]:
             'segmentors.')
     with torch.no_grad(), evaluating(adapter.model):
         features = adapter.backbone(adapter.probe_image())
-        # Not the backbone, which runs for the levels anyway.
         with FlopCounterMode(display=False) as counter:
             if adapter.neck is not None:
                 features = adapter.neck(features)

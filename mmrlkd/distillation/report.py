@@ -17,9 +17,10 @@ def describe(part: Distillation, selection: Selection, per_level: Tensor,
     Args:
         part: the distillation.
         selection: of the batch.
-        per_level: (L,), each level's term of the loss.
-        selected: the work for the selection.
-        work: all work; the rest is logged as that of the rewards.
+        per_level: (L,), what each level adds to the loss.
+        selected: the work that the selection took.
+        work: all that was done; what goes beyond the selection is booked as
+            the rewards'.
     """
     chosen = selection.levels.float().mean(dim=0).to(part.level_costs)
     ran, in_all = part.gflops(selected), part.gflops(work)

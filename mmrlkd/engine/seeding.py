@@ -16,8 +16,8 @@ from mmengine.runner.loops import _InfiniteDataloaderIterator
 
 from mmrlkd.registry import HOOKS, LOOPS
 
-#: Streams of random numbers; the numbers that load a batch must not be drawn
-#: again in its training step.
+#: Streams of one iteration: numbers drawn while loading its batch must not
+#: repeat in its training step.
 LOADING, TRAINING, EPOCH, HELD_OUT = range(4)
 
 

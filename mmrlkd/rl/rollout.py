@@ -101,8 +101,8 @@ class RolloutStorage:
         self._rollouts.clear()
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """The rollouts as nested dicts of tensors, on the CPU: for a checkpoint,
-        rank 0 gathers those of all ranks."""
+        """The rollouts as nested dicts of tensors, on the CPU: other ranks
+        are shown them when a checkpoint is written."""
         return [_plain(rollout.cpu()) for rollout in self._rollouts]
 
     def load_state_dict(self, state: list[dict[str, Any]],

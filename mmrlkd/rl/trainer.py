@@ -16,11 +16,11 @@ from .rollout import Rollout, set_aside_broken
 
 
 class Trainer:
-    """Trains a policy with an algorithm's loss.
+    """Improves the policy it is bound to by an algorithm's loss.
 
-    Uses Adam on the policy's parameters, which stay equal on all ranks. Episodes
-    with a non-finite number have weight 0; a step whose gradient is not finite is
-    skipped.
+    Adam on the policy's parameters, which stay the same on every rank. An
+    episode with a non-finite number has no say; a gradient that is not finite
+    is not followed.
 
     Args:
         algorithm: its loss is minimised.
@@ -53,7 +53,7 @@ class Trainer:
 
     @property
     def group_size(self) -> int:
-        """Number of episodes of each sample, next to each other along B."""
+        """Episodes that are wanted of each sample, side by side."""
         return self.algorithm.group_size
 
     @property
@@ -62,7 +62,7 @@ class Trainer:
         return self._descent.optimizer
 
     def bind(self, policy: PolicyModule) -> None:
-        """Set the policy, with rank 0's weights on all ranks."""
+        """Take charge of a built policy; the same weights on every rank."""
         self.policy = policy
         self._descent = Descent(
             policy.parameters(), self.lr, self.max_grad_norm)
@@ -107,7 +107,7 @@ class Trainer:
         """Called after each gradient step; ``taken`` is False if it was skipped."""
 
     def set_progress(self, fraction: float) -> None:
-        """Set the share of the training that is over, from 0 to 1."""
+        """Say how much of the training is over, from 0 to 1."""
         self._descent.set_progress(fraction)
 
     def state_dict(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from mmrlkd.arguments import check_integer
 
 from .recipe import Outcome, Recipe, Vocabulary
 
-#: Classes whose instances a Runner registers globally under its name.
+#: What a Runner registers globally under its name.
 _GLOBAL = (MMLogger, MessageHub, Visualizer, DefaultScope)
 
 
@@ -170,8 +170,7 @@ class ShortTraining:
             with ((folder / 'train.log').open('w') as log,
                   redirect_stdout(log), redirect_stderr(log)):
                 cfg = self._candidate(recipe, iterations, start)
-                # A process of Ray has not read the config's file, which
-                # imports these modules.
+                # Another process has not read the config's file.
                 import_modules_from_strings(
                     **cfg.get('custom_imports') or dict(imports=[]))
                 cfg.work_dir = str(folder)

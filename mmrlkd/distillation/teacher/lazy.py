@@ -29,7 +29,7 @@ class LazyPyramid:
         self._levels = levels
         self._images = images
         self._whole: dict[int, Tensor] = {}
-        #: Number of images that each level was computed for.
+        #: How many images each level was computed for.
         self.computed = [0] * len(levels)
 
     @torch.no_grad()
@@ -73,7 +73,7 @@ class LazyPyramid:
 
     @torch.no_grad()
     def logits(self) -> Tensor:
-        """(B, K) or (B, K, h, w): the head's logits; runs the whole neck."""
+        """(B, K) or (B, K, h, w): what the head says; runs all of the neck."""
         return read_logits(
             self._adapter, self._backbone[0] if self._adapter.neck is None
             else self.neck.all())
