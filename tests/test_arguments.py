@@ -44,7 +44,7 @@ def test_what_is_not_an_integer_in_bounds_is_refused(value):
         f'PPO: epochs={value!r}; accepted: an integer >= 1.')
 
 
-def test_one_is_no_bool():
+def test_a_number_is_refused_as_a_bool():
     assert check_bool('A', 'x', False) is False
     with pytest.raises(ValueError, match='A: x=1; accepted: True or False.'):
         check_bool('A', 'x', 1)

@@ -49,14 +49,14 @@ def own_student(path: Path) -> str:
     return re.match(r"_base_ = \['(\w+::[^']+)'", path.read_text())[1]
 
 
-def test_there_are_the_pairs_that_are_promised() -> None:
+def test_every_documented_pair_has_a_config() -> None:
     assert [path.parent.name for path in PAIRS] == [
         *['classification'] * 2, *['detection'] * 3, 'instance',
         *['segmentation'] * 2]
 
 
 @pair
-def test_builds(path: Path, build: Callable, read: Read) -> None:
+def test_a_pair_builds_with_its_levels(path: Path, build: Callable, read: Read) -> None:
     cfg = read(path)
     check_plugs(cfg)
     cfg.model.probe_size = 128  # the smallest of five levels is one pixel

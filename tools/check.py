@@ -6,8 +6,8 @@
 The second form shows what two configs of a library, named as in
 ``mmdet::retinanet/retinanet_r18_fpn_1x_coco.py``, would have in common.
 
-Prints, level by level, what is tapped, how it is bridged and what it costs.
-Exits with 1 and a sentence where something is wrong.
+Prints for each level the tapped module, its connector and its cost. Exits with 1
+and a sentence if something is wrong.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from mmrlkd.config.decisions import dead_copies, decisions
 from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
 from mmrlkd.config.inspection import check_annotations, check_plugs
 from mmrlkd.config.pair import pair_model
-from mmrlkd.config.student import is_distiller, model_config
+from mmrlkd.config.student import check_distils, model_config
 from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.engine import GradNormHook
 from mmrlkd.engine.phase_hook import check_phases
@@ -45,7 +45,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_method_argument(parser)
     parser.add_argument(
         '--skip-weights', action='store_true',
-        help="do not load the teacher's checkpoint, do not look at the data")
+        help="load neither the teacher's checkpoint nor the data")
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
         help='override values of the config')
@@ -53,15 +53,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def build(cfg: Config, skip_weights: bool) -> PyramidDistiller:
-    """The config's model, its phases checked with it.
+    """Build the config's model, and check its phases with it.
 
     Raises:
         ValueError: something in the config cannot work.
     """
-    if not is_distiller(cfg):
-        raise ValueError(
-            f"model.type is {cfg.model.get('type')!r}, which distils "
-            "nothing; accepted: 'mmrlkd.PyramidDistiller'.")
+    check_distils(cfg)
     if skip_weights and cfg.model.get('teacher'):
         cfg.model.teacher.checkpoint = None
     init_default_scope(cfg.get('default_scope', 'mmdet'))
@@ -121,7 +118,7 @@ def describe(model: PyramidDistiller) -> Table:
 
 
 def describe_logits(model: PyramidDistiller) -> str:
-    """What is learnt from the teacher's logits."""
+    """A sentence about the distillation of logits."""
     part = model.logit_distillation
     assert part is not None and model.teacher is not None
     return (f'{type(model.student).__name__} learns from the logits of '
@@ -132,7 +129,7 @@ def describe_logits(model: PyramidDistiller) -> str:
 
 
 def describe_search(settings: SearchSettings, model: PyramidDistiller) -> str:
-    """What tools/search.py would do.
+    """A sentence about what tools/search.py would do.
 
     Raises:
         ValueError: something in the search cannot work.
@@ -151,7 +148,7 @@ def describe_search(settings: SearchSettings, model: PyramidDistiller) -> str:
 
 
 def describe_decisions(cfg: Config, model: PyramidDistiller) -> Table:
-    """A row for each value that decides what the training comes to."""
+    """A row for each value that decides what the training does."""
     table = Table(title='What decides')
     for column in ('key', 'value'):
         table.add_column(column, overflow='fold')
@@ -193,7 +190,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def show_distillation(console: Console, model: PyramidDistiller) -> None:
-    """What is distilled, level by level, and what it costs."""
+    """Print what is distilled at each level, and its cost."""
     console.print(describe(model))
     part = model.distillation
     console.print(

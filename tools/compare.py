@@ -141,7 +141,7 @@ def plan(args: argparse.Namespace, named: dict[str, Run],
         ExperimentFailed: a config that cannot be compared with the others.
     """
     options = tuple(args.cfg_options)
-    # A key of the search is nothing to a config that does not search.
+    # Options of the search would be refused by configs that do not search.
     plain = tuple(word for word in options if not word.startswith('search.'))
     runs = [
         replace(run, seed=seed, folder=work_dir / name / f'seed_{seed}',
@@ -164,7 +164,7 @@ def compare(args: argparse.Namespace, console: Console) -> None:
     """Train what is not finished, and report.
 
     Raises:
-        ExperimentFailed: a sentence that says what went wrong.
+        ExperimentFailed: a training failed, or runs cannot be compared.
     """
     work_dir = args.work_dir.resolve()
     figure = (args.figure or args.work_dir / 'figure.png').resolve()
@@ -189,7 +189,8 @@ def report(work_dir: Path, methods: list[str], front: bool, figure: Path,
     Raises:
         ExperimentFailed: nothing is finished there.
     """
-    # By name, as where none is given: a copy gives the same bytes.
+    # In the order of names, as --report-only has it: then the report of a copied
+    # work dir has the same bytes.
     table, missing = read_results(work_dir, sorted(methods), front)
     if table.empty or table.hindsight.all():
         raise ExperimentFailed(
@@ -221,7 +222,7 @@ def report(work_dir: Path, methods: list[str], front: bool, figure: Path,
 @errors_as_sentences((*SENTENCES, ExperimentFailed), 'compare.py')
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    # So that a training is ended with the comparison, as with Ctrl-C.
+    # As with Ctrl-C, so that running trainings are ended, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(
         width=None if sys.stdout.isatty() else 160, highlight=False)

@@ -71,13 +71,13 @@ STUDENT = 'student'
 
 @dataclass(frozen=True)
 class Demo:
-    """What there is to show of a task.
+    """The demo of a task.
 
     Attributes:
-        work_dir: where its runs go by default.
-        library: that its models come from, as a distribution.
+        work_dir: default folder of its runs.
+        library: distribution that its models come from.
         methods: trained by default.
-        scenes: that its configs read.
+        scenes: data of its configs.
     """
     work_dir: Path
     library: str
@@ -165,7 +165,7 @@ def choose(run: Run) -> None:
             file.stat().st_mtime >= run.checkpoint.stat().st_mtime):
         return
     cfg = Config.fromfile(run.dumped)  # the config it was trained with
-    with redirect_stdout(io.StringIO()):  # libraries tell what they load
+    with redirect_stdout(io.StringIO()):  # the libraries print what they load
         chosen = select(load_distiller(cfg, run.checkpoint, get_device()), cfg)
     write_atomically(file, chosen.dumps().encode())
 
@@ -254,7 +254,7 @@ def demo(args: argparse.Namespace, console: Console) -> None:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     torch.set_num_threads(THREADS)
-    # So that a training is ended with the demo, as with Ctrl-C.
+    # As with Ctrl-C, so that running trainings are ended, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(
         width=None if sys.stdout.isatty() else 140, highlight=False)

@@ -3,7 +3,7 @@
     python tools/search.py CONFIG [--method NAME|FILE] [--work-dir DIR]
         [--cfg-options KEY=VALUE …]
 
-The config's ``search`` says how; see docs/search.md. Leaves behind
+The config's ``search`` says how; see docs/search.md. Writes
 
     DIR/search/history.jsonl     every candidate: score, cost, images, seconds
     DIR/search/incumbent.json    the best one
@@ -38,7 +38,7 @@ from mmrlkd.config.compose import (
 )
 from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
 from mmrlkd.config.inspection import check_config
-from mmrlkd.config.student import is_distiller
+from mmrlkd.config.student import check_distils
 from mmrlkd.files import no_code_from_files
 from mmrlkd.registry import MODELS
 from mmrlkd.search import History, Trial, run_search
@@ -58,7 +58,7 @@ from mmrlkd.structures import LevelSpace
 # Configs of this checkout import projects.scenes.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-#: What options mean for the search, not for the training that follows it.
+#: Sections whose options are for the search, not for the training after it.
 SEARCH_ONLY = ('custom_hooks', 'param_scheduler', 'search', 'train_cfg')
 
 
@@ -81,7 +81,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 class Bar:
-    """How far a search is: a bar on a terminal, otherwise lines."""
+    """Progress of a search: a bar on a terminal, otherwise lines."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -103,7 +103,7 @@ class Bar:
 
 def search_recipes(cfg: Config, settings: SearchSettings, work_dir: Path,
                    console: Console) -> tuple[History, Spent]:
-    """Try candidate after candidate."""
+    """Search by training and scoring candidates."""
     evaluation = settings.evaluation()
     trained = deepcopy(cfg)
     if settings.data:
@@ -130,7 +130,7 @@ def search_recipes(cfg: Config, settings: SearchSettings, work_dir: Path,
 
 
 def _space(cfg: Config) -> LevelSpace:
-    """The levels, built without weights: only their shapes are asked for."""
+    """The levels of a config's model; the teacher's weights are not loaded."""
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = deepcopy(cfg.model)
     model.teacher.checkpoint = None
@@ -150,17 +150,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def search(args: argparse.Namespace, console: Console) -> None:
-    """Search, and write down what was found.
+    """Search, and write the result.
 
     Raises:
-        ValueError: the config cannot work, or no candidate did.
+        ValueError: the config is wrong, or all candidates failed.
     """
     cfg = load_config(args.config, args.method, args.cfg_options)
     settings = SearchSettings.of(cfg)
-    if not is_distiller(cfg):
-        raise ValueError(
-            f"model.type is {cfg.model.get('type')!r}, which distils "
-            "nothing; accepted: 'mmrlkd.PyramidDistiller'.")
+    check_distils(cfg)
     base = cfg if settings.then is None else load_config(
         args.config, settings.then, {
             key: value for key, value in (args.cfg_options or {}).items()

@@ -51,17 +51,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """The student's config, with the command line's wishes in it.
+    """The student's config, with the command line's options.
 
     Raises:
-        ValueError: an option that cannot be had.
+        ValueError: an option does not fit the config or the machine.
     """
     cfg = load_config(args.config, cfg_options=args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(
         Path('work_dirs', Path(args.config).stem))
-    # Without a file name, or the training's config in the same work dir
-    # would be overwritten.
+    # Without a file name: the Runner dumps a config under it, and would overwrite
+    # the training's in the same work dir.
     cfg = Config(student_config(cfg).to_dict())
     for key in ('test_dataloader', 'test_evaluator', 'test_cfg'):
         if cfg.get(key) is None:

@@ -60,10 +60,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """The config of a run, with the command line's wishes in it.
+    """The config of a run, with the command line's options.
 
     Raises:
-        ValueError: an option that cannot be had.
+        ValueError: an option does not fit the config or the machine.
     """
     cfg = load_config(args.config, args.method, args.cfg_options)
     cfg.launcher = args.launcher

@@ -167,6 +167,7 @@ def put_method(cfg: Config, method: str | Path) -> None:
             'mmrlkd.PyramidDistiller.')
     new = deepcopy(read_method(method))
     parts = cfg.get('parts') or {}
+    # _sets: what the old method set of SHARED must not outlive it.
     for key in {*OWNED, *_sets(cfg)}:
         cfg.model.pop(key, None)
     _fill(new, parts)

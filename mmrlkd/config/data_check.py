@@ -50,6 +50,7 @@ def check_data(cfg: Config) -> list[str]:
         model = cfg.model.student if is_distiller(cfg) else cfg.model
         path = 'model.student' if is_distiller(cfg) else 'model'
         for place, number in _head_classes(model, path):
+            # Heads of GLIP and Grounding DINO have a class for each text token.
             if number != len(names) and 'language_model' not in model:
                 raise ValueError(
                     f'{place} is {number}, but {key} has {len(names)} classes '
@@ -99,6 +100,7 @@ def _check_images(data: BaseDataset, section: Mapping, key: str) -> str:
         raise ValueError(
             f'{key} has no images with annotations; accepted: an ann_file, '
             "metainfo['classes'] and filter_cfg that leave some.")
+    # Through the whole pipeline, so that a wrong prefix or transform shows.
     for index in sorted({0, len(data) // 2, len(data) - 1}):
         try:
             data[index]

@@ -24,7 +24,7 @@ RUNNER_KEYS = {
 #: Keys of mmengine's own that may stand in every section.
 RESERVED = {'type', '_scope_', '_delete_'}
 
-#: Registry by the config key whose value is one of its members: ``selector``, ….
+#: The registry of each key that holds a member of one: ``selector``, ….
 #: Descriptors have no options: configs name them.
 FAMILIES: dict[str, Family] = {
     member.name.replace(' ', '_'): member

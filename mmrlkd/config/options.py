@@ -49,6 +49,7 @@ def _check_read(cfg: Config, key: str, first: str) -> None:
             raise ValueError(
                 f'{key}: the config has no {first}{hint}')
         return  # a hook may read it
+    # Where the Runner reads an equal value, the file has copied the variable.
     read = {name: cfg[name] for name in cfg if name in RUNNER_KEYS}
     places = [path for path, part in walk(read) if path
               and type(part) is type(cfg[first]) and part == cfg[first]]

@@ -35,6 +35,18 @@ def is_distiller(cfg: Config) -> bool:
     return type_name(kind).endswith('PyramidDistiller')
 
 
+def check_distils(cfg: Config) -> None:
+    """Refuse a config whose model is not a distiller.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not is_distiller(cfg):
+        raise ValueError(
+            f"model.type is {cfg.get('model', {}).get('type')!r}, which distils "
+            "nothing; accepted: 'mmrlkd.PyramidDistiller'.")
+
+
 def model_config(cfg: Config) -> ConfigDict:
     """A config's model with its data preprocessor, as the Runner builds it.
 
@@ -150,6 +162,8 @@ def reach_student(cfg: Config) -> None:
     kind = student.get('type', '')
     cls = find_class(MODELS, kind, student.get('_scope_') or scope)
     taken, open_ = ({}, True) if cls is None else parameters_of(cls)
+    # A class with **kwargs may take any key, unless it resembles one of the
+    # distiller's and is probably misspelt.
     for key in given:
         hint = near(key, [*own])
         if not (key in student or key in taken or (open_ and not hint)):
@@ -159,6 +173,7 @@ def reach_student(cfg: Config) -> None:
                 f'{hint or near(key, [*taken])}; accepted: '
                 f"{', '.join([*own, *taken])}.")
     plain = {key: value for key, value in model.items() if key not in given}
+    # As mmengine merges a config into its base; keys may be list indices.
     plain['student'] = Config._merge_a_into_b(
         given, student, allow_list_keys=True)
     cfg.model = ConfigDict(plain)
@@ -204,6 +219,7 @@ def plain_student_config(cfg: Config) -> Config:
     kept: dict[str, Any] = {
         key: value for key, value in plain.items()
         if key in RUNNER_KEYS and key not in _TRAINING}
+    # Modules of this package's members, projects' included, are not needed.
     imports = (kept.get('custom_imports') or {}).get('imports', [])
     imports = [imports] if isinstance(imports, str) else imports
     own = {cls.__module__ for members in own_registries()

@@ -1,4 +1,4 @@
-"""What distilling at a level costs."""
+"""The cost of distilling at a level."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from mmrlkd.distillation.features.levels import Level
 from mmrlkd.distillation.teacher.online import Teacher
 from mmrlkd.structures import Boxes
 
-#: Ways to price levels that a config can name.
+#: Currencies that a config can name.
 CURRENCIES = ('nominal', 'pixels', 'flops')
 
 
@@ -20,16 +20,16 @@ CURRENCIES = ('nominal', 'pixels', 'flops')
 class Flops:
     """Counted FLOPs for one probe image (the teacher's ``adapter.probe``).
 
-    torch's counter is used: two for each multiply-add of convolutions and
-    matrix products, nothing for elementwise work.
+    By torch's counter: two for each multiply-add of convolutions and matrix
+    products, none for elementwise operations.
 
     Attributes:
-        trunk: what the teacher runs, once an image, for all levels together:
-            its backbone and, for an FPN, the lateral maps (of which those
-            below the finest selected level are in fact left out).
-        teacher: (L,) what each of its levels adds: its output convolution.
-        forward: (L,) a student level's connectors and losses.
-        backward: (L,) their gradient.
+        trunk: of the teacher, once per image for all levels: its backbone and,
+            for an FPN, the lateral maps (in training, lateral maps finer than
+            the finest selected level are not computed).
+        teacher: (L,) of each of its levels in addition: the output convolution.
+        forward: (L,) of the connectors and losses of each of the student's.
+        backward: (L,) of their gradient.
     """
     trunk: float
     teacher: tuple[float, ...]
@@ -38,27 +38,28 @@ class Flops:
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """(L,) what selecting each level adds in a training iteration, the
-        teacher's level being the one of the same name."""
+        """(L,) what selecting each level adds in a training iteration, if it
+        learns from the teacher's level of the same name."""
         return tuple(map(sum, zip(
             self.teacher, self.forward, self.backward, strict=True)))
 
 
 def count_flops(teacher: Teacher, student: tuple[Level, ...],
                 links: nn.ModuleList) -> Flops:
-    """Count by running each link once, as training would."""
+    """Count by running each link once, as in training."""
     parameter = next(teacher.parameters())
     image = teacher.adapter.probe_image()
     pyramid = teacher.extract(image, [])
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         pyramid.prepare()
     trunk = counter.get_total_flops()
+    # prepare() has cached the trunk, so that each level counts its own part.
     taught, targets = [], []
     for i in range(len(student)):
         with FlopCounterMode(display=False) as counter:
             targets.append(pyramid.level(i))
         taught.append(float(counter.get_total_flops()))
-    middle = Boxes(  # for losses that look at objects
+    middle = Boxes(  # for losses that need boxes
         image.new_tensor([[[0.25, 0.25, 0.75, 0.75]]]),
         torch.ones(1, 1, dtype=torch.bool, device=image.device))
     counts = []
@@ -72,6 +73,7 @@ def count_flops(teacher: Teacher, student: tuple[Level, ...],
             ]).sum()
         with FlopCounterMode(display=False) as backward:
             total.backward()  # the counter does not follow autograd.grad
+        # Elementwise work is not counted: MSE with equal widths costs 0.
         counts.append([float(counter.get_total_flops())
                        for counter in (forward, backward)])
     links.zero_grad()
@@ -86,7 +88,7 @@ def price_levels(costs: str | Mapping[str, float], levels: tuple[Level, ...],
     Args:
         costs: ``'nominal'``: 2^(4 − k) for level k, so P2..P5 cost 4, 2, 1,
             0.5; ``'pixels'``: positions of the teacher's map; ``'flops'``:
-            what selecting the level really runs; or a number for each name.
+            :attr:`Flops.levels`; or a number for each name.
         levels: the teacher's.
         flops: counted.
 
@@ -100,6 +102,7 @@ def price_levels(costs: str | Mapping[str, float], levels: tuple[Level, ...],
             raise ValueError(
                 f'costs={costs!r} is not known; accepted: '
                 f"{', '.join(CURRENCIES)}, or a number for each level.")
+        # Nominal costs halve from level to level; positions of maps quarter.
         priced = {
             'nominal': [2.0**(4 - int(name[1:])) for name in names],
             'pixels': [float(level.size[0] * level.size[1])

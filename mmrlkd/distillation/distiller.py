@@ -45,18 +45,17 @@ from .unregistered import UnregisteredModule
 class PyramidDistiller(BaseModel):
     """Distils chosen levels of a teacher's pyramid into a student.
 
-    Everything else about it is the student: its state dict, its predictions,
-    its data preprocessor. The teacher and the selector are kept from the
-    optimizer, from DDP, from EMA and from checkpoints; the connectors are
-    trained with the student and are not in its state dict. What resuming
-    needs beyond the student is :meth:`run_state`.
+    Otherwise it behaves as the student: state dict, predictions and data
+    preprocessor are the student's. Optimizer, DDP, EMA and checkpoints do not
+    see the teacher and the selector. The connectors are trained with the student
+    but are not in the state dict. :meth:`run_state` has what resuming needs
+    beyond the student.
 
     Args:
         student: config of the student, as its library knows it.
         teacher: ``config`` and ``checkpoint`` of the teacher
             (:class:`.teacher.Teacher`), and ``levels``, if they have other
-            names than the student's; may be None for a student that learns
-            from none.
+            names than the student's; may be None if nothing is distilled.
         selector: config of the :class:`Selector`.
         levels: names of the student's levels to choose from, finest first. By
             default all outputs of its neck, or without one all stages of its
@@ -64,15 +63,14 @@ class PyramidDistiller(BaseModel):
         loss: config of the :class:`~mmrlkd.distillation.losses.LevelLoss`.
         connector: config of the :class:`~mmrlkd.distillation.connectors.Connector`.
         recipe: for some levels, by name, which levels of the teacher they
-            learn from, by which loss and connector, where that differs: see
-            :func:`.links.build_links`.
-        balancer: config of what weighs the levels' losses against one
-            another: see :class:`.balancing.Balancing`. By default their plain
-            sum is minimised.
+            learn from, by which loss and connector, if not the default: see
+            :func:`.pairs.build_links`.
+        balancer: config of the :class:`Balancer` of the levels' losses, see
+            :class:`.balancing.Balancing`. By default their plain sum is
+            minimised.
         loss_weight: weight of the distillation loss, >= 0.
-        logit_loss: config of the :class:`LogitLoss` that
-            every image gets besides, or alone with a ``NoneSelector``, which
-            is plain knowledge distillation.
+        logit_loss: config of the :class:`LogitLoss` that is added for every
+            image; with a ``NoneSelector`` this is plain knowledge distillation.
         logit_weight: its weight, >= 0.
         costs: price of each level, see :func:`.costs.price_levels`.
         budget: largest cost an image may use, in the same currency; None
@@ -86,13 +84,13 @@ class PyramidDistiller(BaseModel):
         max_skipped_updates: that many updates in a row skipped for a
             non-finite loss stop the run.
         probe_size: height and width, in pixels, of the image on which
-            levels are found and FLOPs are counted; by default 256 or what
-            both models take.
+            levels are found and FLOPs are counted; by default 256, or another
+            size that both models take.
         data_preprocessor: goes to the student, for libraries that keep it
             outside the model.
 
     Raises:
-        ValueError: for every config value that cannot work.
+        ValueError: an argument is impossible or does not fit the models.
     """
 
     def __init__(self,
@@ -179,7 +177,7 @@ class PyramidDistiller(BaseModel):
 
     @property
     def teacher(self) -> Teacher | None:
-        """The frozen teacher, if there is one to learn from."""
+        """The frozen teacher; None if nothing is distilled."""
         return None if self._teacher is None else self._teacher.module
 
     @property
@@ -189,13 +187,13 @@ class PyramidDistiller(BaseModel):
 
     @property
     def distillation(self) -> Distillation:
-        """All that stands between the pyramids, if it distils levels."""
+        """Links, losses and costs of the levels, if levels are distilled."""
         assert self._distillation is not None, 'no levels are distilled'
         return self._distillation
 
     @property
     def logit_distillation(self) -> LogitDistillation | None:
-        """The term of the logits, if there is one."""
+        """The loss of the logits; None without one."""
         return self._logits
 
     @property
@@ -205,18 +203,18 @@ class PyramidDistiller(BaseModel):
 
     @property
     def balancing(self) -> Balancing | None:
-        """What weighs the levels' losses, if anything does."""
+        """Applies the balancer; None without one."""
         return self._balancing
 
     @property
     def detector(self) -> nn.Module:
-        """The student, by the name under which mmdet's hooks look for what a
-        wrapper wraps."""
+        """The student, under the name that mmdet's hooks use for the model in a
+        wrapper."""
         return self.student
 
     @property
     def head(self) -> nn.Module:
-        """The student's, where mmpretrain's hooks look for it."""
+        """The student's head, for mmpretrain's hooks."""
         return self.student.head
 
     def balance(self, balancer: dict) -> None:
@@ -244,10 +242,9 @@ class PyramidDistiller(BaseModel):
 
     @property
     def search_images(self) -> int:
-        """Images that went through the student of a search so far, on all
-        ranks: those it trained on, from the run's first iteration, and those
-        of the passes that only the search needed. 0 where nothing is searched
-        on held-out images."""
+        """Number of images that went through the student in a search so far, on
+        all ranks, in training and in the search's own forward passes. 0 if the
+        selector does not search."""
         return self.functional.images
 
     def train(self, mode: bool = True) -> 'PyramidDistiller':
@@ -345,9 +342,10 @@ class PyramidDistiller(BaseModel):
             keep_vars=keep_vars)
 
     def _check_run_state(self) -> None:
-        """Refuse to train in a Runner whose checkpoints would lack the
-        connectors and the policy: resuming would start them anew, unnoticed.
+        """Refuse to train in a Runner without :class:`RunStateHook`: resuming
+        would initialise connectors and policy anew without a message.
         """
+        # A MessageHub with this entry exists in a Runner only.
         if not self.keeps_run_state and MessageHub.get_current_instance(
         ).runtime_info.get('loop_stage') == 'train':
             raise ValueError(
@@ -379,7 +377,7 @@ class PyramidDistiller(BaseModel):
         return state
 
     def load_run_state(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`run_state` gave.
+        """Restore the state of :meth:`run_state`.
 
         Raises:
             ValueError: it is the state of another kind of distillation.

@@ -16,8 +16,8 @@ from mmrlkd.distillation.features.levels import PyramidTap, StudentMaps
 
 @contextmanager
 def preserved_rng() -> Iterator[None]:
-    """Restore the generators of random numbers afterwards: Python's, numpy's,
-    torch's and that of the current GPU."""
+    """Restore the random number generators afterwards: those of Python, numpy,
+    torch and the current GPU."""
     python, numpy = random.getstate(), np.random.get_state()
     devices = ([torch.cuda.current_device()]
                if torch.cuda.is_initialized() else [])
@@ -30,12 +30,12 @@ def preserved_rng() -> Iterator[None]:
 
 
 class FunctionalStudent:
-    """Runs a student with other parameters.
+    """Runs a student with substituted parameters.
 
-    Nothing of the student changes: not its parameters, their gradients, the
-    statistics of its normalisation layers, its modes or the random numbers
-    that its training draws. Runs in full precision under autocast, too: the
-    small differences that are asked for would drown in half.
+    Nothing of the student changes: neither its parameters and their gradients,
+    nor the statistics of its normalisation layers, its modes or the random
+    numbers of its training. Runs in full precision under autocast, too, because
+    rounding in half precision is larger than the differences that are measured.
 
     Args:
         student: its adapter.
@@ -46,17 +46,18 @@ class FunctionalStudent:
         self._student = student
         self._tap = tap
         self._shell = _Shell(student)
-        #: How many images the student saw for a search, on all ranks.
+        #: Number of images that went through it, on all ranks.
         self.images = 0
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """The parameters that training moves, by name."""
+        """The trained parameters, by name."""
         return {name: parameter
                 for name, parameter in self._shell.named_parameters()
                 if parameter.requires_grad}
 
     def shapes_pyramid(self) -> list[str]:
-        """Names of those of them that the level maps depend on."""
+        """Names of the trained parameters that level maps may depend on: those of
+        backbone and neck."""
         student = self._student
         inner = {id(p) for part in student.parts for p in part.parameters()}
         return [name for name, parameter in self.trainable().items()
@@ -64,10 +65,10 @@ class FunctionalStudent:
 
     def task_loss(self, parameters: Mapping[str, Tensor], images: Tensor,
                   samples: list) -> tuple[Tensor, StudentMaps]:
-        """The task loss with its graph, and the maps behind it.
+        """The task loss with its graph, and the level maps.
 
         Args:
-            parameters: by name; those left out are the student's own.
+            parameters: by name; the student's own for names that are missing.
             images: (B, 3, H, W), preprocessed.
             samples: the annotations, one for each image.
         """
@@ -77,13 +78,14 @@ class FunctionalStudent:
 
     def pyramid(self, parameters: Mapping[str, Tensor],
                 images: Tensor) -> StudentMaps:
-        """The maps of ``images``, without graph and without the heads."""
+        """The level maps of ``images``, without graph; the heads do not run."""
         with torch.no_grad():
             return self._run(parameters, images)[1]
 
     def _run(self, parameters: Mapping[str, Tensor],
              *arguments) -> tuple[dict, StudentMaps]:
         self.count(len(arguments[0]))
+        # Copies of the buffers: batch normalisation updates them in place.
         statistics = {name: buffer.clone()
                       for name, buffer in self._shell.named_buffers()}
         with preserved_rng(), self._tap.recording(), torch.autocast(
@@ -93,12 +95,13 @@ class FunctionalStudent:
         return losses, self._tap.take()
 
     def count(self, images: int) -> None:
-        """Add images of this rank; all ranks have as many."""
+        """Add the images of a batch; all ranks have equally many."""
         self.images += images * get_world_size()
 
 
 class _Shell(nn.Module):
-    """A student as one function, which :func:`functional_call` wants."""
+    """One module whose forward is either pass: ``functional_call`` substitutes
+    parameters only while a module's own forward runs."""
 
     def __init__(self, student: TaskAdapter) -> None:
         super().__init__()

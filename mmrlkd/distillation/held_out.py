@@ -1,4 +1,4 @@
-"""Held-out images for a search."""
+"""The held-out batches of a selector that searches."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,13 +7,13 @@ from .functional import preserved_rng
 
 
 class HeldOut:
-    """The batches by which a search judges the student's next step.
+    """Held-out batches, from a source that is connected before the run.
 
-    A :class:`~mmrlkd.engine.HeldOutHook` connects a source before the run. A
-    copy of the model, such as EMA makes, shares it.
+    :class:`~mmrlkd.engine.HeldOutHook` connects it. Copies of the model, such as
+    EMA's, share the source.
 
     Attributes:
-        given: how many batches were taken; resuming goes on with the next.
+        given: number of batches taken so far; a resumed run continues there.
     """
 
     def __init__(self) -> None:
@@ -25,14 +25,15 @@ class HeldOut:
         return self
 
     def connect(self, open_at: Callable[[int], Iterator[Any]]) -> None:
-        """Say where batches come from: ``open_at(n)`` is called when the
-        first is wanted, and begins with the n-th."""
+        """Set the source: ``open_at(n)`` returns the batches from the n-th on, and
+        is called when the first is needed."""
         self._open, self._batches = open_at, None
 
     def next(self) -> Any:
-        """The next batch, as a data loader gives it; loading it leaves the
-        random numbers of training as they are."""
+        """The next batch, as from a data loader. The random numbers of training
+        do not change."""
         assert self._open is not None, 'no source was connected'
+        # Data augmentation draws random numbers.
         with preserved_rng():
             if self._batches is None:
                 self._batches = self._open(self.given)

@@ -1,9 +1,9 @@
 """The gradient of DARTS, for any two losses.
 
-Liu, Simonyan, Yang 2019, https://arxiv.org/abs/1806.09055: α is judged by the
-validation loss at w'(α), the weights after one more training step. Nothing
-here knows of students; :mod:`.step_effect` uses the parts where α only weighs
-the levels' distillation losses.
+Liu, Simonyan, Yang 2019, https://arxiv.org/abs/1806.09055: α is trained on the
+validation loss at w'(α), the weights after one more training step. This module
+is independent of distillation; :mod:`.step_effect` uses its parts for an α that
+weighs the levels' distillation losses.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,18 +20,19 @@ Loss = Callable[[Sequence[Tensor], Tensor], Tensor]
 
 def virtual_step(optimizer: Optimizer,
                  gradients: Mapping[Tensor, Tensor]) -> dict[Tensor, Tensor]:
-    """Where a step would take the parameters, which stay where they are.
+    """The parameters after a step of the optimizer, which is not taken.
 
-    The optimizer's own step, on a copy: its momentum, weight decay and
-    learning rates count as they are now.
+    A copy of the optimizer takes the step, with its present momentum, weight
+    decay and learning rates.
 
     Args:
         optimizer: of the parameters; not changed.
-        gradients: by parameter; one without a gradient does not move.
+        gradients: by parameter; parameters without a gradient do not move.
 
     Returns:
         The moved parameters, by parameter.
     """
+    # Also copies the parameters, to which the copied optimizer refers.
     twin = deepcopy(optimizer)
     moved = {}
     for group, copied in zip(
@@ -48,16 +49,16 @@ def virtual_step(optimizer: Optimizer,
 def directional_derivative(
         function: Callable[[list[Tensor]], Tensor], point: Sequence[Tensor],
         direction: Sequence[Tensor]) -> Tensor:
-    """⟨∂f/∂point, direction⟩ for every element of ``f``; exactly 0 along no
-    direction at all.
+    """⟨∂f/∂point, direction⟩ for every element of ``f``; exactly 0 for a zero
+    direction.
 
-    By forward-mode differentiation, exact up to rounding. Where an operator
-    has no forward derivative (SyncBatchNorm on several GPUs, compiled
-    operators of mmcv), by a central difference.
+    By forward-mode differentiation, which is exact up to rounding. If an operator
+    has no forward derivative (SyncBatchNorm on several GPUs, compiled operators
+    of mmcv), by a central difference.
 
     Args:
-        function: called once, or twice more for the difference.
-        point: where.
+        function: f; called once, or twice more for the difference.
+        point: where the derivative is taken.
         direction: of the same shapes.
     """
     try:
@@ -77,9 +78,9 @@ def central_difference(
     """The same as :func:`directional_derivative`, from two calls of
     ``function`` at ± R/‖direction‖ along the direction.
 
-    The paper's R is 0.01 (section 2.3). But R crosses kinks (ReLU, pooling),
-    so the error grows with R itself, not with its square, and rounding adds
-    ε/R: R = √ε, 3.5e-4 in single precision, balances the two.
+    The paper has R = 0.01 (section 2.3). But because of kinks (ReLU, pooling) the
+    error grows in proportion to R, not to R², and rounding adds ε/R. R = √ε,
+    3.5e-4 in single precision, balances the two.
     """
     norm = torch.nn.utils.get_total_norm(direction)
     radius = torch.finfo(norm.dtype).eps ** 0.5
@@ -96,21 +97,23 @@ def hypergradient(train_loss: Loss, val_loss: Loss, weights: Sequence[Tensor],
     """d L_val(w'(α), α)/dα.
 
     Args:
-        train_loss: what the weights learn from.
-        val_loss: what α learns from.
+        train_loss: minimised by the weights.
+        val_loss: minimised by α.
         weights: leaves that the optimizer moves.
         alpha: a leaf.
-        optimizer: of the weights. With ``torch.optim.SGD`` this is the second
-            order, w' being its next step, momentum and weight decay included:
-            both move w' and leave ∂w'/∂α = −ξ ∂²L_tr/∂w∂α. None is the first
-            order, w' = w.
+        optimizer: of the weights. With ``torch.optim.SGD`` the result is the
+            second order, where w' is after its next step. Momentum and weight
+            decay change w', but ∂w'/∂α = −ξ ∂²L_tr/∂w∂α holds with them. None
+            gives the first order, w' = w.
 
     Raises:
-        ValueError: an optimizer for which that is not so.
+        ValueError: another optimizer, for which this does not hold.
     """
     if optimizer is None:
         return torch.autograd.grad(
             val_loss(weights, alpha), alpha, materialize_grads=True)[0]
+    # Equations 7 and 8 of the paper: the second term is a Hessian-vector
+    # product, without the Hessian.
     rate = _plain_rates(optimizer)
     gradients = torch.autograd.grad(train_loss(weights, alpha), weights)
     moved = virtual_step(optimizer, dict(zip(weights, gradients, strict=True)))

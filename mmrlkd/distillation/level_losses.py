@@ -1,4 +1,4 @@
-"""The distillation losses of one batch, computed where they are needed."""
+"""The distillation losses of one batch, computed on request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from mmrlkd.structures import Boxes
 
 @dataclass(frozen=True)
 class Work:
-    """How many images each level was worked on for; L numbers each.
+    """Number of images for which each level was computed; L numbers each.
 
     Attributes:
-        teacher: images whose level the teacher computed.
+        teacher: images for which the teacher computed the level.
         forward: images whose student and teacher maps were compared.
-        backward: those of them that the gradient runs through.
+        backward: those of them with a backward pass.
     """
     teacher: tuple[int, ...]
     forward: tuple[int, ...]
@@ -40,7 +40,7 @@ class _Piece:
 
 
 class LevelLosses:
-    """Losses (B, L) of a batch; a cell is computed when first asked for.
+    """Losses (B, L) of a batch; a cell is computed at the first request.
 
     A cell is computed once. So where a selector asks for all losses before it
     selects, the backward pass of a level runs over the whole batch as soon as
@@ -86,11 +86,13 @@ class LevelLosses:
         return self._known
 
     def work(self, selected: Tensor) -> Work:
-        """What was computed so far, for the selection and for rewards.
+        """Everything computed so far, for the selection and for rewards.
 
         Args:
-            selected: (B, L) bool on the CPU, what is trained on.
+            selected: (B, L) bool on the CPU, the selected cells.
         """
+        # _backward has the calls of compare(). The pieces' backward pass is still
+        # to come; a piece has one if any of its images was selected.
         backward = list(self._backward)
         for piece in self._pieces:
             column = selected[:, piece.level]
@@ -101,8 +103,8 @@ class LevelLosses:
                     tuple(backward))
 
     def work_of(self, selected: Tensor) -> Work:
-        """What the cells ``selected`` (B, L) bool on the CPU take by
-        themselves, had nothing else been computed."""
+        """The work of computing only the cells ``selected`` (B, L) bool on the
+        CPU."""
         images = selected.sum(dim=0).tolist()
         teacher = [0] * len(images)
         for number, links in zip(images, self._links, strict=True):
@@ -148,8 +150,8 @@ class LevelLosses:
         """Compute the cells not known yet.
 
         Args:
-            graph: keep the graphs, where gradients are wanted at all: what a
-                selector asks for before it selects may be trained on.
+            graph: keep the graphs, if gradients to the student are wanted: cells
+                that a selector requests before it selects may be selected.
 
         Returns:
             (B, L), detached, in units of each level's running mean.
@@ -166,10 +168,11 @@ class LevelLosses:
         return self._values / self._scale.sum()
 
     def _compute(self, levels: Tensor, graph: bool) -> None:
+        # On the CPU, so that the host knows the shapes without waiting.
         missing = levels & ~(self._with_graph if graph else self._known)
         for i in missing.any(dim=0).nonzero().flatten().tolist():
             column = missing[:, i]
-            rows, index = None, None
+            rows, index = None, None  # the whole batch, without a copy
             if not bool(column.all()):
                 rows = column.nonzero().flatten()
                 index = rows.to(self._values.device, non_blocking=True)
@@ -188,24 +191,28 @@ class LevelLosses:
         return self._values
 
     def terms(self, levels: Tensor, weights: Tensor) -> list[Tensor]:
-        """L 0-dim losses: weighted by sample, meaned over the batch. The
-        gradient of one runs through the work of its level alone.
+        """L 0-dim losses: weighted by sample, mean over the batch. Each has the
+        graph of its own level only.
 
         Args:
             levels: (B, L) bool on the CPU, computed cells.
             weights: (B, L), 0 outside ``levels``.
         """
+        # Without gradients there are no pieces.
         if not self._differentiable:
             return list((weights * self._values).sum(dim=0) / len(weights))
         totals: list[Tensor] = [weights.new_zeros(()) for _ in self.maps]
         for piece in self._pieces:
-            # A level that nobody selected stays out of the graph: a gradient
-            # of 0 would let weight decay move its connector.
+            # A level that no image selected stays out of the graph: with a
+            # gradient of 0 instead of none, the optimizer would apply weight
+            # decay and momentum to its connector.
             rows, losses = piece.rows, piece.losses
             column = levels[:, piece.level]
             held = take(column, rows)
             if not bool(held.any()):
                 continue
+            # A piece may have more images than were selected: greedy and GRPO
+            # request all losses before they select.
             if not bool(held.all()):
                 inner = held.nonzero().flatten()
                 rows = inner if rows is None else rows[inner]

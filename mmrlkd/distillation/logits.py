@@ -1,4 +1,4 @@
-"""Learning from the teacher's logits."""
+"""Distilling the teacher's logits."""
 
 from typing import Any
 
@@ -19,6 +19,7 @@ def read_logits(adapter: TaskAdapter, features: Any) -> Tensor:
         adapter: of the model.
         features: see :meth:`.adapters.TaskAdapter.run_head`.
     """
+    # By a hook, as the student's logits are read while it computes its loss.
     seen: list[Any] = []
     layer = adapter.logit_layer
     assert layer is not None
@@ -46,9 +47,8 @@ def count_head(adapter: TaskAdapter) -> tuple[Any, float]:
 
 
 class LogitDistillation:
-    """The term that pulls the student's logits towards the teacher's.
-
-    It does not depend on the image: every image in every update gets it.
+    """The loss between the logits of student and teacher, for every image in
+    every update; the selector has no influence on it.
 
     Args:
         student: its adapter.
@@ -56,8 +56,8 @@ class LogitDistillation:
         loss: config of the :class:`~mmrlkd.distillation.logit_losses.LogitLoss`.
 
     Attributes:
-        gflops: counted, of what the teacher's head (and its neck) runs for
-            one probe image.
+        gflops: counted GFLOPs of the teacher's head (and neck) for one probe
+            image.
 
     Raises:
         ValueError: one of the models has no logits, or they differ in their
@@ -102,7 +102,7 @@ class LogitDistillation:
 
 def _sigmoid(student: TaskAdapter, teacher: TaskAdapter,
              loss: LogitLoss) -> bool:
-    """Whether each logit is a probability by itself, in both models."""
+    """Whether both heads have a sigmoid for each class, not a softmax."""
     kinds = [('a softmax', 'a sigmoid for each class')[each.sigmoid_logits]
              for each in (student, teacher)]
     name = type(loss).__name__
@@ -119,7 +119,7 @@ def _sigmoid(student: TaskAdapter, teacher: TaskAdapter,
 
 
 def _probe(adapter: TaskAdapter, loss: dict) -> tuple[int, float]:
-    """Number of classes, and GFLOPs of what only the logits need."""
+    """Number of classes, and GFLOPs of neck and head."""
     if adapter.logit_layer is None:
         raise ValueError(
             f"logit_loss is a {loss['type']}, but the {adapter.owner} "

@@ -1,4 +1,4 @@
-"""Which level of the student learns from which of the teacher, and how."""
+"""Links: which of the student's levels learns from which of the teacher's."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from mmrlkd.distillation.losses import LevelLoss
 from mmrlkd.registry import CONNECTORS, LOSSES
 from mmrlkd.structures import Boxes
 
-#: What a recipe may say of a level.
+#: Keys of a recipe for a level.
 KEYS = ('teachers', 'loss', 'connector')
 #: The connector of a loss that compares maps of any width.
 IDENTITY = dict(type='mmrlkd.IdentityConnector')
@@ -22,8 +22,8 @@ class Link(nn.Module):
 
     Args:
         teacher: number of the teacher's level.
-        connector: takes the student's map into the teacher's space.
-        loss: compares them there.
+        connector: maps the student's map to the teacher's width and size.
+        loss: compares the two maps.
     """
 
     def __init__(self, teacher: int, connector: Connector,
@@ -63,15 +63,16 @@ def build_links(student: Sequence[Level], teacher: Sequence[Level],
     Args:
         student: its levels, finest first.
         teacher: its levels, of the same names.
-        loss: config of the loss where the recipe names none.
-        connector: config of the connector where the recipe names none; not
-            used for a loss that compares maps of any width.
+        loss: config of the loss of levels without one in the recipe.
+        connector: config of the connector of levels without one in the recipe;
+            not used for a loss that compares maps of any width.
         recipe: for some levels, by name: ``teachers``, names of the teacher's
             levels (by default the one of the same name), ``loss`` and
             ``connector``.
 
     Raises:
-        ValueError: the recipe names what there is not.
+        ValueError: the recipe has unknown levels or keys, or a loss would be
+            constant.
     """
     names = [level.name for level in student]
     _check(recipe, names)
@@ -96,6 +97,7 @@ def build_links(student: Sequence[Level], teacher: Sequence[Level],
                     f'recipe[{mine.name!r}], levels without {mine.name}, or, '
                     'if the images are larger than the probe, their size as '
                     'probe_size.')
+            # Learned parts of a loss have the width of the teacher's map.
             compare.bind(width)
             level.append(Link(number, connect, compare))
         links.append(level)

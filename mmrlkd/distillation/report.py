@@ -1,4 +1,4 @@
-"""What the log says about a batch's distillation."""
+"""Scalars for the log about a batch's distillation."""
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ def describe(part: Distillation, selection: Selection, per_level: Tensor,
     """Scalars for the log; costs are means over the batch's images.
 
     Args:
-        part: what distils.
+        part: the distillation.
         selection: of the batch.
         per_level: (L,), what each level adds to the loss.
         selected: the work that the selection took.
@@ -42,11 +42,13 @@ def describe(part: Distillation, selection: Selection, per_level: Tensor,
 
 
 def describe_none(part: Distillation) -> dict[str, Tensor]:
-    """The scalars of :func:`describe` where nothing is distilled: zeros,
-    because the log repeats what it was told last.
+    """The scalars of :func:`describe` for a phase without distillation.
+
+    Zeros, because mmengine's log repeats the last value of a scalar that an
+    iteration does not report.
 
     Args:
-        part: what would distil.
+        part: the distillation.
     """
     names = ['levels_per_image', 'distill_cost', 'distill_gflops',
              'reward_gflops']

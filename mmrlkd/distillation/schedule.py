@@ -1,4 +1,4 @@
-"""Where training stands, and what an iteration there does."""
+"""The position in training, and what an iteration does there."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from mmrlkd.structures import Phase
 
 from .unregistered import UnregisteredModule
 
-#: How the model trains while no hook sets a phase.
+#: The phase if no hook sets one.
 ALWAYS = Phase('train', share=1.0)
 
 
@@ -35,15 +35,15 @@ class StepPlan:
 
 
 class Schedule:
-    """Makes the plan of each iteration; set from outside.
+    """Makes the plan of each iteration, from the phase that a hook sets.
 
     Args:
         student: its adapter; phases may freeze its backbone.
-        selector: told how far its learning is.
+        selector: informed of its progress.
 
     Attributes:
-        phase: the phase the iteration belongs to.
-        iteration: counted from the phase's start.
+        phase: the present phase.
+        iteration: number of iterations since the phase began.
         progress: share of the selector's learning that is over.
     """
 
@@ -57,7 +57,7 @@ class Schedule:
         self._frozen: list[nn.Parameter] = []
 
     def set(self, phase: Phase, iteration: int, progress: float) -> None:
-        """Say where training stands, before each iteration."""
+        """Set the position in training, before each iteration."""
         refreeze = phase.freeze_backbone != self.phase.freeze_backbone
         self.phase = phase
         self.iteration = iteration
@@ -90,7 +90,7 @@ class Schedule:
                 and self.iteration % every == 0)
 
     def freeze_statistics(self) -> None:
-        """Let a frozen backbone keep its statistics while the rest trains."""
+        """Put a frozen backbone in eval mode, so that it keeps its statistics."""
         if self.phase.freeze_backbone:
             self._student.backbone.eval()
 
@@ -100,6 +100,7 @@ class Schedule:
                             if p.requires_grad]
         for parameter in self._frozen:
             parameter.requires_grad_(not freeze)
+            # Otherwise the optimizer would still apply the last gradient.
             parameter.grad = None
         if not freeze:
             self._frozen = []

@@ -1,18 +1,18 @@
-"""What a run was started with, compared with what it is resumed with."""
+"""Comparing the settings of a run with those that it is resumed with."""
 
 from collections.abc import Mapping
 from typing import Any
 
-#: Settings whose change would go on with numbers of another meaning, even
-#: where all shapes fit; other settings may change between two parts of a run.
+#: Settings that must not change when a run is resumed, even if all shapes fit,
+#: because the saved numbers would have another meaning.
 _FIXED = ('model.levels', 'model.loss.type', 'model.connector.type',
           'model.recipe', 'model.selector.type', 'model.selector.policy.type',
           'model.selector.learner.type', 'model.balancer.type')
 
 
 def flatten(config: Any, prefix: str) -> dict[str, str]:
-    """A config's values as text, by their keys from the top: ``'model.loss.type':
-    "'CWDLoss'"``. A type has no scope, so that ``mmrlkd.CWDLoss`` is it, too.
+    """A config's values as text, by dotted key: ``'model.loss.type':
+    "'CWDLoss'"``. Types are without scope, so that ``mmrlkd.CWDLoss`` is equal.
     """
     if isinstance(config, Mapping):
         flat: dict[str, str] = {}
@@ -30,7 +30,7 @@ def flatten(config: Any, prefix: str) -> dict[str, str]:
 
 def differences(saved: Mapping[str, str], present: Mapping[str, str]
                 ) -> dict[str, str]:
-    """A clause for each setting that is not the saved run's, by its key."""
+    """A clause for each setting that differs from the saved run's, by key."""
     return {
         key: f"{key} is {present.get(key, 'not set')}, and the run to be "
              f"resumed had {saved.get(key, 'none')}"
@@ -45,14 +45,15 @@ def check_fixed(saved: Mapping[str, str], present: Mapping[str, str]) -> None:
         ValueError: a setting that must not change has another value.
     """
     for key, clause in differences(saved, present).items():
-        # What one config leaves to the default may be the other's value.
+        # A key that only one config has may have the same value by default in
+        # the other.
         given = key in saved and key in present
         if key.startswith(_FIXED) and (
                 given or key.startswith('model.recipe')):
             raise ValueError(f'{clause}; {ACCEPTED}')
 
 
-#: How a sentence about a run that does not fit ends.
+#: End of messages about a run that does not fit.
 ACCEPTED = ('accepted: the settings that the run was started with, or '
             "load_from instead of resume, which starts anew from the "
             "student's weights.")

@@ -1,4 +1,4 @@
-"""What would a student step on a level do to the held-out task loss?"""
+"""The effect of a student step on a level on the held-out task loss."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from .level_losses import LevelLosses
 
 @dataclass(frozen=True)
 class SearchInputs:
-    """What a search on held-out images needs besides the training batch.
+    """Inputs of a search on held-out images besides the training batch.
 
     Attributes:
-        held_out: a batch, as a data loader gives it.
+        held_out: a batch from a data loader.
         optimizer: the student's.
     """
     held_out: Any
@@ -41,19 +41,18 @@ class StepEffect:
     forward pass of backbone and neck and without a backward pass; see
     :func:`.hypergradient.directional_derivative`.
 
-    ξ is left out: it scales all levels alike, and who asks takes them as
-    relative to one another. θ' itself is the step that the student's own
-    optimizer would take, momentum and weight decay included, gradient clipping
-    left out; its derivative is that of a gradient step, for adaptive
-    optimizers too.
+    ξ is left out: it scales all levels equally, and only their ratios are used.
+    θ' is the step of the student's own optimizer, with momentum and weight
+    decay, without gradient clipping. Its derivative is approximated by that of a
+    plain gradient step, also for adaptive optimizers.
 
     Attributes:
         student: run with other parameters.
         losses: of the training batch, for its teacher.
         images: (B, 3, H, W), the training batch.
         samples: its annotations.
-        weights: (B, L), what each image's levels weigh in the training loss.
-        held_out: the other batch, as a data loader gives it.
+        weights: (B, L), weights of each image's levels in the training loss.
+        held_out: the held-out batch, from a data loader.
         preprocess: the student's data preprocessor.
         optimizer: the student's.
     """
@@ -67,14 +66,16 @@ class StepEffect:
     optimizer: Optimizer
 
     def __call__(self, order: int) -> Tensor:
-        """(L,) −⟨∇ℓ_i, v⟩, equal on all ranks but for the batch of each rank
-        that ℓ_i is of: the ranks' mean is that of the whole batch."""
+        """(L,) −⟨∇ℓ_i, v⟩. v is equal on all ranks, ℓ_i is that of the rank's own
+        batch; so the mean over the ranks is the result for the whole batch."""
         own = self.student.trainable()
         point = {name: own[name].detach()
                  for name in self.student.shapes_pyramid()}
         ahead = {name: parameter.detach() for name, parameter in own.items()}
         if order == 2:
             ahead = self._after_step(own)
+        # v, by the parameters that the level losses depend on: others have a
+        # zero product.
         vector = self._held_out_gradient(ahead, list(point))
 
         def level_losses(moved: list[Tensor]) -> Tensor:
@@ -88,8 +89,8 @@ class StepEffect:
                 level_losses, list(point.values()), vector)
 
     def _compare(self, maps: tuple[Tensor, ...]) -> list[Tensor]:
-        """Losses (B,) of each level. Every call draws the same numbers: a
-        finite difference is not one of masks that a loss draws."""
+        """Losses (B,) of each level. Every call draws the same random numbers, so
+        that a finite difference does not compare different masks (MGD)."""
         with preserved_rng(), torch.autocast(
                 self.images.device.type, enabled=False):
             return [self.losses.compare(i, m) for i, m in enumerate(maps)]
@@ -123,7 +124,7 @@ class StepEffect:
 
 
 def _synchronised(gradients: tuple[Tensor, ...]) -> list[Tensor]:
-    """Their mean over the ranks: the student's step is one for all."""
+    """The mean over the ranks, as DDP averages the gradients of the step."""
     mean = list(gradients)
     all_reduce_params(mean, op='mean')
     return mean

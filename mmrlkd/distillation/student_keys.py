@@ -1,4 +1,4 @@
-"""Checkpoints with the student's keys, for a model around the student."""
+"""Loading checkpoints with the student's keys into a distiller."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from torch import nn
 
 def adopt_student_keys(module: nn.Module, state_dict: dict, prefix: str,
                        *_: Any) -> None:
-    """Let the student's plain keys load into a distiller.
+    """A pre-hook of ``load_state_dict`` that adds the prefix ``student.``.
 
-    Torch looks for ``student.…``; what the state dict does not hold (the
-    connectors, which resume from a part of their own) stays as it is.
+    Modules that the state dict does not have, such as the connectors, which are
+    resumed separately, keep their values.
     """
     for key in [k for k in state_dict if k.startswith(prefix)
                 and not k.startswith(f'{prefix}student.')]:

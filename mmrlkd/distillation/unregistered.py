@@ -1,15 +1,15 @@
-"""Keeping a module of a model out of its parameters and its state dict."""
+"""Keeping a submodule out of a model's parameters and state dict."""
 
 from torch import nn
 
 
 class UnregisteredModule:
-    """Holds a module that must stay out of its owner's ``_modules``.
+    """A reference to a module that nn.Module does not register.
 
-    It is not in the owner's parameters (so not in the optimizer, DDP or EMA),
-    not in its state dict, and is shared, not copied, when the owner is
-    deep-copied (EMA copies the whole model). The owner forwards ``_apply`` by
-    hand, so that ``.to(device)`` still reaches it.
+    The module is not among the owner's parameters (so not in the optimizer, DDP
+    or EMA) nor in its state dict, and deep copies of the owner (EMA copies the
+    whole model) share it. The owner must forward ``_apply``, by which
+    ``.to(device)`` moves modules.
     """
 
     def __init__(self, module: nn.Module) -> None:

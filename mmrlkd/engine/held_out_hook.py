@@ -40,6 +40,7 @@ class HeldOutHook(DistillerHook):
         Raises:
             ValueError: it shares images with the training set.
         """
+        # The Runner's own method, which handles samplers and workers.
         self._loader = runner.build_dataloader(
             self._dataloader, seed=runner.seed,
             diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False))

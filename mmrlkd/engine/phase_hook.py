@@ -115,6 +115,7 @@ def divide(total: int, phases: Sequence[Phase]) -> list[int]:
             f'phases has {len(phases)} phases for a schedule of {total}; '
             'accepted: at most one phase for each epoch (in a run by '
             'iterations, each iteration).')
+    # Rounding the cumulated shares, not each one, keeps the total.
     sums = list(accumulate(phase.share for phase in phases))
     ends: list[int] = []
     for i, end in enumerate(sums):
@@ -305,6 +306,7 @@ class PhaseHook(DistillerHook):
         self._number = number
         runner.logger.info(f'Phase {number + 1}: {self.phases[number]}')
         assert self._lr_factor is not None
+        # Relative to what is applied already: resumed learning rates have it.
         factor = self._factor_of(number)
         if factor != self._lr_factor:
             for group in runner.optim_wrapper.param_groups:

@@ -59,7 +59,7 @@ class RunStateHook(Hook):
     def before_run(self, runner) -> None:
         distiller = distiller_in(runner)
         if distiller is not None:
-            distiller.keeps_run_state = True
+            distiller.keeps_run_state = True  # without it, training refuses
             for name in remembering(runner.cfg):
                 runner.logger.warning(
                     f'{name} keeps what it saw in a memory that no checkpoint '
@@ -83,6 +83,7 @@ class RunStateHook(Hook):
         checkpoint['message_hub'] = dict(
             log_scalars={}, runtime_info=info,
             resumed_keys={key: True for key in info})
+        # The hub's history is kept in `state['logs']` as tensors instead.
         checkpoint['meta'] = _plain(checkpoint['meta'])
         # Inferencers read either of them, without this package installed.
         text = plain_student_config(runner.cfg).pretty_text

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
-from mmrlkd.config.student import is_distiller, model_config
+from mmrlkd.config.student import check_distils, model_config
 from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.files import load_file
 from mmrlkd.registry import MODELS
@@ -33,10 +33,7 @@ def load_distiller(cfg: Config, checkpoint: str | Path,
     Raises:
         ValueError: the config distils nothing, or a file is missing.
     """
-    if not is_distiller(cfg):
-        raise ValueError(
-            f"model.type is {cfg.model.get('type')!r}, which distils "
-            "nothing; accepted: 'mmrlkd.PyramidDistiller'.")
+    check_distils(cfg)
     if not Path(checkpoint).is_file():
         raise ValueError(
             f'{checkpoint} is not a file; accepted: a checkpoint of the run.')

@@ -1,9 +1,9 @@
 """Reinforcement learning: environments, distributions, policies, algorithms.
 
-Knows nothing of what is learnt: no levels, no images, no training loop around
-it. An environment shows observations, a policy answers with a distribution
-over actions, :func:`play` makes a rollout of both, and a trainer improves the
-policy by an algorithm's loss.
+Independent of distillation: no levels, no images, no hooks. An environment
+returns observations, a policy returns a distribution over actions,
+:func:`play` makes a rollout of both, and a trainer improves the policy with an
+algorithm's loss.
 """
 
 from .algorithm import Algorithm, Batch, Diagnostics

@@ -1,4 +1,4 @@
-"""The interface of algorithms: what to minimise, given episodes."""
+"""The interface of algorithms: the loss of a policy on episodes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,21 +14,22 @@ from .rollout import Rollout
 
 
 class Batch(TensorClass):
-    """Episodes prepared for a loss; none of it has a graph.
+    """Episodes prepared for a loss; no tensor has a graph.
 
-    Its batch size is (T, B): ``batch[:, episodes]`` takes whole episodes.
+    Its batch size is (T, B): ``batch[:, episodes]`` selects whole episodes.
 
     Attributes:
-        observation: what the policy saw.
-        action: what it did.
+        observation: observations of the policy.
+        action: its actions.
         log_prob: (T, B), under the policy that acted.
-        advantage: (T, B), what the action is worth beyond what was expected.
-        weight: (T, B), 1, or 0 for a step to leave out.
-        share: (T, B), what a step counts in a mean over all steps of weight
-            1 of all ranks, once gradients have been averaged over the ranks.
-        target: (T, B), the return that the advantage was taken of.
-        acting: logits of the policy that acted, if the loss compares with it.
-        noise: (T, B), what rounding alone can make advantages differ by, if
+        advantage: (T, B), return of the action minus the expected return.
+        weight: (T, B), 1, or 0 for a step that is left out.
+        share: (T, B), weight of a step in the loss, such that the average of the
+            ranks' gradients is the gradient of the mean over all steps of
+            weight 1 on all ranks.
+        target: (T, B), the return from which the advantage was computed.
+        acting: logits of the policy that acted, if the loss needs them.
+        noise: (T, B), by how much rounding errors can make advantages differ; if
             they are normalised.
     """
     observation: Any
@@ -44,45 +45,45 @@ class Batch(TensorClass):
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """What an update reports; every field a 0-dim tensor on the device, equal
-    on all ranks."""
+    """Numbers about an update: 0-dim tensors on the device, equal on all
+    ranks."""
 
 
 class Algorithm(ABC):
-    """A loss as a pure function, and what has to be known for it.
+    """A loss as a pure function, and the preparation of its batches.
 
-    ``loss(policy, batch)`` depends on nothing but its arguments, changes
-    nothing, and is differentiable (twice, too) in the policy's weights. For
-    episodes at hand::
+    ``loss(policy, batch)`` depends on its arguments only, changes nothing, and is
+    twice differentiable in the policy's weights. For given episodes::
 
         batch, _ = algorithm.minibatch(
             algorithm.prepare(policy, *set_aside_broken(rollout)))
         loss, stats = algorithm.loss(policy, batch)
     """
 
-    #: Episodes of one sample, side by side, that stay together.
+    #: Episodes of one sample, next to each other along B, that are compared
+    #: with one another and stay in one minibatch.
     group_size: int = 1
-    #: Holds the stats of :meth:`loss`, those of :meth:`summary`, and the
+    #: Its fields are the stats of :meth:`loss` and :meth:`summary`, and the
     #: trainer's ``dropped_episodes`` and ``skipped_steps``.
     diagnostics: ClassVar[Callable[..., Diagnostics]]
 
     @abstractmethod
     def prepare(self, policy: Policy, rollout: Rollout,
                 weight: Tensor) -> Batch:
-        """What is computed once for an update, by the policy as it acted.
+        """Everything that is computed once per update, with the policy that acted.
 
         Args:
-            policy: played the rollout.
+            policy: the policy that played the rollout.
             rollout: (T, B); finite.
-            weight: (B,), 1, or 0 for an episode to leave out.
+            weight: (B,), 1, or 0 for an episode that is left out.
         """
 
     def minibatch(self, batch: Batch) -> tuple[Batch, Tensor]:
-        """What depends on the other episodes of a minibatch, on all ranks.
+        """Everything that depends on all episodes of a minibatch, on all ranks.
 
         Returns:
-            The episodes with their :attr:`Batch.share`, and the 0-dim number
-            of steps that count, on all ranks.
+            The episodes with their :attr:`Batch.share`, and the 0-dim number of
+            steps of weight 1 on all ranks.
         """
         count = batch.weight[0].sum() * len(batch)
         dist.all_reduce(count)
@@ -91,15 +92,15 @@ class Algorithm(ABC):
     @abstractmethod
     def loss(self, policy: Policy,
              batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The 0-dim loss with its graph, and 0-dim stats without one."""
+        """The 0-dim loss with its graph, and 0-dim stats without graph."""
 
     def summary(self, rollout: Rollout, batch: Batch) -> dict[str, Tensor]:
-        """0-dim numbers about a rollout and what :meth:`prepare` made of it."""
+        """0-dim stats of a rollout and its prepared batch."""
         return {}
 
 
 def equal_shares(weight: Tensor, count: Tensor) -> Tensor:
-    """See :attr:`Batch.share`; ``count`` steps of all ranks count."""
+    """:attr:`Batch.share` of equally weighted steps; ``count`` on all ranks."""
     return weight * dist.get_world_size() / count.clamp(1)
 
 

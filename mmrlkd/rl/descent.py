@@ -1,4 +1,4 @@
-"""Adam on parameters that stay the same on every rank."""
+"""Adam on parameters that are equal on all ranks."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class Descent:
-    """Follows gradients, averaged over ranks, as far as they are finite.
+    """Adam steps along gradients that are averaged over ranks and finite.
 
     Args:
-        parameters: what is learned; brought to rank 0's values.
+        parameters: what is learned; set to rank 0's values.
         lr: learning rate of Adam at the start; decays linearly to 0.
         max_grad_norm: the gradient is clipped to this norm.
     """
@@ -27,32 +27,33 @@ class Descent:
         self.optimizer = torch.optim.Adam(self.parameters, lr=lr, eps=1e-5)
 
     def step(self, loss: Tensor, count: Tensor) -> bool:
-        """One step down the gradient of ``loss``.
+        """One step along the gradient of ``loss``.
 
         Args:
             loss: 0-dim, with its graph.
-            count: 0-dim, how many decisions of all ranks it is a mean of.
+            count: 0-dim, number of decisions of all ranks in its mean.
 
         Returns:
-            Whether the step was taken. It is skipped, on all ranks alike, for
-            want of a finite gradient or of any decision.
+            Whether the step was taken. All ranks skip it if the gradient is not
+            finite or ``count`` is 0.
         """
         self.optimizer.zero_grad()
         loss.backward()
-        # A critic that nothing learns from has no gradient, on any rank.
+        # The critic of a policy that is trained without values has no gradient,
+        # on all ranks.
         dist.all_reduce_params(
             [parameter.grad for parameter in self.parameters
              if parameter.grad is not None], op='mean')
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
-        # The one number the host waits for. With no decision left, Adam's
-        # momentum would move the parameters all the same.
+        # The only number that the host waits for. Without any decision the
+        # gradient is 0, but Adam's momentum would still move the parameters.
         sound = bool(norm.isfinite() & (count > 0))
         if sound:
             self.optimizer.step()
         return sound
 
     def set_progress(self, fraction: float) -> None:
-        """Say how much of the training is over, from 0 to 1."""
+        """Set the share of the training that is over, from 0 to 1."""
         for group in self.optimizer.param_groups:
             group['lr'] = self.lr * (1 - fraction)
 

@@ -1,9 +1,10 @@
 """Distributions over masked actions, for every policy and search.
 
-What is forbidden is removed *before* normalising, so that log-probability,
-entropy and divergence are exactly those of what is drawn. Drawing first and
-repairing afterwards is not: its log-probability belongs to another
-distribution, and its gradient points elsewhere.
+Forbidden actions are removed *before* normalising, so that log-probability,
+entropy and divergence are exactly those of the distribution that is sampled. If
+forbidden actions were drawn and then replaced, the log-probability and its
+gradient would belong to another distribution (Huang & Ontañón 2022,
+https://arxiv.org/abs/2006.14171).
 """
 
 from abc import ABC, abstractmethod
@@ -33,11 +34,11 @@ class Distribution(ABC):
 
     @abstractmethod
     def sample(self) -> Any:
-        """A drawn action (…)."""
+        """An action (…), drawn at random."""
 
     @abstractmethod
     def mode(self) -> Any:
-        """The likeliest action (…)."""
+        """The most probable action (…)."""
 
     @abstractmethod
     def log_prob(self, action: Any) -> Tensor:
@@ -49,12 +50,12 @@ class Distribution(ABC):
 
     @abstractmethod
     def kl(self, other: Self) -> Tensor:
-        """(…,), KL(self ‖ other) in nats; infinite where ``other`` forbids
-        what this distribution allows."""
+        """(…,), KL(self ‖ other) in nats; infinite if ``other`` forbids an action
+        that this distribution allows."""
 
     @abstractmethod
     def with_logits(self, logits: Any) -> Self:
-        """One of the same mask with other logits."""
+        """A distribution with the same mask and other logits."""
 
     @abstractmethod
     def stacked(self, others: Sequence[Self]) -> Self:
@@ -65,9 +66,9 @@ class MaskedCategorical(Distribution):
     """One of N actions.
 
     Args:
-        logits: (…, N). A score that is not a number counts as 0: where the
-            network overflowed an allowed action is still drawn, and the
-            trainer drops its episode.
+        logits: (…, N). Scores that are not finite count as 0, so that an allowed
+            action is drawn even if the network overflowed; the trainer drops
+            the episode.
         mask: (…, N) bool, at least one true in every row.
     """
 
@@ -79,7 +80,8 @@ class MaskedCategorical(Distribution):
         """(…, N), unnormalised log-probabilities before masking."""
         return self.logits
 
-    # Normalised when first asked for: of a stack, only the stack needs it.
+    # Normalised on request: of the distributions of an episode's steps, only
+    # the stack is.
     @cached_property
     def _categorical(self) -> Categorical:
         scores = self.scores().nan_to_num(nan=0., posinf=0., neginf=0.)
@@ -94,8 +96,8 @@ class MaskedCategorical(Distribution):
 
     def sample(self) -> Tensor:
         """(…,) int64."""
-        # The race of exponential clocks, which torch.multinomial runs too,
-        # without its check of the result, for which the host would wait.
+        # As torch.multinomial: argmax of p / Exp(1) has distribution p. But
+        # multinomial checks the probabilities, for which the host waits.
         probs = self.probs.detach()
         clocks = torch.empty_like(probs).exponential_()
         return (probs / clocks.clamp(min=torch.finfo(probs.dtype).tiny)).argmax(-1)
@@ -124,7 +126,8 @@ class MaskedCategorical(Distribution):
                           torch.stack([each.mask for each in others]))
 
     def _allowed_only(self, terms: Tensor) -> Tensor:
-        # −inf·0 is NaN, also in the backward pass: replace, don't multiply.
+        # −inf · 0 is NaN, also in the backward pass, so these terms are replaced
+        # and not multiplied by 0.
         return terms.masked_fill(~self.mask, 0.)
 
 
@@ -142,8 +145,8 @@ class SubsetDistribution(MaskedCategorical):
         if self.logits.shape[-1] == self.mask.shape[-1]:
             return self.logits
         table = subset_table(self.logits.shape[-1], self.logits.device)
-        # Acting happens under the student's autocast, learning does not; both
-        # must give an action the same probability.
+        # The policy acts under the student's autocast but learns without it, and
+        # an action must have the same probability in both.
         with torch.autocast(self.logits.device.type, enabled=False):
             return self.logits @ table.T.to(self.logits.dtype)
 
@@ -219,7 +222,8 @@ def subset_table(members: int, device: torch.device) -> Tensor:
     Returns:
         (2^L, L) bool; row ``s`` holds the bits of ``s``, member 0 the lowest.
     """
-    # Inference mode must not leak into a table that gradients use later.
+    # Otherwise a table cached in inference mode could not be used with
+    # gradients later.
     with torch.inference_mode(False):
         index = torch.arange(2**members, device=device)
         bits = torch.arange(members, device=device)

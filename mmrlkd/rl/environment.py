@@ -5,21 +5,20 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-#: What a policy sees of a batch of episodes: any tensor tree (a TensorDict or a
-#: TensorClass) of batch size (B,) or, over whole episodes, (T, B). The entry
-#: ``action_mask`` says which actions are allowed, in the form that the policy's
-#: distribution takes.
+#: The input of a policy for a batch of episodes: any tensor tree (a TensorDict
+#: or a TensorClass) of batch size (B,) or, over whole episodes, (T, B). Its entry
+#: ``action_mask`` has the allowed actions, in the form that the policy's
+#: distribution needs.
 Observation: TypeAlias = Any
 
 
 class Outcome(NamedTuple):
-    """What a step leads to.
+    """The result of a step.
 
     Attributes:
         observation: of the next step.
-        reward: (B,); None where it is only known after the episode, as when
-            it is computed from what the batch brought about. Whoever played
-            the episode then adds it: see
+        reward: (B,); None if it is known only after the episode. The caller of
+            :func:`~mmrlkd.rl.rollout.play` then adds it by
             :meth:`~mmrlkd.rl.rollout.Rollout.rewarded`.
     """
     observation: Observation
@@ -27,11 +26,11 @@ class Outcome(NamedTuple):
 
 
 class Environment(Protocol):
-    """``batch_size`` episodes side by side, all of ``horizon`` steps.
+    """``batch_size`` parallel episodes, all of ``horizon`` steps.
 
-    Episodes *end* after the last step, which the observation must let the
-    policy see coming; none is cut short. One step is a handful of tensor
-    operations for the whole batch.
+    Episodes *terminate* after the last step and are not truncated, so no value
+    is bootstrapped there; the observation must contain the number of the step or
+    the steps left. One step is a few tensor operations for the whole batch.
 
     Attributes:
         batch_size: number of episodes B.
@@ -43,9 +42,9 @@ class Environment(Protocol):
     device: torch.device
 
     def reset(self) -> Observation:
-        """Begin the episodes; what is seen before the first step."""
+        """Begin the episodes; the observation of the first step."""
         ...
 
     def step(self, action: Any) -> Outcome:
-        """Do ``action``, of batch size (B,), which the mask must allow."""
+        """Take ``action``, of batch size (B,), which the mask must allow."""
         ...

@@ -11,16 +11,17 @@ from torch.func import functional_call
 from .distributions import Distribution
 from .environment import Observation
 
-#: What a policy carries from step to step: a tuple (tree) of tensors (B, …),
-#: empty for a policy without memory.
+#: State of a policy between steps: a tuple (tree) of tensors (B, …), empty for a
+#: policy without memory.
 Memory = tuple[Any, ...]
 
 
 class Policy(Protocol):
-    """What algorithms and rollouts ask of a policy.
+    """The interface of a policy for algorithms and rollouts.
 
-    Acting and evaluating give an action the same probability, to the last
-    bit: no dropout, and the same kernels with gradients as without.
+    Acting and evaluating must give an action the same probability, to the last
+    bit: without dropout, and with the same kernels with and without gradients.
+    Otherwise PPO's ratio would not be 1 before the first update.
     """
 
     def initial(self, batch: int, device: torch.device) -> Memory:
@@ -35,7 +36,7 @@ class Policy(Protocol):
 
     def evaluate(self, observations: Observation
                  ) -> tuple[Distribution, Tensor | None]:
-        """Whole episodes (T, B) again: distribution and values (T, B)."""
+        """Distributions and values (T, B) of whole episodes (T, B)."""
         ...
 
 
@@ -53,21 +54,21 @@ class PolicyModule(nn.Module, ABC):
 
     def evaluate(self, observations: Observation
                  ) -> tuple[Distribution, Tensor | None]:
-        """See :meth:`Policy.evaluate`; by the very steps that acted."""
+        """See :meth:`Policy.evaluate`; runs the same steps as acting."""
         return _evaluate(self, observations)
 
 
 class FunctionalPolicy:
     """A policy with other weights than its own, for gradients through updates.
 
-    ``adapted = FunctionalPolicy(policy, {name: weight − lr · gradient, …})``
-    acts and is evaluated like ``policy``, and gradients of its loss reach the
-    tensors it was given. Nothing of ``policy`` changes.
+    ``adapted = FunctionalPolicy(policy, {name: weight − lr · gradient, …})`` acts
+    and is evaluated like ``policy``, and gradients of its loss reach the given
+    tensors. ``policy`` does not change.
 
     Args:
-        policy: supplies the computation.
-        parameters: tensors by the names of ``policy.named_parameters()``.
-            What is not named keeps the policy's own.
+        policy: the computation.
+        parameters: tensors by the names of ``policy.named_parameters()``; the
+            policy's own for names that are missing.
     """
 
     def __init__(self, policy: PolicyModule,
@@ -96,6 +97,8 @@ def _evaluate(policy: Policy, observations: Observation
     memory = policy.initial(batch, _device(observations))
     distributions: list[Distribution] = []
     values: list[Tensor] = []
+    # Step by step, as when acting: a fused kernel over time would give other
+    # last bits.
     for t in range(steps):
         distribution, value, memory = policy(observations[t], memory)
         distributions.append(distribution)

@@ -1,4 +1,4 @@
-"""Playing episodes, and keeping them until there are enough to learn from."""
+"""Playing episodes, and storing them until an update."""
 
 from collections.abc import Callable
 from typing import Any, Self
@@ -13,14 +13,14 @@ from .policy import Policy
 
 
 class Rollout(TensorClass):
-    """Episodes played with one policy and kept for its update.
+    """Episodes of one policy, for its update.
 
-    Its batch size is (T, B): T steps of B episodes side by side. A tensor
-    tree: ``rollout[:, episodes]`` takes whole episodes, ``torch.cat(…, 1)``
-    puts them side by side.
+    Its batch size is (T, B): T steps of B parallel episodes. It is a tensor tree:
+    ``rollout[:, episodes]`` selects whole episodes, ``torch.cat(…, 1)``
+    concatenates them.
 
     Attributes:
-        observation: what the policy saw, its action mask included.
+        observation: observations of the policy, with their action masks.
         action: int64, or a tree of it by head.
         log_prob: (T, B), of the actions, under the policy that acted.
         value: (T, B), the critic's estimates when acting; None without one.
@@ -36,7 +36,7 @@ class Rollout(TensorClass):
     entropy: Tensor | None = None
 
     def rewarded(self, reward: Tensor) -> Self:
-        """The same episodes, now that their rewards (T, B) are known."""
+        """The same episodes with their rewards (T, B)."""
         return self.replace(reward=reward)
 
 
@@ -46,12 +46,12 @@ def play(environment: Environment, policy: Policy,
     """Play the environment's episodes to their end.
 
     Args:
-        environment: that can be reset.
+        environment: is reset first.
         policy: acts.
-        explore: draw the actions; otherwise take the likeliest at each step.
+        explore: draw the actions; otherwise take the most probable ones.
 
     Returns:
-        (T, B). Its ``reward`` is None where the environment does not know it.
+        (T, B). Its ``reward`` is None if the environment does not return it.
     """
     observation = environment.reset()
     memory = policy.initial(environment.batch_size, environment.device)
@@ -69,7 +69,7 @@ def play(environment: Environment, policy: Policy,
 
 
 class RolloutStorage:
-    """Collects the rollouts of several batches."""
+    """Stores the rollouts of several batches."""
 
     def __init__(self) -> None:
         self._rollouts: list[Rollout] = []
@@ -79,7 +79,7 @@ class RolloutStorage:
         return len(self._rollouts)
 
     def add(self, rollout: Rollout) -> None:
-        """Store the episodes of one batch, cut from any graph.
+        """Store the episodes of one batch, detached.
 
         Raises:
             ValueError: their rewards are not known.
@@ -91,13 +91,13 @@ class RolloutStorage:
         self._rollouts.append(rollout.replace(entropy=None).detach())
 
     def gather(self, device: torch.device) -> Rollout:
-        """All episodes side by side along B, on ``device``."""
-        # Rollouts that a checkpoint brought back may lie on the CPU.
+        """All episodes along B, on ``device``."""
+        # Rollouts from a checkpoint may be on the CPU.
         return torch.cat(  # type: ignore[return-value]
             [rollout.to(device) for rollout in self._rollouts], 1)
 
     def clear(self) -> None:
-        """Forget everything: episodes of an older policy teach nothing."""
+        """Remove all episodes: after an update they are of an older policy."""
         self._rollouts.clear()
 
     def state_dict(self) -> list[dict[str, Any]]:
@@ -107,11 +107,11 @@ class RolloutStorage:
 
     def load_state_dict(self, state: list[dict[str, Any]],
                         observation: Callable[[dict], Observation]) -> None:
-        """Replace what is stored by :meth:`state_dict` of another storage.
+        """Replace the rollouts by those of a :meth:`state_dict`.
 
         Args:
-            state: of the other storage.
-            observation: makes an observation of its plain dict.
+            state: the state dict.
+            observation: makes an observation from its plain dict.
         """
         self._rollouts = []
         for each in state:
@@ -127,20 +127,22 @@ def plain(tree: Tree) -> dict[str, Any]:
 
 
 def set_aside_broken(rollout: Rollout) -> tuple[Rollout, Tensor]:
-    """Keep episodes with a non-finite number from spoiling the others.
+    """Give episodes with a non-finite number the weight 0.
 
-    Nothing is removed, so that no shape depends on the numbers, and shapes
-    stay alike on all ranks.
+    They are not removed, so that shapes do not depend on values, which would
+    make the host wait, and stay equal on all ranks.
 
     Returns:
-        The rollout with zeros in place of the broken episodes' real numbers,
-        and the episodes' weights (B,): 0 for the broken ones, 1 for others.
+        The rollout, in which the floating-point numbers of broken episodes are
+        0, and the episodes' weights (B,): 0 for broken ones, otherwise 1.
     """
+    # Integers, such as actions, are always finite. An image's numbers beyond
+    # (T, B) are flattened.
     finite = [
         each.isfinite().flatten(2).all(-1) if each.dim() > 2 else each.isfinite()
         for each in rollout.values(include_nested=True, leaves_only=True)
         if each.is_floating_point()]
-    kept = torch.stack(finite).all(0).all(0)
+    kept = torch.stack(finite).all(0).all(0)  # over the tensors, then the steps
 
     def blank(tensor: Tensor) -> Tensor:
         if not tensor.is_floating_point():

@@ -1,4 +1,4 @@
-"""What turns a loss into learning: optimizer, schedule, ranks, broken episodes."""
+"""The trainer: optimizer, schedule, ranks, broken episodes."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Literal
@@ -84,14 +84,14 @@ class Trainer(Learner):
     episode with a non-finite number has no say.
 
     Args:
-        algorithm: what to minimise.
+        algorithm: its loss is minimised.
         lr: learning rate of Adam at the start; decays linearly to 0.
         max_grad_norm: the gradient is clipped to this norm.
         epochs: passes over the episodes of an update.
-        minibatches: gradient steps of a pass, on episodes in random order;
-            None: one on all of them as they are.
-        target_kl: no further pass once the mean ``approx_kl`` of a pass
-            exceeds it; None: never stops early.
+        minibatches: gradient steps of a pass, on episodes in random order; None
+            for one step on all of them.
+        target_kl: the update ends after a pass whose mean ``approx_kl`` exceeds
+            it; None for no early stop.
     """
 
     def __init__(self, algorithm: Algorithm, lr: float, max_grad_norm: float,
@@ -112,9 +112,9 @@ class Trainer(Learner):
         self.target_kl = target_kl
 
     def update(self, rollout: Rollout) -> Diagnostics:
-        """Learn from episodes that the policy played as it is now.
+        """Update the policy from episodes that it played since the last update.
 
-        Called by all ranks at once, each with its own episodes.
+        Called by all ranks together, each with its own episodes.
         """
         algorithm = self.algorithm
         rollout, weight = set_aside_broken(rollout)
@@ -122,6 +122,7 @@ class Trainer(Learner):
         logs: list[Tensor] = []
         names: tuple[str, ...] = ()
         skipped = 0
+        # Minibatches of all epochs are on one list; `first` is this epoch's start.
         for epoch in self._epochs(prepared):
             first = len(logs)
             for part in epoch:
@@ -135,6 +136,7 @@ class Trainer(Learner):
             if self._far_enough(names, logs[first:]):
                 break
 
+        # One all_reduce for all stats of all minibatches.
         log = torch.stack(logs).mean(0)
         dist.all_reduce(log, 'mean')
         dropped = (1 - weight).sum()
@@ -146,11 +148,12 @@ class Trainer(Learner):
             skipped_steps=torch.full_like(dropped, skipped))
 
     def after_step(self, batch: Batch, taken: bool) -> None:
-        """Told of each gradient step, and whether it was taken."""
+        """Called after each gradient step; ``taken`` is False if it was skipped."""
 
     def _epochs(self, batch: Batch) -> Iterator[Iterator[Batch]]:
-        """The minibatches of each pass. Groups are shuffled; their episodes
-        and the steps of these never, along which memory runs."""
+        """The minibatches of each pass. Groups are shuffled, but neither the
+        episodes of a group nor the steps of an episode, along which the
+        policy's memory runs."""
         if self.minibatches is None:
             for _ in range(self.epochs):
                 yield iter([batch])
@@ -162,8 +165,8 @@ class Trainer(Learner):
             yield (batch[:, groups[chosen].flatten()] for chosen in epoch)
 
     def _far_enough(self, names: tuple[str, ...], logs: list[Tensor]) -> bool:
-        """Whether the policy moved further in a pass than it may; all ranks
-        agree, or one would wait for another's next minibatch."""
+        """Whether ``approx_kl`` of a pass exceeds its target. All ranks decide
+        alike: otherwise one would wait in the next pass's all_reduce."""
         if self.target_kl is None:
             return False
         moved = torch.stack(logs).mean(0)[names.index('approx_kl')].clone()
@@ -173,13 +176,14 @@ class Trainer(Learner):
 
 def shuffled(items: int, epochs: int, minibatches: int,
              device: torch.device) -> Iterator[Iterator[Tensor]]:
-    """For each epoch, indices of the ``items`` of each minibatch.
+    """For each epoch, the indices of the items in each minibatch.
 
-    As many minibatches on every rank, or they wait for each other; fewer
-    where a rank has fewer items.
+    The number of minibatches must be equal on all ranks, because each has an
+    all_reduce. It is smaller than ``minibatches`` if a rank has fewer items.
     """
     fewest = torch.tensor(items)
     dist.all_reduce(fewest, 'min')
     for _ in range(epochs):
+        # Drawn on the CPU, so that the order does not depend on the device.
         order = torch.randperm(items).to(device)
         yield iter(order.tensor_split(min(minibatches, int(fewest))))

@@ -66,6 +66,7 @@ def apply_recipe(model: Mapping[str, Any], recipe: Recipe,
             own['connector'] = dict(vocabulary.connectors[level.connector])
         if own:
             levels[level.level] = own
+    # The candidate's recipe replaces the config's.
     plain = {key: value for key, value in model.items() if key != 'recipe'}
     if levels:
         plain['recipe'] = levels
@@ -117,6 +118,7 @@ class ShortTraining:
             spent = dict(
                 images=self.config.shared_iterations * batch,
                 seconds=time.perf_counter() - begin)
+            # Renamed when complete: a killed search must not find a part.
             unfinished = self.shared.with_suffix('.partial')
             torch.save(dict(state_dict=runner.model.state_dict(),
                             spent=spent), unfinished)
@@ -163,18 +165,19 @@ class ShortTraining:
         warm = max(iterations // 10, 1)
         cfg.train_cfg = dict(
             type='mmrlkd.SeededIterBasedTrainLoop', max_iters=iterations,
-            val_interval=iterations + 1)
+            val_interval=iterations + 1)  # never: __call__ validates once
         cfg.param_scheduler = [
             dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0,
                  end=warm),
             dict(type='CosineAnnealingLR', by_epoch=False, begin=warm,
                  end=max(iterations, warm + 1), eta_min=0)]
+        # Hooks of the method and the user's are for the long training.
         cfg.custom_hooks = [dict(type='mmrlkd.SeedHook')]
         cfg.default_hooks = dict(
             cfg.default_hooks, checkpoint=None,
             run_state=dict(type='mmrlkd.RunStateHook'))
         cfg.log_processor = dict(type='LogProcessor', by_epoch=False)
-        cfg.visualizer = dict(type='Visualizer', vis_backends=[])
+        cfg.visualizer = dict(type='Visualizer', vis_backends=[])  # no files
         cfg.randomness = dict(seed=self.config.seed)
         cfg.load_from = None if start is None else str(start)
         cfg.resume = False

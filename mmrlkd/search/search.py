@@ -106,6 +106,7 @@ class _Search:
         asked: deque[list[int]] = deque()
         more = True
         while True:
+            # Keep up to staleness + 1 batches in flight.
             while more and len(asked) <= staleness:
                 batch = self.strategy.ask()
                 more = bool(batch)
@@ -124,6 +125,8 @@ class _Search:
         number = len(self.recipes)
         self.recipes.append(recipe)
         original = self.original.setdefault(recipe, number)
+        # `held`: this candidate is finished, in a run before resuming. `known`:
+        # an earlier candidate with this recipe is.
         held = self.history.get(number)
         known = self.history.get(original)
         if held is not None:
@@ -176,7 +179,7 @@ def _obstacle(recipe: Recipe, space: LevelSpace) -> str | None:
     """Why a recipe is a failure without being tried; None if it is not."""
     if not recipe.levels:
         return 'The recipe distils nothing.'
-    cost = recipe.cost(space) * sum(space.costs)
+    cost = recipe.cost(space) * sum(space.costs)  # from a share to the currency
     if not within_budget(cost, space):
         return f'The recipe costs {cost:g}, but budget={space.budget:g}.'
     return None

@@ -76,5 +76,5 @@ def test_a_config_without_schedule_is_refused(run_config, key):
         check_config(cfg)
 
 
-def test_no_checkpoints_is_a_wish(check):
+def test_a_run_without_checkpoints_is_accepted(check):
     check({}, default_hooks=dict(checkpoint=None))

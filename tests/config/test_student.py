@@ -112,7 +112,7 @@ def test_a_new_style_config_reads_like_one_with_names(tmp_path):
     assert student_config(cfg).custom_hooks == []
 
 
-def test_names_need_no_prefix(write):
+def test_own_names_without_prefix_get_it(write):
     text = ("model['type'] = 'PyramidDistiller'\n"
             "custom_hooks[0]['type'] = 'SeedHook'\n"
             "default_hooks['checkpoint']['type'] = 'DistillCheckpointHook'")

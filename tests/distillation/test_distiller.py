@@ -92,7 +92,7 @@ def test_ema_shares_the_teacher_and_saves_plain_keys(
     }, strict=True)
 
 
-def test_moving_the_model_moves_what_is_hidden(build_distiller):
+def test_to_moves_the_unregistered_teacher_and_policy(build_distiller):
     distiller = build_distiller(selector=POLICY).double()
     hidden = [distiller.distillation.teacher, distiller.selector.policy]
     for module in hidden:
@@ -359,7 +359,7 @@ def test_flops_of_a_fixed_subset(build_distiller, detection_batch):
     assert log['reward_gflops'] == 0
 
 
-def test_flops_by_hand(build_distiller):
+def test_logged_flops_equal_a_count_by_hand(build_distiller):
     """Two for each multiply-add of the 3×3 output convolution (16 to 16
     channels) and of the 1×1 connector (8 to 16); backward twice its forward."""
     flops = build_distiller().distillation.flops
@@ -466,7 +466,7 @@ def test_too_many_nans_stop_the_run(build_distiller, detection_batch):
     (dict(selector=dict(type='mmrlkd.PolicySelector', reward=dict(
         type='mmrlkd.ResidualReward', efficiency=-1))), 'efficiency=-1'),
 ])
-def test_bad_config(build_distiller, overrides, sentence):
+def test_impossible_arguments_are_refused(build_distiller, overrides, sentence):
     with pytest.raises(ValueError, match=sentence):
         build_distiller(**overrides)
 

@@ -25,7 +25,7 @@ def step(model, data):
 
 @pytest.mark.parametrize('selector', [
     dict(type='mmrlkd.UniformSelector'), RANDOM], ids=['all', 'some'])
-def test_it_moves_student_and_what_it_learns(
+def test_a_step_moves_the_student_and_the_losss_own_modules(
         build_distiller, detection_batch, loss, selector):
     model = build_distiller(loss=loss, selector=selector, costs='nominal')
     before = copy.deepcopy(dict(model.named_parameters()))
@@ -44,7 +44,7 @@ def test_it_moves_student_and_what_it_learns(
         assert all('block' in name for name in still), still
 
 
-def test_what_it_learns_resumes(build_distiller, detection_batch, loss):
+def test_the_losss_own_modules_are_resumed(build_distiller, detection_batch, loss):
     model = build_distiller(loss=loss)
     step(model, detection_batch)
     other = build_distiller(loss=loss)

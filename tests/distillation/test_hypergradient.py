@@ -17,7 +17,7 @@ SGD = dict(lr=0.1, momentum=0.9, weight_decay=0.05)
 
 
 @pytest.mark.parametrize('xi, fixed_point', [(0, 2.), (0.5, 1.), (0.25, 4 / 3)])
-def test_the_example_of_the_paper(xi, fixed_point):
+def test_the_example_of_the_darts_paper_reaches_its_fixed_point(xi, fixed_point):
     """L_val = αw − 2α + 1, L_tr = (w − α)² meet at α = w = 2/(1 + 2ξ)."""
     alpha = torch.tensor(2., dtype=torch.float64, requires_grad=True)
     w = torch.tensor(-2., dtype=torch.float64, requires_grad=True)

@@ -90,7 +90,7 @@ def test_a_subset_equals_all_and_a_mask(setting):
         torch.testing.assert_close(mine, theirs)
 
 
-def test_in_units_of_the_running_mean(setting):
+def test_losses_are_returned_in_units_of_the_running_mean(setting):
     build, _, _, _, scale = setting
     losses = build()
     normalised = losses.compute(torch.ones(BATCH, 3, dtype=torch.bool))
@@ -167,7 +167,7 @@ def test_what_was_computed_without_graph_can_still_be_trained_on(setting):
             == (1, 1, 0))
 
 
-def test_without_gradients_nothing_is_computed_again(setting):
+def test_without_gradients_terms_reuse_the_values(setting):
     build, _, teacher, _, _ = setting
     everything, weights = torch.ones(BATCH, 3, dtype=torch.bool), torch.rand(
         BATCH, 3)

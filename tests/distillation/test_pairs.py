@@ -89,7 +89,7 @@ def test_every_loss_can_be_counted(name, build_distiller):
     (dict(P2=dict(teachers=['P3', 'P3'])), 'names a level twice'),
     (dict(P2=dict(lose=MSE)), r"\['lose'\]; accepted: teachers, loss"),
 ])
-def test_what_there_is_not_is_refused(recipe, told):
+def test_unknown_levels_and_keys_in_a_recipe_are_refused(recipe, told):
     with pytest.raises(ValueError, match=told):
         build(recipe)
 

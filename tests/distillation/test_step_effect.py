@@ -93,7 +93,7 @@ def products(distiller, effect, parameters):
     return torch.stack(expected)
 
 
-def test_first_order(setting):
+def test_order_1_is_the_product_with_the_present_held_out_gradient(setting):
     distiller, effect = setting
     found = effect(1)
     expected = products(
@@ -144,7 +144,7 @@ def test_what_a_loss_draws_cancels(setting, monkeypatch):
     torch.testing.assert_close(effect(1), expected)
 
 
-def test_second_order(setting):
+def test_order_2_is_the_product_with_the_held_out_gradient_after_the_step(setting):
     distiller, effect = setting
     found = effect(2)
     own = dict(distiller.student.named_parameters())
@@ -161,7 +161,7 @@ def test_second_order(setting):
     assert not torch.allclose(found, effect(1), rtol=0.05, atol=0)
 
 
-def test_it_is_what_a_step_does(setting):
+def test_the_effect_equals_the_change_of_the_held_out_loss_by_a_step(setting):
     """L_val after a small step with the loss of one level less the step
     without it: the sign and size that the name promises."""
     distiller, effect = setting
@@ -189,7 +189,7 @@ def test_it_is_what_a_step_does(setting):
 
 
 @pytest.mark.parametrize('order', [1, 2])
-def test_no_trace_is_left(setting, order):
+def test_the_effect_changes_no_gradient_statistic_or_random_number(setting, order):
     distiller, effect = setting
     for p in distiller.student.parameters():
         p.grad = torch.ones_like(p)

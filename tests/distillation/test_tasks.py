@@ -350,7 +350,7 @@ def test_its_gradient_is_that_of_the_loss(task):
 # -- annotations ---------------------------------------------------------------
 
 
-def test_targets_of_pixels():
+def test_targets_of_a_segmentor_are_its_label_maps():
     init_default_scope('mmseg')
     adapter = adapt(MODELS.build(segmentor(4)), 'student')
     samples = segmentation_batch()
@@ -361,7 +361,7 @@ def test_targets_of_pixels():
     assert adapter.targets(samples) is None
 
 
-def test_targets_of_images():
+def test_targets_of_a_classifier_are_its_labels():
     init_default_scope('mmpretrain')
     adapter = adapt(MODELS.build(classifier(4)), 'student')
     samples = classification_batch()
@@ -475,7 +475,7 @@ def test_a_neck_learns_from_stages_where_there_is_no_other(levels):
     (('P2', ), ('Q2', ), "teacher.levels names 'Q2'"),
     (('P2', 'P3'), ('P3', 'P2'), 'teacher.levels=.* is not in order'),
 ])
-def test_wrong_levels_of_the_teacher(pair, levels, theirs, message):
+def test_teacher_levels_that_do_not_match_are_refused(pair, levels, theirs, message):
     with pytest.raises(ValueError, match=message):
         pair(levels=levels, teacher_levels=theirs)
 

@@ -92,7 +92,7 @@ def test_a_batch_has_the_seed_of_its_position():
         next(SeededIterator(Batches(), SimpleNamespace(seed=6))), batches[0])
 
 
-def test_the_student_alone(run_config):
+def test_the_students_config_has_no_hook_of_this_package(run_config):
     cfg = run_config()
     plain = student_config(cfg)
     assert plain.model == cfg.model.student
@@ -118,7 +118,7 @@ HELD_OUT = [dict(type='mmrlkd.HeldOutHook', dataloader={})]
     (dict(activation_checkpointing='backbone.layer1'),
      "activation_checkpointing names 'backbone.layer1'; accepted: modules of"),
     (dict(activation_checkpointing=['student.neck'], custom_hooks=HELD_OUT),
-     'activation_checkpointing is set, but mmrlkd.PolicySelector tries'),
+     'activation_checkpointing is set, but mmrlkd.PolicySelector runs'),
     (dict(model=dict(student=dict(backbone=dict(with_cp=True))),
           custom_hooks=HELD_OUT), 'with_cp is set, but'),
     (dict(optim_wrapper=dict(

@@ -29,7 +29,7 @@ def config(phases, levels=('P2', 'P3'), **train_cfg):
             dict(type='mmrlkd.PhaseHook', phases=phases)]))
 
 
-def test_the_loop_is_longer_where_the_student_rests():
+def test_student_every_lengthens_the_loop():
     assert loop_length(config(THREE, max_epochs=24)) == 10 + 4 * 5 + 10
     assert loop_length(config(THREE, max_iters=600)) == 250 + 100 * 5 + 250
     assert loop_length(Config(dict(train_cfg=dict(max_epochs=12)))) == 12

@@ -137,7 +137,7 @@ def test_mixed_precision_clipping_and_accumulation_together(
             pytest.approx(4, rel=1e-4))
 
 
-def test_the_hook_complains_when_it_is_built_and_about_a_second_balancer(
+def test_the_hook_refuses_bad_arguments_and_a_second_balancer(
         balanced, train):
     with pytest.raises(ValueError, match=r'GradNorm: alpha=-1; accepted'):
         GradNormHook(alpha=-1)

@@ -50,7 +50,7 @@ MEMBERS = {
 }
 
 
-def test_nobody_is_missing():
+def test_every_registered_selector_and_learner_is_trained():
     for family, used in (
         (SELECTORS, {m['type'] for m in MEMBERS.values()}),
         (LEARNERS, {m['learner']['type'] for m in MEMBERS.values()

@@ -85,7 +85,7 @@ for name in ('nms', 'qnms'):
 '''
 
 
-def test_killed_while_saving(
+def test_a_run_killed_while_saving_resumes_bit_for_bit(
         run_config, train, tmp_path, monkeypatch, state_of, assert_same):
     """Die at the n-th file of a save; what stands resumes to the same end."""
 
@@ -173,7 +173,7 @@ def test_ema_runs_and_resumes(
      'length is not known any more; .* pretrain 0.4167, policy 0.1667, '
      'finetune 0.4167, and train_cfg has max_epochs or max_iters = 24'),
 ])
-def test_bad_phases(run_config, train, phases, sentence):
+def test_impossible_phases_are_refused(run_config, train, phases, sentence):
     cfg = run_config()
     cfg.custom_hooks[1].phases = phases
     with pytest.raises(ValueError, match=sentence):

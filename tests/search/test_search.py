@@ -31,7 +31,7 @@ def play(strategy, value):
 
 @pytest.mark.parametrize('value', [
     lambda recipe: float(len(recipe.levels)), lambda recipe: -inf])
-def test_the_seed_decides(bound, config, value):
+def test_a_search_depends_on_its_own_seed_only(bound, config, value):
     torch.manual_seed(1)
     one = play(bound(config), value)
     torch.manual_seed(2)

@@ -111,7 +111,7 @@ def test_the_oldest_dies_even_if_it_is_the_best(bound):
     assert list(strategy.living) == [(2, 1.), (4, 2.), (8, 0.)]
 
 
-def test_incumbent_outlives_its_death(search, space):
+def test_the_incumbent_stays_when_it_leaves_the_population(search, space):
     """Cost is all that counts, and the best is in the history for good."""
     history = search(evolution(population=4, generations=30), efficiency=100.)
     assert history.incumbent.recipe == Recipe.subset(['P5'])

@@ -33,7 +33,7 @@ def config_file(run_config, plain_config_text, tmp_path):
     return path
 
 
-def test_it_tells_level_by_level(check, config_file):
+def test_the_table_has_a_row_for_each_level(check, config_file):
     said = check(config_file)
     assert 'RetinaNet learns from RetinaNet, levels chosen by PolicySelector' in (
         said)
@@ -102,7 +102,7 @@ def test_it_prints_what_decides(check, config_file):
     assert 'Not read' not in said
 
 
-def test_a_dead_copy_is_told(check, config_file):
+def test_a_value_that_nothing_reads_is_reported(check, config_file):
     config_file.write_text(
         config_file.read_text() + '\nimport copy\n'
         "selector = copy.deepcopy(model['selector'])\n"

@@ -158,7 +158,8 @@ def trained() -> Counter:
     return Counter(call[1] for call in calls() if call[0] == 'train')
 
 
-def test_all_of_it(compare: ModuleType, tmp_path: Path) -> None:
+def test_every_config_and_seed_is_trained_and_reported(
+        compare: ModuleType, tmp_path: Path) -> None:
     output = run(compare, 'student', 'uniform', 'random', 'evolution',
                  '--seeds', '3', '5', '--cfg-options', 'a=1', 'search.b=2')
     work = tmp_path / 'work'
@@ -229,7 +230,7 @@ def test_the_report_needs_the_histories_alone(
     assert len(calls()) == 8  # the copy trained nothing
 
 
-def test_one_that_is_there_is_the_teacher(
+def test_an_existing_checkpoint_is_the_teacher(
         compare: ModuleType, tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, 'tools/train.py', 'big.py', '--work-dir', 'far'],

@@ -126,7 +126,8 @@ def called() -> list[str]:
     return sorted(call[0] for call in calls())
 
 
-def test_all_of_it(demo: ModuleType, tmp_path: Path) -> None:
+def test_every_method_and_seed_is_trained_and_reported(
+        demo: ModuleType, tmp_path: Path) -> None:
     output = run(demo, '--seeds', '3', '5')
     work = tmp_path / 'work'
     teacher = f'model.teacher.checkpoint={work}/teacher/iter_4.pth'
@@ -263,7 +264,7 @@ def test_a_folder_in_use_is_refused(demo: ModuleType, tmp_path: Path) -> None:
     run(demo, '--methods', 'student')
 
 
-def test_bad_scenes_are_told(demo: ModuleType,
+def test_scenes_that_cannot_be_made_end_the_demo(demo: ModuleType,
                              monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_) -> None:
         raise FileExistsError('data/scenes holds something else')
@@ -282,7 +283,7 @@ def test_unknown_methods_are_refused(
         capsys.readouterr().err)
 
 
-def test_bars_on_a_terminal(demo: ModuleType, tmp_path: Path) -> None:
+def test_a_terminal_shows_progress_bars(demo: ModuleType, tmp_path: Path) -> None:
     output = io.StringIO()
     console = Console(file=output, width=120, force_terminal=True,
                       highlight=False)

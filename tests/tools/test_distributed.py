@@ -166,7 +166,7 @@ def test_two_processes_are_one_and_test_the_student(
     ('is killed', 2, 'Signal 9 (SIGKILL)'),
     ('hangs', 1, 'Timed out'),  # so rank 0 raises, and ends rank 1
 ])
-def test_no_rank_outlives_another(
+def test_all_ranks_end_if_one_dies(
         even_config, launch, tmp_path, how, nodes, sentence):
     cfg, path = even_config(
         'run', 2, env_cfg=dict(dist_cfg=dict(timeout=20)))

@@ -47,7 +47,8 @@ def search(config, work_dir, *arguments):
         [str(config), '--work-dir', str(work_dir), *arguments])
 
 
-def test_finds_continues_and_leaves_a_config(config_file, tmp_path, capsys):
+def test_a_search_continues_and_writes_a_config_of_its_result(
+        config_file, tmp_path, capsys):
     config, work_dir = config_file(), tmp_path / 'work'
     search(config, work_dir)
     said = capsys.readouterr().out
@@ -89,7 +90,7 @@ def test_options_reach_the_search_and_what_is_found(config_file, tmp_path):
 
 
 @pytest.mark.slow
-def test_on_ray_as_in_this_process(config_file, tmp_path, monkeypatch):
+def test_ray_gives_the_history_of_one_process(config_file, tmp_path, monkeypatch):
     pytest.importorskip('ray')
     # Found in this process only, as projects is by a tool of the checkout.
     (tmp_path / 'own_data.py').write_text('import projects.scenes.detection')
@@ -159,7 +160,7 @@ def test_a_training_can_be_the_search(
     (dict(metrics=METRIC), r"search has \['metrics'\]; accepted"),
     (dict(efficiency=-1.), 'efficiency=-1.0; accepted: a number >= 0'),
 ])
-def test_what_cannot_work_is_told_in_a_sentence(
+def test_an_impossible_search_ends_with_a_sentence(
         config_file, tmp_path, change, told):
     base = dict(evaluator=dict(iterations=1),
                 strategy=dict(type='mmrlkd.RandomSearch', evaluations=1))

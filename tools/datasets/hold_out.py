@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         '--share', type=float, default=0.05,
         help='of the images to hold out; default: 0.05')
-    parser.add_argument('--seed', type=int, default=0, help='draws which')
+    parser.add_argument('--seed', type=int, default=0, help='of the random choice')
     args = parser.parse_args(argv)
     paths = hold_out(args.images, args.share, args.seed)
     print('Written: ' + ' and '.join(map(str, paths)))

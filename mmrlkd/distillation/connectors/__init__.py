@@ -1,4 +1,4 @@
-"""Bridges from a student's level to the teacher's width and size."""
+"""Connectors: from a student's map to the teacher's width and size."""
 
 from .base import Connector
 from .conv import ConvConnector

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Connector(nn.Module):
-    """Maps a student's level into the teacher's space.
+    """Maps a student's map to the width and size of the teacher's.
 
     Args:
         student_channels: width of the student's map.
@@ -24,7 +24,7 @@ class Connector(nn.Module):
         """(n, student_channels, h, w) -> (n, teacher_channels, h, w)."""
 
     def forward(self, student: Tensor, size: tuple[int, int]) -> Tensor:
-        """Project, and resize where teacher and student differ in size.
+        """Project, then resize if teacher and student differ in size.
 
         Args:
             student: (n, student_channels, h, w).

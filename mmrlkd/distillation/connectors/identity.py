@@ -9,7 +9,7 @@ from .base import Connector
 
 @CONNECTORS.register_module()
 class IdentityConnector(Connector):
-    """Leaves the student's map as wide as it is; only its size is changed."""
+    """Keeps the width of the student's map; only its size is changed."""
 
     def project(self, student: Tensor) -> Tensor:
         return student

@@ -9,12 +9,12 @@ from .base import Connector
 
 @CONNECTORS.register_module()
 class MLPConnector(Connector):
-    """1×1 convolution – ReLU – 1×1 convolution, also where widths agree.
+    """1×1 convolution – ReLU – 1×1 convolution, also if the widths are equal.
 
-    A projector that can bend keeps the student from having to copy what it
-    cannot express: Chen et al., 2022, "Improved Feature Distillation via
-    Projector Ensemble", https://arxiv.org/abs/2210.15274. The hidden layer is
-    as wide as the teacher's map.
+    With a non-linear projector the student's own features need not equal the
+    teacher's: Chen et al., 2022, "Improved Feature Distillation via Projector
+    Ensemble", https://arxiv.org/abs/2210.15274. The hidden layer has the width of
+    the teacher's map.
     """
 
     def __init__(self, student_channels: int, teacher_channels: int) -> None:

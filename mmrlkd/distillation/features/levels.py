@@ -138,6 +138,7 @@ def choose_levels(adapter: TaskAdapter, names: Sequence[str] | None,
         ValueError: the model lacks a level.
     """
     available = adapter.levels
+    # Not both: without a neck the stages are the pyramid.
     if names is None:
         kind = 'backbone' if adapter.neck is None else 'neck'
         return tuple(level for level in available.values()
@@ -186,6 +187,8 @@ class PyramidTap:
         self._logits: Tensor | None = None
         self._recording = False
         self._leaves = False
+        # The hooks stay registered; recording() turns them on. The stages are
+        # read even if no level is one: the state has the deepest map.
         for i, module in enumerate(adapter.stages.modules() if levels else ()):
             module.register_forward_hook(_Recorder(
                 self, 'backbone', i, partial(adapter.stages.read, i)))
@@ -210,6 +213,8 @@ class PyramidTap:
         maps = read(output, inputs)
         for i, each in enumerate(maps, first):
             self._maps[name, i] = each
+            # Gradients are asked for at the tokens: a map is a new view of
+            # them, which the student's later layers do not use.
             self._sources[name, i] = (
                 originals[-1] if len(maps) == 1 else each)
             # Autograd counts in-place changes; take() compares.

@@ -78,6 +78,7 @@ def find_probe(models: Sequence[Probed], size: int | None = None) -> Probe:
     sizes = [size] if size is not None else list(dict.fromkeys([
         PROBE_SIZE, *(side for each in models for side in _own_size(each)),
         *FIXED_SIZES]))
+    # The error names the first candidate, which is the likeliest.
     refused: tuple[Probed, Probe, Exception] | None = None
     for channels in _channels(models[0]):
         for side in sizes:
@@ -132,6 +133,7 @@ def _channels(model: Probed) -> list[int]:
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
     """Put modules in eval mode; restore every submodule's mode on leaving."""
+    # Of each submodule: frozen stages are in eval mode while the model trains.
     modes = [(m, m.training) for module in modules for m in module.modules()]
     try:
         for module in modules:

@@ -1,4 +1,4 @@
-"""How far a student's class logits are from the teacher's."""
+"""Losses between a student's and a teacher's class logits."""
 
 from .base import LogitLoss
 from .dist import DISTLoss

@@ -10,16 +10,16 @@ from torch import Size, Tensor, nn
 class LogitLoss(nn.Module):
     """Distance between the class logits of student and teacher.
 
-    A classifier's image is one row of K logits, a segmenter's image one row
-    for each pixel; a loss sees rows only. Nothing here waits for the device:
-    rows without a label are masked, not taken out.
+    A classifier has one row of K logits for each image, a segmentor one for each
+    pixel; a loss compares rows. Nothing here waits for the device: rows without
+    a label are masked, not removed.
     """
 
     #: Whether the labels of the batch are needed.
     needs_targets: ClassVar[bool] = False
-    #: Whether it can compare logits each of which is a probability by itself.
+    #: Whether it has a variant for heads with a sigmoid for each class.
     takes_sigmoid: ClassVar[bool] = False
-    #: Whether it compares such logits: each by a sigmoid, not all by a softmax.
+    #: Whether it uses that variant; set by what builds it.
     sigmoid = False
 
     #: The 0-dim loss of rows: (student (N, K), teacher (N, K)) and, where the
@@ -35,13 +35,13 @@ class LogitLoss(nn.Module):
                 gradients flow here.
             teacher: (B, K) or (B, K, h', w'), resized bilinearly to the
                 student's; no gradient flows here.
-            targets: int64 labels (B,) or (B, H, W), of which each position
-                of the student gets the nearest to its centre. A label < 0 or
-                >= K is no label. Not looked at unless ``needs_targets``.
+            targets: int64 labels (B,) or (B, H, W); each position of the
+                student gets the label nearest to its centre. A label < 0 or
+                >= K is no label. Used with ``needs_targets`` only.
 
         Returns:
-            0-dim float32, also under autocast: a mean over many pixels loses
-            too many bits in half precision.
+            0-dim float32, also under autocast, because a mean over many pixels
+            is inaccurate in half precision.
         """
         classes = student.shape[1]
         if classes < 2 and not self.sigmoid:

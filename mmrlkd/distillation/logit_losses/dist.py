@@ -9,8 +9,8 @@ from mmrlkd.registry import LOGIT_LOSSES
 
 from .base import LogitLoss
 
-#: What varies by less than this, relative to its size, is constant up to
-#: float32's rounding.
+#: A row whose deviation is below this share of its norm counts as constant: the
+#: deviation is then rounding noise of float32.
 CONSTANT = 1e-6
 
 
@@ -24,9 +24,9 @@ class DISTLoss(LogitLoss):
     inter = 1 − mean_n r(P_n, Q_n), between the classes of a row
     intra = 1 − mean_k r(P_·k, Q_·k), between the rows of a batch for a class
 
-    The loss is τ² · (β·inter + γ·intra). A row or class that is constant in
-    student or teacher has no correlation: its r is 0, and so is its gradient.
-    So a batch of one row has intra = 1.
+    The loss is τ² · (β·inter + γ·intra). If a row or class is constant in student
+    or teacher, its r counts as 0, with zero gradient. So a batch of one row has
+    intra = 1.
 
     Huang et al., 2022, https://arxiv.org/abs/2205.10536.
 

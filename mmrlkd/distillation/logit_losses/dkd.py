@@ -14,7 +14,7 @@ from .base import LogitLoss
 
 @LOGIT_LOSSES.register_module()
 class DKDLoss(LogitLoss):
-    """KL divergence of the label's class and of the others, each by itself.
+    """Separate KL divergences of the label's class and of the other classes.
 
     With p_t the probability of a row's label at temperature τ, and p̂ the
     probabilities of the other classes given that it is not the label:
@@ -22,9 +22,9 @@ class DKDLoss(LogitLoss):
     TCKD = KL((p_t, 1 − p_t) of the teacher ‖ of the student)
     NCKD = KL(p̂ of the teacher ‖ of the student)
 
-    The loss is τ² times the mean of α·TCKD + β·NCKD over the rows that have a
-    label, and 0 where none has. :class:`.KLLoss` is TCKD + (1 − p_t)·NCKD,
-    which hardly looks at the other classes where the teacher is sure.
+    The loss is τ² times the mean of α·TCKD + β·NCKD over the rows with a label,
+    and 0 if there is none. :class:`.KLLoss` is TCKD + (1 − p_t)·NCKD, in which
+    the other classes have almost no weight if the teacher is confident.
 
     Zhao et al., 2022, https://arxiv.org/abs/2203.08679.
 
@@ -58,7 +58,7 @@ class DKDLoss(LogitLoss):
 
 
 class _Decoupled(NamedTuple):
-    """Log-probabilities, finite also where a probability rounds to 0 or 1."""
+    """Log-probabilities; finite even if a probability rounds to 0 or 1."""
 
     label: Tensor  # (N,) of the label's class
     rest: Tensor  # (N,) of all other classes together

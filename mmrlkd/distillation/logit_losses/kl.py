@@ -16,9 +16,9 @@ class KLLoss(LogitLoss):
     τ²/N · Σ_n KL(softmax(t_n / τ) ‖ softmax(s_n / τ)). The factor τ² keeps the
     gradient's size when τ changes.
 
-    Where each logit is a probability by itself, as of multi-label heads, the
-    divergence of a row is the sum over its classes of that between two coins,
-    σ(t_nk / τ) and σ(s_nk / τ).
+    For heads with a sigmoid for each class, as multi-label heads have, the
+    divergence of a row is the sum over its classes of the divergence between two
+    Bernoulli distributions, with probabilities σ(t_nk / τ) and σ(s_nk / τ).
 
     Hinton et al., 2015, https://arxiv.org/abs/1503.02531.
 
@@ -36,7 +36,8 @@ class KLLoss(LogitLoss):
     def divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
         teacher, student = teacher / self.tau, student / self.tau
         if self.sigmoid:
-            divergence = _coin(teacher, student) + _coin(-teacher, -student)
+            divergence = (_bernoulli_term(teacher, student)
+                          + _bernoulli_term(-teacher, -student))
         else:
             log_p = F.log_softmax(teacher, dim=1)
             log_q = F.log_softmax(student, dim=1)
@@ -45,6 +46,6 @@ class KLLoss(LogitLoss):
         return self.tau**2 * divergence.mean()
 
 
-def _coin(teacher: Tensor, student: Tensor) -> Tensor:
-    """What one side of the coins adds: p·log(p/q), p = σ(teacher)."""
+def _bernoulli_term(teacher: Tensor, student: Tensor) -> Tensor:
+    """p·log(p/q) with p = σ(teacher), q = σ(student): one of the two terms."""
     return F.sigmoid(teacher) * (F.logsigmoid(teacher) - F.logsigmoid(student))

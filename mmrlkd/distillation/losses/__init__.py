@@ -1,4 +1,4 @@
-"""How far a student's level is from the teacher's, per sample."""
+"""Losses between a student's and a teacher's map, one number per sample."""
 
 from .at import ATLoss
 from .base import LevelLoss

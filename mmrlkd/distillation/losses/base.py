@@ -11,15 +11,15 @@ from mmrlkd.structures import Boxes
 class LevelLoss(nn.Module):
     """Distance between student and teacher at one level, for each sample.
 
-    A sample's loss depends on that sample alone, so that computing a subset
-    of a batch gives the numbers that computing all of it would.
+    A sample's loss depends on that sample only, so that its value is the same
+    whether it is computed for a part of the batch or for all of it.
 
     Attributes:
-        needs_boxes: whether :meth:`distance` is given the objects' boxes.
-        compares_channels: whether the maps must be equally wide. Where they
-            need not be, the connector leaves the student's width alone.
-        compares_positions: whether a channel of one position alone, which a
-            1×1 map has, has a loss of 0 whatever its value.
+        needs_boxes: whether :meth:`distance` gets the objects' boxes.
+        compares_channels: whether the maps must have the same width. If not, the
+            connector keeps the student's width.
+        compares_positions: whether the loss compares the positions of a channel
+            with one another, so that it is always 0 for a 1×1 map.
     """
 
     needs_boxes = False
@@ -27,7 +27,7 @@ class LevelLoss(nn.Module):
     compares_positions = False
 
     def bind(self, channels: int) -> None:
-        """Make what is learnt; called once, before the first forward pass.
+        """Create learned modules; called once, before the first forward pass.
 
         Args:
             channels: width of the teacher's map.
@@ -37,8 +37,8 @@ class LevelLoss(nn.Module):
     def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
         """(n,) loss of float32 maps (n, C, H, W) of equal shape.
 
-        Where ``compares_channels`` is False, C may differ. Where
-        ``needs_boxes``, the third argument is :class:`Boxes` of n images.
+        C may differ if ``compares_channels`` is False. With ``needs_boxes``, the
+        third argument is the :class:`Boxes` of the n images.
         """
 
     def forward(self, student: Tensor, teacher: Tensor,
@@ -48,15 +48,15 @@ class LevelLoss(nn.Module):
         Args:
             student: (n, C, H, W), any float type; gradients flow here.
             teacher: (n, C, H, W); no gradient flows here.
-            boxes: of the n images; only needed where ``needs_boxes``.
+            boxes: of the n images; used with ``needs_boxes`` only.
 
         Returns:
-            (n,) float32, also under autocast: a mean over a large map loses
-            too many bits in half precision.
+            (n,) float32, also under autocast, because a mean over a large map is
+            inaccurate in half precision.
 
         Raises:
-            ValueError: boxes are needed and missing, or widths must agree
-                and do not.
+            ValueError: boxes are needed and missing, or widths must be equal
+                and are not.
         """
         name = type(self).__name__
         if self.compares_channels and student.shape[1] != teacher.shape[1]:

@@ -13,8 +13,8 @@ from .base import LevelLoss
 class CWDLoss(LevelLoss):
     """KL divergence between the channels' spatial distributions.
 
-    Each channel is a softmax over its H·W positions at temperature ``tau``;
-    the loss is τ²/C · Σ_c KL(teacher_c ‖ student_c).
+    A channel's distribution is the softmax over its H·W positions at temperature
+    ``tau``; the loss is τ²/C · Σ_c KL(teacher_c ‖ student_c).
 
     Shu et al., 2021, https://arxiv.org/abs/2011.13256, equation 5.
 

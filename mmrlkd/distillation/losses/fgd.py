@@ -15,7 +15,7 @@ from .gc_block import GcBlock
 
 @LOSSES.register_module()
 class FGDLoss(LevelLoss):
-    """Objects and background apart, with attention, and their relations.
+    """Separate losses of objects and background, with attention and relations.
 
     A map's spatial attention A is a softmax over the H·W positions of the mean
     magnitude of the channels, times H·W; its channel attention a is a softmax
@@ -31,11 +31,11 @@ class FGDLoss(LevelLoss):
     - relation: Σ (G_s(s) − G_t(t))², with two :class:`GcBlock` G that are
       trained with the student.
 
-    Yang et al., 2022, https://arxiv.org/abs/2111.11837. The authors' code
-    (https://github.com/yzd-v/FGD) is followed: its constants, its sums, of
-    which it takes the mean over the batch, and the cells of a box, floor(x1)
-    to ceil(x2) with both. Only, boxes are here shares of the padded image,
-    which is what the maps show; there, of each image without its padding.
+    Yang et al., 2022, https://arxiv.org/abs/2111.11837. Follows the authors' code
+    (https://github.com/yzd-v/FGD) in its constants, its sums and the cells of a
+    box, floor(x1) to ceil(x2) inclusive. One difference: the code scales boxes
+    by the size of each image without padding; here they are scaled by the size
+    of the padded image, which the maps cover.
 
     Args:
         tau: temperature of the attention, > 0.
@@ -97,7 +97,7 @@ class FGDLoss(LevelLoss):
 
 
 def box_mask(boxes: Boxes, size: Sequence[int]) -> Tensor:
-    """1/(h·w) in the cells of each box, the largest such where boxes overlap.
+    """1/(h·w) in the cells of each box; the largest value where boxes overlap.
 
     Args:
         boxes: K of each of n images.
@@ -106,6 +106,7 @@ def box_mask(boxes: Boxes, size: Sequence[int]) -> Tensor:
     Returns:
         (n, H, W), 0 in cells outside of all boxes.
     """
+    # The mask of a box is the outer product of its rows and its columns.
     left, top, right, bottom = boxes.corners.unbind(dim=-1)
     rows, height = _cells(top, bottom, size[0])
     columns, width = _cells(left, right, size[1])
@@ -114,16 +115,16 @@ def box_mask(boxes: Boxes, size: Sequence[int]) -> Tensor:
 
 
 def _cells(low: Tensor, high: Tensor, cells: int) -> tuple[Tensor, Tensor]:
-    """The cells along one side that an interval touches.
+    """The cells along one side that intervals touch.
 
     Args:
-        low: (n, K), where it begins, as a share of the side.
-        high: (n, K), where it ends.
-        cells: into how many the side is divided.
+        low: (n, K), begin of each interval, as a share of the side.
+        high: (n, K), end of each interval.
+        cells: number of cells of the side.
 
     Returns:
-        (n, K, cells) bool, and (n, K) how many they are, those beyond the
-        side's end included.
+        (n, K, cells) bool, and (n, K) the number of cells, with those beyond the
+        side's end.
     """
     first, last = (low * cells).floor(), (high * cells).ceil()
     cell = torch.arange(cells, device=low.device)

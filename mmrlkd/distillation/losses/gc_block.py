@@ -1,18 +1,19 @@
-"""The part of FGD that relates all positions of a map."""
+"""The global context block of FGD."""
 
 import torch
 from torch import Tensor, nn
 
 
 class GcBlock(nn.Module):
-    """Adds to every position a vector made from the map as a whole.
+    """Adds to every position a vector computed from the whole map.
 
-    The positions are averaged with learnt weights (a softmax over H·W), and
-    the average goes through linear – LayerNorm – ReLU – linear, half as wide
-    inside. The last layer starts at zero, the block as the identity.
+    The positions are averaged with learned weights (a softmax over H·W), and the
+    average goes through linear – LayerNorm – ReLU – linear, with half the width
+    inside. The last layer is initialised with zeros, so that the block is the
+    identity at first.
 
     GcBlock of GCNet, Cao et al., 2019, https://arxiv.org/abs/1904.11492, as in
-    FGD's code, but for the bias of the weights, which the softmax cancels.
+    FGD's code, without the bias of the weights, which the softmax cancels.
 
     Args:
         channels: width of the maps, at least 2.

@@ -12,15 +12,15 @@ from .base import LevelLoss
 
 @LOSSES.register_module()
 class MGDLoss(LevelLoss):
-    """Squared error of the teacher's map as generated from the student's.
+    """Squared error of the teacher's map, generated from the masked student's.
 
     Random positions of the student's map are set to zero, in all channels and
-    for each sample anew; 3×3 convolution – ReLU – 3×3 convolution, trained
-    with the student, must make the teacher's whole map of what is left.
+    independently for each sample. From the rest, 3×3 convolution – ReLU – 3×3
+    convolution, trained with the student, generates the teacher's whole map.
 
     Yang et al., 2022, https://arxiv.org/abs/2205.01529. Their code sums the
-    squared error over channels and positions and weighs it by 2e-5; this is
-    the mean, like :class:`.mse.MSELoss`.
+    squared error over channels and positions with a weight of 2e-5; here it is
+    the mean, as in :class:`.mse.MSELoss`.
 
     Args:
         ratio: share of positions that are masked, in [0, 1). The authors take
@@ -45,6 +45,7 @@ class MGDLoss(LevelLoss):
                 'MGDLoss has no generation block yet; accepted: '
                 'bind(channels) before the first forward pass.')
         n, _, height, width = student.shape
+        # One mask for all channels, as in the authors' code.
         kept = torch.rand(n, 1, height, width,
                           device=student.device) >= self.ratio
         squared = F.mse_loss(

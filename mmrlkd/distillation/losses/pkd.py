@@ -7,8 +7,8 @@ from mmrlkd.registry import LOSSES
 
 from .base import LevelLoss
 
-#: Added to a channel's variance. It bounds the gradient of a constant channel,
-#: which has no correlation.
+#: Added to a channel's variance; bounds the gradient of a constant channel,
+#: whose correlation is not defined.
 EPSILON = 1e-6
 
 
@@ -16,17 +16,16 @@ EPSILON = 1e-6
 class PKDLoss(LevelLoss):
     """1 − Pearson correlation of each channel, mean over channels.
 
-    Computed as half the mean squared difference between channels scaled to
-    zero mean and unit variance, which is the same. A channel that is constant
-    counts as zero everywhere: its loss is 1/2, or 0 where both are.
+    Computed as half the mean squared difference between channels with zero mean
+    and unit variance, which is equal. The loss of a channel that is constant in
+    one of the maps is 1/2; if it is constant in both, it is 0.
 
-    Cao et al., 2022, https://arxiv.org/abs/2207.02039. There, and in
-    MMRazor's code, a channel's mean and variance are over all images of the
-    batch; here they are over the H·W positions of one image, so that a
-    sample's loss depends on that sample alone. The variance is the mean of
-    the squared deviations, with which the sentence above holds; MMRazor's
-    ``std`` divides by one less than the n positions, which makes its loss
-    (n − 1)/n times as large.
+    Cao et al., 2022, https://arxiv.org/abs/2207.02039. In the paper and in
+    MMRazor's code, the mean and the variance of a channel are over all images of
+    the batch; here they are over the H·W positions of one image, so that a
+    sample's loss depends on that sample only. The variance is the biased one,
+    for which the equality holds; MMRazor's ``std`` divides by n − 1 instead of
+    the n positions, which makes its loss (n − 1)/n times as large.
     """
 
     compares_positions = True

@@ -43,8 +43,9 @@ class LazyPyramid:
         if i in self._whole:
             return take(self._whole[i], index)
         level = self._levels[i]
+        # For the FLOPs in the log.
         self.computed[i] += len(self._images if index is None else index)
-        if level.in_backbone:
+        if level.in_backbone:  # the backbone always runs for the whole batch
             return take(self.stages[level.index], index)
         maps = self.neck.output(level.index, index)
         if index is None:

@@ -78,7 +78,7 @@ class LazyFPN(LazyNeck):
         if i not in self._merged:
             neck = self.neck
             lateral = neck.lateral_convs[i](self.stages[i + neck.start_level])
-            if i + 1 < len(neck.lateral_convs):
+            if i + 1 < len(neck.lateral_convs):  # not the coarsest
                 size = ({} if 'scale_factor' in neck.upsample_cfg else
                         dict(size=lateral.shape[2:]))
                 lateral = lateral + F.interpolate(
@@ -103,11 +103,12 @@ class LazyFPN(LazyNeck):
     def _compute(self, i: int, index: Tensor | None) -> Tensor:
         neck = self.neck
         laterals = len(neck.lateral_convs)
+        # Outputs beyond the laterals are the extra levels, such as P6 and P7.
         if i < laterals:
             return neck.fpn_convs[i](take(self.merged(i), index))
-        if not neck.add_extra_convs:
+        if not neck.add_extra_convs:  # Faster R-CNN's P6
             return F.max_pool2d(self.output(i - 1, index), 1, stride=2)
-        if i > laterals:
+        if i > laterals:  # each from the one before it
             below = self.output(i - 1, index)
             if neck.relu_before_extra_convs:
                 below = F.relu(below)

@@ -40,6 +40,7 @@ def read_model_config(config: str | dict,
         if library not in ('', 'mmrlkd'):
             scope = library
         try:
+            # mmengine reads 'library::path' as a base config only.
             loaded = (
                 Config.fromstring(f'_base_ = [{config!r}]', '.py')
                 if '::' in config else Config.fromfile(config))
@@ -53,12 +54,15 @@ def read_model_config(config: str | dict,
                 f'{owner}.config={config!r} defines no model; accepted: the '
                 f'config that the {owner} was trained with.')
         model = loaded.model
+        # The config may be of another library than the student's.
         scope = loaded.get('default_scope', scope)
+        # mmpretrain keeps the preprocessor beside the model.
         if 'data_preprocessor' in loaded:
             model.setdefault('data_preprocessor', loaded.data_preprocessor)
     else:
         model = ConfigDict(config)
     model = _buildable(model)
+    # So that MODELS.build finds the library's classes in any default scope.
     model.setdefault('_scope_', scope)
     return model
 
@@ -118,7 +122,7 @@ class Teacher(nn.Module):
                         load_matching(self.model, checkpoint, weights_key,
                                       trust_checkpoint))
         self.requires_grad_(False)
-        self.train(False)
+        self.train(False)  # eval() calls train(), which is overridden below
 
     @property
     def available(self) -> dict[str, Level]:
@@ -158,6 +162,7 @@ class Teacher(nn.Module):
             self.levels = choose_levels(
                 self.adapter, self.wanted, 'teacher.levels')
             return tuple(student)
+        # '' + 'P3' is no level name; with a neck only equal names are partners.
         kind = '' if self.adapter.neck is not None else 'C'
         partners = [
             self.available.get(level.name)

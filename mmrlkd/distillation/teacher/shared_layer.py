@@ -84,6 +84,8 @@ def _maps(student: TaskAdapter,
 
 def _leaves(maps: Tensor) -> set[int]:
     """Ids of the parameters that a backward pass from ``maps`` reaches."""
+    # Autograd has no public function for this; next_functions are the edges of
+    # its graph.
     found: set[int] = set()
     seen, waiting = set(), [maps.grad_fn]
     while waiting:

@@ -43,6 +43,7 @@ def load_matching(model: nn.Module, checkpoint: str, key: str | None = None,
             shape or not finite.
     """
     loaded = load_file(checkpoint, 'teacher.checkpoint', trust=trust)
+    # Files of old torch versions have no num_batches_tracked.
     expected = {key: value.shape for key, value in model.state_dict().items()
                 if not key.endswith('num_batches_tracked')}
     found = find_weights(loaded, expected, checkpoint, key)
@@ -122,6 +123,8 @@ def _places(node: Any, expected: Collection[str], path: str = '',
         node = node.state_dict()
     if not isinstance(node, Mapping) or depth == 0:
         return
+    # Every dict with tensors may be a state dict. A prefix is tried if one of
+    # the names without it is a weight of the model.
     tensors = {key: value for key, value in node.items()
                if isinstance(key, str) and isinstance(value, Tensor)}
     prefixes: dict[str, int] = {'': 0} if tensors else {}

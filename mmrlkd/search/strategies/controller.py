@@ -110,6 +110,7 @@ class ControllerSearch(Strategy):
         network, tokens = self._open.popleft()
         advantage = self._advantage([
             value if isfinite(value) else self.failure for value in fitness])
+        # At the weights that drew the batch, for a step of the present ones.
         gradient = torch.autograd.grad(
             self.loss(network, tokens, advantage), list(network.parameters()))
         for parameter, part in zip(

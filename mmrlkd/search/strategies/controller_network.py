@@ -13,7 +13,7 @@ from torch.distributions import Bernoulli, Categorical
 Tokens = dict[str, Tensor]
 
 #: A token's type, the student's level and the distribution -> the tokens (m, …).
-Choose = Callable[[str, int, Bernoulli | Categorical], Tensor]
+Choose = Callable[[str, int, Categorical | Bernoulli], Tensor]
 
 
 class ControllerNetwork(nn.Module):
@@ -76,8 +76,7 @@ class ControllerNetwork(nn.Module):
         """Draw ``children`` sequences."""
 
         # Not by sample(), which draws from the global generator.
-        def draw(kind: str, level: int,
-                 choice: Bernoulli | Categorical) -> Tensor:
+        def draw(kind: str, level: int, choice: Categorical | Bernoulli) -> Tensor:
             if isinstance(choice, Bernoulli):
                 return torch.bernoulli(
                     choice.probs, generator=generator).bool()

@@ -19,7 +19,7 @@ class SubsetStrategy(Strategy):
     def bind(self, space: LevelSpace, seed: int) -> None:
         super().bind(space, seed)
         feasible = within_budget(subset_costs(space.costs), space)
-        feasible[0] = False
+        feasible[0] = False  # the empty subset
         self.feasible: list[int] = feasible.nonzero()[:, 0].tolist()
 
     def recipe(self, subset: int) -> Recipe:

@@ -18,7 +18,7 @@ def build(request):
 
 @pytest.mark.parametrize('mine, theirs', [(4, 4), (4, 6), (6, 4)])
 @pytest.mark.parametrize('size', [(5, 7), (10, 14), (3, 4)])
-def test_reaches_the_teachers_shape(build, mine, theirs, size):
+def test_the_output_has_the_teachers_shape(build, mine, theirs, size):
     maps = torch.randn(2, mine, 5, 7)
     connector = build(mine, theirs)
     width = mine if isinstance(connector, IdentityConnector) else theirs
@@ -27,7 +27,7 @@ def test_reaches_the_teachers_shape(build, mine, theirs, size):
 
 @pytest.mark.parametrize(('name', 'theirs'), [
     ('ConvConnector', 4), ('IdentityConnector', 4), ('IdentityConnector', 6)])
-def test_leaves_alone_what_need_not_change(name, theirs):
+def test_equal_widths_and_sizes_pass_unchanged(name, theirs):
     maps = torch.randn(2, 4, 5, 7)
     connector = CONNECTORS.build(dict(
         type=f'mmrlkd.{name}', student_channels=4, teacher_channels=theirs))

@@ -162,7 +162,7 @@ def test_maps_in_another_order_are_sorted():
         id(m) for m in maps]
 
 
-def test_what_is_a_map():
+def test_outputs_that_hold_feature_maps():
     maps = torch.zeros(2, 3, 4, 5)
     tokens = torch.arange(24.).view(1, 6, 4)
     assert shapes(as_maps(maps)) == [(3, 4, 5)]
@@ -208,7 +208,7 @@ class Branches(nn.Module):
         return (self.trunk[2](second).mean(dim=(2, 3)), )
 
 
-def test_of_several_branches_the_trunk_has_the_stages():
+def test_stages_are_those_of_the_trunk_among_branches():
     stages = Stages(Branches(), 'student', PROBE, search=True)
     assert stages.inside == ('trunk.0', 'trunk.1', 'trunk.2')
     assert stages.numbers == (2, 3, 4)

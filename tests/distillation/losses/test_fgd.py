@@ -103,7 +103,7 @@ def test_the_parts_are_added_by_the_authors_weights():
         rtol=1e-4, atol=1e-7)
 
 
-def test_mask_by_hand():
+def test_the_mask_of_boxes_equals_one_by_hand():
     # Of 3 × 4 cells, the small box has x 1 to 2 and y 0 to 0.9; with floor and
     # ceil of both, 2 × 2. The large one, 0 to 4 and 0 to 3, has 5 × 4.
     a, b = 1 / 4, 1 / 20

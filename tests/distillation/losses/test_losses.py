@@ -57,7 +57,7 @@ def test_different_maps_lose_something(loss):
 
 @pytest.mark.parametrize(  # MGD's generation block changes the student's
     'loss', [name for name in MEMBERS if name != 'MGDLoss'], indirect=True)
-def test_equal_maps_lose_nothing(loss):
+def test_the_loss_of_equal_maps_is_0(loss):
     _, teacher = maps()
     torch.testing.assert_close(
         loss(teacher, teacher, boxes()), torch.zeros(5))

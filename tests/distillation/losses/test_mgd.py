@@ -57,6 +57,6 @@ def test_refuses_a_ratio_out_of_range(ratio):
         MGDLoss(ratio=ratio)
 
 
-def test_says_that_it_was_not_bound():
+def test_a_loss_that_is_not_bound_is_refused():
     with pytest.raises(RuntimeError, match=r'accepted: bind\(channels\)'):
         MGDLoss()(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2))

@@ -28,7 +28,7 @@ def test_a_constant_teacher_is_half_or_nothing_too():
     assert value([[8., 8.]], [[3., 3.]]) == 0
 
 
-def test_is_one_minus_the_correlation_of_each_sample_s_channels():
+def test_the_loss_is_1_minus_the_correlation_of_each_samples_channels():
     student, teacher = torch.randn(2, 3, 4, 5, 6).unbind()
     expected = [
         np.mean([1 - np.corrcoef(s.flatten(), t.flatten())[0, 1]

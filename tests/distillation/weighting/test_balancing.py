@@ -245,7 +245,7 @@ def test_iterations_without_an_update_and_frozen_backbones_measure_no_gradients(
 # -- the task's loss, too ---------------------------------------------------------
 
 
-def test_the_task_can_join(build_distiller, stepped):
+def test_include_task_weighs_the_task_too(build_distiller, stepped):
     model = build_distiller(balancer=dict(
         type='mmrlkd.EMABalancer', include_task=True, report_every=1))
     plain = build_distiller()
@@ -415,7 +415,7 @@ def test_w_is_the_last_layer_that_all_levels_reach(
     (dict(type='mmrlkd.FixedBalancer', weights=dict(P2=1)),
      r"names \['P2'\]; accepted: one number for each"),
 ])
-def test_what_cannot_be_balanced_is_said(build_distiller, balancer, sentence):
+def test_a_balancer_that_does_not_fit_is_refused(build_distiller, balancer, sentence):
     with pytest.raises(ValueError, match=sentence):
         build_distiller(balancer={'type': 'mmrlkd.GradNorm', **balancer})
 

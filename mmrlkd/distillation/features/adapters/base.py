@@ -76,6 +76,7 @@ class TaskAdapter(ABC):
     def layers(self) -> list[str]:
         """Paths in the model of the layers with a matrix or a kernel as weight:
         those of the neck, then those of the backbone, the last first."""
+        # Not normalisation layers, whose weight is a vector.
         paths = {module: path for path, module in self.model.named_modules()}
         return [
             paths[module] for part in reversed(self.parts)
@@ -101,11 +102,6 @@ class TaskAdapter(ABC):
         """The layer that puts out the logits (B, K) or (B, K, h, w) when the
         model computes its loss; None if the task has none."""
         return None
-
-    @property
-    def label_classes(self) -> int:
-        """Classes of the annotated label maps; 0 where annotations are none."""
-        return 0
 
     @property
     def sigmoid_logits(self) -> bool:

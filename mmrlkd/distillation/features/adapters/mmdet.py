@@ -65,4 +65,5 @@ class DetectorAdapter(TaskAdapter):
         if not all('gt_instances' in sample for sample in samples):
             return None
         boxes = [sample.gt_instances.bboxes for sample in samples]
+        # mmdet 3 wraps boxes in HorizontalBoxes.
         return [getattr(each, 'tensor', each) for each in boxes]

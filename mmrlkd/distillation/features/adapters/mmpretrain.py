@@ -48,6 +48,7 @@ class ClassifierAdapter(TaskAdapter):
         self.model.head(features)
 
     def targets(self, samples: list) -> Tensor | None:
+        # Mixup and CutMix replace labels by scores.
         if all('gt_score' in sample for sample in samples):
             return torch.stack(
                 [sample.gt_score for sample in samples]).argmax(dim=1)

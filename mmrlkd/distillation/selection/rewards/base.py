@@ -59,9 +59,6 @@ class Reward(nn.Module, ABC):
         learned from, before :meth:`gains`. On ranks, on all of them."""
         self.stream.update(self.full_gain(signals).abs())
 
-    def update(self, signals: Signals) -> None:  # noqa: B027
-        """Move running means, where there are some, towards a batch."""
-
     def gains(self, signals: Signals) -> Tensor:
         """(B, 2^L), G / u of each subset of levels; no cost is in it."""
         return self.raw_gains(signals).detach() / self.stream.unit

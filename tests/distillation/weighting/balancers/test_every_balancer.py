@@ -51,7 +51,7 @@ def assert_same(before, after):
         assert torch.equal(before[key], after[key]), key
 
 
-def test_the_family_is_complete():
+def test_every_registered_balancer_is_tested():
     assert set(ALL) >= {
         'EMABalancer', 'FixedBalancer', 'GradNorm', 'PCGrad',
         'TorchJDBalancer', 'UniformBalancer'}
@@ -190,7 +190,7 @@ def test_nothing_waits_for_the_device(make):
     (dict(type='mmrlkd.FixedBalancer', weights=dict(P2=1, P9=1)),
      r"names \['P2', 'P9'\]; accepted: one number for each of \['P2'"),
 ])
-def test_what_cannot_be_is_said(config, sentence):
+def test_impossible_arguments_are_refused(config, sentence):
     with pytest.raises(ValueError, match=sentence):
         BALANCERS.build(config).bind(NAMES)
 

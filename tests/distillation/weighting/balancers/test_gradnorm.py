@@ -32,7 +32,7 @@ def settle(balancer, norms, rates, steps):
 
 
 @pytest.mark.parametrize('alpha', [0.0, 1.0])
-def test_two_levels_that_train_alike(alpha):
+def test_two_levels_of_one_training_rate_settle_at_inverse_norms(alpha):
     weights = settle(
         build('GradNorm', 'ab', alpha=alpha, lr=0.05), [1., 100.], [1., 1.],
         400)
@@ -45,7 +45,7 @@ def test_two_levels_that_train_alike(alpha):
     (1.0, [1.5504, 1.2403, 0.7442, 0.4651]),
 ])
 @pytest.mark.parametrize('lr', [0.01, 0.1])
-def test_four_levels(alpha, expected, lr):
+def test_four_levels_settle_at_the_fixed_point(alpha, expected, lr):
     weights = settle(
         build('GradNorm', alpha=alpha, lr=lr), [1., 2., 5., 10.],
         [0.5, 0.8, 1.2, 1.5], round(10 / lr))
@@ -84,7 +84,7 @@ def test_a_step_is_the_closed_form_of_the_paper():
     torch.testing.assert_close(after, expected * 4 / expected.sum())
 
 
-def test_the_drafts_version_has_no_gradient():
+def test_norms_of_unweighted_losses_give_the_weights_no_gradient():
     """Norms of the unweighted losses do not depend on the weights."""
     torch.manual_seed(0)
     shared, weights = nn.Linear(4, 4), torch.ones(2, requires_grad=True)

@@ -27,12 +27,12 @@ def weigh(rows, kind='PCGrad', active=None, **kwargs):
     ([[1., 0.], [0., 0.]], [1., 0.]),
     ([[1., 0.], [-1., 1.], [0., 0.]], [0.5, 1.5]),
 ])
-def test_known_answers(rows, expected):
+def test_the_sum_of_projected_gradients_is_known(rows, expected):
     rows = torch.tensor(rows)
     torch.testing.assert_close(weigh(rows) @ rows, torch.tensor(expected))
 
 
-def test_what_is_left_fights_no_original_when_there_are_two():
+def test_the_sum_of_two_conflicts_with_neither():
     for _ in range(20):
         rows = torch.randn(2, 5)
         assert (rows @ (weigh(rows) @ rows) > -1e-5).all()
@@ -104,7 +104,7 @@ def test_torchjd_never_sees_an_inactive_row():
     (dict(aggregator='CAGrad'), "'CAGrad' cannot be built with {}"),
     (dict(aggregator='UPGrad', speed=1), "cannot be built with {'speed': 1}"),
 ])
-def test_what_torchjd_cannot_do_is_said(config, sentence):
+def test_arguments_that_torchjd_refuses_are_named(config, sentence):
     pytest.importorskip('torchjd')
     with pytest.raises(ValueError, match=sentence):
         build('TorchJDBalancer', **config)
