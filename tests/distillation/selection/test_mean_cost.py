@@ -81,14 +81,14 @@ def process(features):
 @pytest.mark.parametrize('seed', [0, 1, 2])
 @pytest.mark.parametrize('mean_cost', [1.5, 4.])
 def test_the_mean_cost_is_held_and_spent_well(seed, mean_cost):
-    """Within 3 % after 150 batches of 16, at 97 % of the optimum for what is
+    """Within 3 % after 300 batches of 16, at 97 % of the optimum for what is
     spent, and λ within 10 % of the knapsack's."""
     torch.manual_seed(seed)
     selector, spent = train(
-        mean_cost, 150, learner=dict(type='mmrlkd.ExpectedReward'))
-    # No long swings: the mean of every 40 batches after the first 30.
-    for begin in range(30, 110, 20):
-        assert spent[begin:begin + 40].mean() == pytest.approx(
+        mean_cost, 300, learner=dict(type='mmrlkd.ExpectedReward'))
+    # No long swings: the mean of every 60 batches after the first 60.
+    for begin in range(60, 240, 30):
+        assert spent[begin:begin + 60].mean() == pytest.approx(
             mean_cost, rel=0.15)
     features, worths = images(20000)
     selector.learning = False
@@ -134,7 +134,7 @@ def test_moves_only_when_told_a_cost(multiplier):
     for _ in range(2000):
         found.update(torch.tensor(0.9))
     assert found.value() == found._most()  # and no further
-    for _ in range(2000):
+    for _ in range(4000):
         found.update(torch.tensor(0.06))
     assert found.value() == 0
 
