@@ -164,7 +164,9 @@ class Phase:
         choose: distil what the selector chooses; otherwise all levels with
             equal weights.
         learn_every: the selector learns from every n-th iteration, which
-            computes all levels for the reward; 0: it does not learn.
+            computes all levels for the reward; 0: it does not learn. Where
+            all levels are distilled anyway, it learns from what it would have
+            chosen.
         student_every: the student is updated every n-th iteration.
         freeze_backbone: the student's backbone takes no gradient and keeps
             its statistics.

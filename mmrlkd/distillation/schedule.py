@@ -85,9 +85,12 @@ class Schedule:
     def learns(self) -> bool:
         """Whether the selector learns from this iteration."""
         every = self.phase.learn_every
-        return (self._selector.module.learns and self.phase.distil
-                and self.phase.choose and every > 0
-                and self.iteration % every == 0)
+        selector: Selector = self._selector.module
+        # What a subset gains is known where all levels are distilled, too; the
+        # effect of a search's own mixture is not.
+        taught = self.phase.choose or not selector.needs_held_out
+        return (selector.learns and self.phase.distil and taught
+                and every > 0 and self.iteration % every == 0)
 
     def freeze_statistics(self) -> None:
         """Put a frozen backbone in eval mode, so that it keeps its statistics."""

@@ -259,12 +259,17 @@ def choose(model: PyramidDistiller, plan: StepPlan, images: Tensor,
     part = model.distillation
     losses = part.compare(maps.levels, pyramid, differentiable,
                           part.boxes(images, samples))
-    selector = model.selector if plan.choose else None
     descriptions = Descriptions(part.describer, Batch(
         images, samples, model.adapter, part.teacher.adapter, maps, pyramid,
         losses))
-    return losses, descriptions, part.select(
-        selector, maps, losses, descriptions)
+    everything = None if plan.choose else part.select(
+        None, maps, losses, descriptions)
+    if everything is not None and not plan.learn:
+        return losses, descriptions, everything
+    choice = part.select(model.selector, maps, losses, descriptions)
+    if everything is not None:  # the choice is learned from, not followed
+        choice = replace(choice, selection=everything.selection)
+    return losses, descriptions, choice
 
 
 def observe(model: PyramidDistiller, output: StepOutput, distilled: Distilled,

@@ -21,7 +21,7 @@ class NoMultiplier:
     def value(self):
         return torch.zeros(())
 
-    def update(self, cost):
+    def update(self, mean, variance, temperature):
         pass
 
 

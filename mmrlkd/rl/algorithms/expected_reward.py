@@ -32,9 +32,16 @@ class Multiplier(Protocol):
         """0-dim."""
         ...
 
-    def update(self, cost: Tensor) -> None:
-        """Told the policy's mean cost, 0-dim and equal on all ranks."""
+    def update(self, mean: Tensor, variance: Tensor,
+               temperature: Tensor) -> None:
+        """Told the mean over samples of the cost's mean and variance under the
+        policy, and the weight of the entropy in units of the gains; 0-dim and
+        equal on all ranks."""
         ...
+
+
+#: Weight of the entropy that a multiplier is told, at least.
+LEAST = 1e-3
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ class ExpectedRewardDiagnostics(Diagnostics):
         expected_reward: mean over samples of Σ_s π(s | x) R(s, x).
         regret: mean over samples of max_s R(s, x) − Σ_s π(s | x) R(s, x).
         expected_cost: mean over samples of Σ_s π(s | x) cost(s).
+        cost_variance: mean over samples of the variance of cost(s) under π.
         entropy: of the policy, in nats, mean over all steps.
         dropped_episodes: number of new samples with a non-finite number.
         skipped_steps: number of gradient steps not taken, for want of a
@@ -53,6 +61,7 @@ class ExpectedRewardDiagnostics(Diagnostics):
     expected_reward: Tensor
     regret: Tensor
     expected_cost: Tensor
+    cost_variance: Tensor
     entropy: Tensor
     dropped_episodes: Tensor
     skipped_steps: Tensor
@@ -66,7 +75,7 @@ class ExpectedRewardBatch:
         nodes: of each of the T steps, what is seen (B, N).
         reward: (B, S), of each outcome.
         cost: (S,), of each outcome.
-        unit: 0-dim, size of the differences between the rewards of a sample.
+        unit: 0-dim, size of the differences between the gains of a sample.
         share: (B,), what a sample counts in a mean over those of all ranks.
     """
     nodes: Sequence[Nodes]
@@ -101,10 +110,13 @@ class ExpectedRewardLoss:
         loss = -(batch.share * (
             reward / batch.unit + self.entropy_coef * entropy)).sum()
         with torch.no_grad():
+            cost = (probability * batch.cost).sum(-1)
             each = dict(
                 expected_reward=reward,
                 regret=batch.reward.amax(-1) - reward,
-                expected_cost=(probability * batch.cost).sum(-1),
+                expected_cost=cost,
+                cost_variance=(
+                    probability * batch.cost.square()).sum(-1) - cost.square(),
                 entropy=entropies.mean(0))
             stats = {name: (batch.share * value).sum()
                      for name, value in each.items()}
@@ -176,6 +188,7 @@ class ExpectedReward(Learner):
         self.replay.add(gains)
         kept = self.replay.gather(gains.weight.device)
         unit = self._unit(kept)
+        temperature = max(self.algorithm.entropy_coef, LEAST) * unit
         logs: list[Tensor] = []
         names: tuple[str, ...] = ()
         skipped = 0
@@ -185,7 +198,9 @@ class ExpectedReward(Learner):
             names, log = tuple(stats), torch.stack(list(stats.values()))
             dist.all_reduce(log, 'mean')
             if self._descent.step(loss, count):
-                self._multiplier.update(log[names.index('expected_cost')])
+                self._multiplier.update(
+                    log[names.index('expected_cost')],
+                    log[names.index('cost_variance')], temperature)
             else:
                 skipped += 1
             logs.append(log)
@@ -217,16 +232,16 @@ class ExpectedReward(Learner):
         return gains.gain - self._multiplier.value().to(cost) * cost
 
     def _unit(self, gains: Gains) -> Tensor:
-        """0-dim: root of the mean variance of a sample's rewards."""
-        reward = self._reward(gains)
+        """0-dim: root of the mean variance of a sample's gains. Without their
+        costs, or it would move with the multiplier."""
         sums = torch.stack([
-            (gains.weight * reward.var(-1, correction=0)).sum(),
+            (gains.weight * gains.gain.var(-1, correction=0)).sum(),
             gains.weight.sum()])
         dist.all_reduce(sums)
-        size = (gains.weight[:, None] * reward).abs().amax()
+        size = (gains.weight[:, None] * gains.gain).abs().amax()
         dist.all_reduce(size, 'max')
         # Rounding errors must not become as large as true differences.
-        finfo = torch.finfo(reward.dtype)
+        finfo = torch.finfo(gains.gain.dtype)
         return (sums[0] / sums[1].clamp(1)).sqrt().clamp(
             min=8 * finfo.eps * size).clamp(min=finfo.tiny)
 

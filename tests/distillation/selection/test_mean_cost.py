@@ -1,12 +1,13 @@
 """A mean cost is held, and what is gained for it is close to the most there is."""
 
-from dataclasses import dataclass
-
 import pytest
 import torch
 
 from mmrlkd.distillation.selection.environment import DecisionProcess
-from mmrlkd.distillation.selection.mean_cost import LagrangeMultiplier
+from mmrlkd.distillation.selection.mean_cost import (
+    LagrangeMultiplier,
+    PricedPolicy,
+)
 from mmrlkd.registry import SELECTORS
 from mmrlkd.rl import subset_table
 from mmrlkd.structures import LevelSpace
@@ -24,14 +25,17 @@ class Losses:
         return torch.ones(levels.shape) * levels
 
     def compute_all(self):
-        raise AssertionError('one step shows no losses')
+        return torch.ones(16, 4)
 
 
-@dataclass
-class SumOfWorths:
+class SumOfWorths(torch.nn.Module):
     """A level that costs much gains much, and how much can be seen."""
-    efficiency: float = 0.5
-    needs_gradients: bool = False
+    efficiency = 0.5
+    needs_gradients = False
+    descriptors = ()
+
+    def update(self, signals):
+        pass
 
     def gains(self, signals):
         return signals @ SUBSETS.T
@@ -79,28 +83,33 @@ def process(features):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('seed', [0, 1, 2])
-@pytest.mark.parametrize('mean_cost', [
-    pytest.param(1.5, marks=pytest.mark.xfail(strict=False, reason=(
-        'the policy may give up P2 for good while λ is still too high'))),
-    4.])
+@pytest.mark.parametrize('mean_cost', [1.5, 4.])
 def test_the_mean_cost_is_held_and_spent_well(seed, mean_cost):
-    """Within 3 % after 150 batches of 16, at 97 % of the optimum for what is
-    spent, and λ within 10 % of the knapsack's."""
+    """Within 8 % on unseen images after 150 batches of 16, at 97 % of the optimum for what is
+    spent, which the knapsack's relaxation tells."""
     torch.manual_seed(seed)
     selector, spent = train(
         mean_cost, 150, learner=dict(type='mmrlkd.ExpectedReward'))
-    # No long swings: the mean of every 40 batches after the first 30.
-    for begin in range(30, 110, 20):
+    # No long swings: the mean of every 40 batches after the first 10.
+    for begin in range(10, 110, 20):
         assert spent[begin:begin + 40].mean() == pytest.approx(
-            mean_cost, rel=0.15)
+            mean_cost, rel=0.1)
     features, worths = images(20000)
     selector.learning = False
     levels = selector.select(process(features)).selection.levels.float()
     cost = (levels @ COSTS).mean()
-    assert cost == pytest.approx(mean_cost, rel=0.03)
-    best, price = best_for(worths, cost)
+    assert cost == pytest.approx(mean_cost, rel=0.08)
+    best, _ = best_for(worths, cost)
     assert (levels * worths).sum(-1).mean() > 0.97 * best
-    assert selector.multiplier.value() == pytest.approx(float(price), rel=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('learner', ['PPO', 'GRPO', 'REINFORCE'])
+def test_learners_of_episodes_hold_it_too(learner):
+    torch.manual_seed(0)
+    _, spent = train(1.5, 300, rollout_batches=2,
+                     learner=dict(type=f'mmrlkd.{learner}'))
+    assert spent[150:].mean() == pytest.approx(1.5, rel=0.1)
 
 
 @pytest.fixture
@@ -114,48 +123,65 @@ def multiplier():
     return build
 
 
-def test_starts_where_the_best_subsets_would_cost_the_target(multiplier):
-    found = multiplier()
-    _, worths = images(4096)
-    gains = (worths @ SUBSETS.T)[:, 1:]
-    found.observe(gains, (SUBSETS @ COSTS / 7.5)[1:])
-    assert found.value() == pytest.approx(
-        float(best_for(worths, 1.5)[1]), rel=0.1)
+def tell(multiplier, mean, variance=0.05, temperature=0.1):
+    multiplier.update(*map(torch.tensor, (mean, variance, temperature)))
 
 
-def test_moves_only_when_told_a_cost(multiplier):
-    """A warm-up in which the policy does not choose winds nothing up."""
+def test_newtons_steps_meet_the_target(multiplier):
+    """Where the cost answers as its variance says."""
     found = multiplier()
+    logits = 0.01 * torch.randn(15)
     shares = (SUBSETS @ COSTS / 7.5)[1:]
-    for _ in range(20):
-        found.observe((images(16)[1] @ SUBSETS.T)[:, 1:], shares)
-    before = found.value().clone()
-    found.observe((images(16)[1] @ SUBSETS.T)[:, 1:], shares)
-    assert found.value().equal(before)
-    found.update(torch.tensor(0.9))
-    assert found.value() > before
-    for _ in range(2000):
-        found.update(torch.tensor(0.9))
-    assert found.value() == found._most()  # and no further
-    for _ in range(4000):
-        found.update(torch.tensor(0.06))
-    assert found.value() == 0
+
+    def spent():
+        probs = (logits - found.price * shares).softmax(-1)
+        mean = probs @ shares
+        return mean, probs @ shares.square() - mean.square()
+
+    for _ in range(60):
+        tell(found, *(each.item() for each in spent()))
+    assert spent()[0] == pytest.approx(1.5 / 7.5, rel=1e-3)
+    assert found.value() == pytest.approx(0.1 * found.price.item())
 
 
-def test_a_broken_image_has_no_say(multiplier):
+def test_the_price_is_never_negative_and_its_steps_are_bounded(multiplier):
+    found = multiplier()
+    tell(found, 0.9, variance=0.)
+    assert found.price == 1
+    for _ in range(3):
+        tell(found, 0., variance=0.)
+    assert found.price == 0
+
+
+def test_the_policy_pays_the_price(multiplier):
+    found = multiplier(4.)
+    for _ in range(3):
+        tell(found, 1., variance=0.)
+    selector, _ = train(4., 1)
+    features, _ = images(5)
+    state = process(features).state
+    choice, value, _ = selector.policy(state, ())
+    paid, same, _ = PricedPolicy(selector.policy, found)(state, ())
+    torch.testing.assert_close(
+        paid.logits, choice.logits - 3 * COSTS / COSTS.sum())
+    assert same.equal(value)
+
+
+def test_resumes_where_it_was(multiplier):
     found, other = multiplier(), multiplier()
-    shares = (SUBSETS @ COSTS / 7.5)[1:]
-    gains = (images(16)[1] @ SUBSETS.T)[:, 1:]
-    found.observe(torch.cat([gains, torch.full((1, 15), torch.nan)]), shares)
-    other.observe(gains, shares)
+    tell(found, 0.9)
+    other.load_run_state(found.run_state())
+    tell(found, 0.8)
+    tell(other, 0.8)
     assert found.value().equal(other.value())
+    assert found.price.equal(other.price)
 
 
 def test_without_a_target_it_is_constant(multiplier):
     found = multiplier(None)
-    found.observe(torch.rand(4, 15), torch.rand(15))
-    found.update(torch.tensor(0.9))
+    tell(found, 0.9)
     assert found.value() == 0.5
+    assert found.price == 0
 
 
 @pytest.mark.parametrize('mean_cost', [0.4, 7.6, -1., float('nan')])

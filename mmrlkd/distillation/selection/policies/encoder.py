@@ -36,10 +36,8 @@ class StateEncoder(nn.Module):
         self.level_projections = nn.ModuleList(
             projection(channels, level_dim)
             for channels in space.level_channels)
-        #: Numbers in a state: features, loss, levels selected, budget left,
-        #: and what else is known.
-        self.width = (
-            global_dim + len(space) * (level_dim + 1) + 2 + space.context)
+        #: Numbers in a state: features, loss, levels selected, budget left.
+        self.width = global_dim + len(space) * (level_dim + 1) + 2
         self.layers = nn.Sequential(
             orthogonal(nn.Linear(self.width, hidden)), nn.ReLU(),
             nn.LayerNorm(hidden), orthogonal(nn.Linear(hidden, hidden)),
@@ -48,10 +46,14 @@ class StateEncoder(nn.Module):
         # values: the step must be seen. An embedding, because it is an index.
         self.step = nn.Embedding(horizon, hidden)
         nn.init.zeros_(self.step.weight)
+        # A path of its own, with weights of size 1: a number that says much
+        # would be one in a thousand among the features.
+        self.context = nn.Sequential(
+            orthogonal(nn.Linear(space.context, hidden), math.sqrt(hidden)),
+            nn.ReLU()) if space.context else None
 
     def vector(self, state: State) -> Tensor:
-        """(B, width): global ‖ levels ‖ loss ‖ selected ‖ budget left ‖
-        context."""
+        """(B, width): global ‖ levels ‖ loss ‖ selected ‖ budget left."""
         dtype = self.step.weight.dtype  # maps may come in half precision
         features = state.level_features.to(dtype).split(
             self.level_channels, dim=-1)
@@ -62,12 +64,14 @@ class StateEncoder(nn.Module):
             state.loss[:, None],
             state.selected.to(dtype),
             state.budget_left[:, None],
-            state.context.to(dtype),
         ], dim=-1)
 
     def forward(self, state: State) -> Tensor:
         """(B, hidden)."""
-        return self.layers(self.vector(state)) + self.step(state.step)
+        hidden = self.layers(self.vector(state)) + self.step(state.step)
+        if self.context is None:
+            return hidden
+        return hidden + self.context(state.context.to(hidden))
 
 
 def projection(channels: int, width: int) -> nn.Module:

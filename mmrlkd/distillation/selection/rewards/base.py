@@ -94,7 +94,9 @@ class AdditiveReward(Reward):
     By default g_i is the level's signal as it is. With ``level_values`` it is
     v_i · signal_i(x) / E|signal_i|, the mean being the level's own over the
     stream: what the level is worth in the long run, times how much this image
-    has of it.
+    has of it. Such a worth is that of the level's weight where it is distilled
+    alone, and falls with it: under ``normalize='image'`` G is then the *mean*
+    of g_i, as the weights of an image sum to one whatever is selected.
 
     Args:
         level_values: v_i by the level's name, or a number for each level,
@@ -104,6 +106,8 @@ class AdditiveReward(Reward):
     """
 
     level_values: Tensor
+    #: Whether g_i is the worth of distilling the level alone.
+    worth_of_weight = False
 
     def __init__(self, level_values: Mapping[str, float] | Sequence[float]
                  | None = None, efficiency: float = 0.5) -> None:
@@ -116,6 +120,7 @@ class AdditiveReward(Reward):
 
     def bind(self, space: LevelSpace) -> None:
         super().bind(space)
+        self._space = space
         given = self._given_values
         if given is None:
             return
@@ -135,6 +140,7 @@ class AdditiveReward(Reward):
             'level_values', torch.tensor(values, dtype=torch.float32),
             persistent=False)
         self.level_stream = StreamMean(len(values))
+        self.worth_of_weight = True
 
     @abstractmethod
     def level_signals(self, signals: Signals) -> Tensor:
@@ -150,10 +156,12 @@ class AdditiveReward(Reward):
     def raw_gains(self, signals: Signals) -> Tensor:
         each = self.level_gains(signals)
         table = subset_table(each.shape[1], each.device)
-        return each[:, None].where(table, 0.).sum(-1)
-
-    def full_gain(self, signals: Signals) -> Tensor:
-        return self.level_gains(signals).sum(-1)
+        gains = each[:, None].where(table, 0.)
+        if self.worth_of_weight:
+            alone = self._space.weights(torch.eye(
+                each.shape[1], dtype=torch.bool, device=each.device)).amax(-1)
+            gains = gains * (self._space.weights(table) / alone)
+        return gains.sum(-1)
 
     def update(self, signals: Signals) -> None:
         if self._given_values is not None:

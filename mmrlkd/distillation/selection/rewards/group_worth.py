@@ -39,6 +39,7 @@ class GroupWorthReward(AdditiveReward):
 
     edges: Tensor
     worth: Tensor
+    worth_of_weight = True
 
     def __init__(self, descriptor: str | None = None,
                  edges: Sequence[float] | None = None,

@@ -15,12 +15,27 @@ from mmrlkd.distillation.selection.environment import (
     SubsetTree,
     subset_costs,
 )
-from mmrlkd.distillation.selection.mean_cost import LagrangeMultiplier
+from mmrlkd.distillation.selection.mean_cost import (
+    LagrangeMultiplier,
+    PricedPolicy,
+)
+from mmrlkd.distillation.unregistered import UnregisteredModule
 from mmrlkd.registry import LEARNERS, POLICIES, REWARDS, SELECTORS
-from mmrlkd.rl import Diagnostics, Gains, GainsStorage, RolloutStorage, play
+from mmrlkd.rl import (
+    Diagnostics,
+    Gains,
+    GainsStorage,
+    Rollout,
+    RolloutStorage,
+    play,
+)
 from mmrlkd.structures import Choice, LevelSpace, Selection, Signals, State
 
 from .base import Selector
+
+#: Weight of the entropy, in units of the episodes' returns, that the price of a mean
+#: cost supposes where a learner of episodes has the policy.
+TEMPERATURE = 1.0
 
 
 @dataclass(frozen=True)
@@ -106,13 +121,17 @@ class PolicySelector(Selector):
         costs = subset_costs(space.costs)
         self.register_buffer(
             '_cost_shares', (costs / costs[-1]).float(), persistent=False)
+        # Unregistered, or the policy would stand twice in the state dict.
+        self._priced = UnregisteredModule(
+            PricedPolicy(self.policy, self.multiplier))
+        priced = self._priced.module
         self.tree = SubsetTree(space, self.horizon)
         if self._by_gains:
             self.learner.bind(
-                self.policy, self.tree, self._cost_shares[self.tree.outcomes],
+                priced, self.tree, self._cost_shares[self.tree.outcomes],
                 self.multiplier)
         else:
-            self.learner.bind(self.policy)
+            self.learner.bind(priced)
 
     @torch.no_grad()
     def select(self, process: DecisionProcess) -> Choice:
@@ -122,7 +141,7 @@ class PolicySelector(Selector):
         known = process.known() if learning and self._by_gains else None
         if copies > 1:
             process = process.repeated(copies)
-        episode = play(process, self.policy, explore=sampling)
+        episode = play(process, self._priced.module, explore=sampling)
         levels = process.state.selected[::copies]
         return PolicyChoice(
             Selection(levels, self.space.weights(levels)),
@@ -152,13 +171,11 @@ class PolicySelector(Selector):
         assert isinstance(choice, PolicyChoice) and episode.entropy is not None
         self.reward.update(signals)
         gains = self.reward.gains(signals).float()
-        outcomes = self.tree.outcomes.to(gains.device, non_blocking=True)
-        self.multiplier.observe(
-            gains[:, outcomes], self._cost_shares[outcomes])
         multiplier = self.multiplier.value().clone()
         reward = self._rewards(
             episode.action, gains - multiplier * self._cost_shares)
         if isinstance(self.storage, GainsStorage):
+            outcomes = self.tree.outcomes.to(gains.device, non_blocking=True)
             self.storage.add(Gains(
                 known=choice.known, gain=gains[:, outcomes],
                 weight=torch.ones_like(gains[:, 0]), batch_size=len(gains)))
@@ -182,22 +199,27 @@ class PolicySelector(Selector):
             return None
         observed = self.storage.gather(self._cost_shares.device)
         diagnostics = self.learner.update(observed)
-        if not self._by_gains:
-            self.multiplier.update(self._mean_cost(observed.action[-1]),
-                                   self.learner.steps)
+        if isinstance(observed, Rollout):
+            self.multiplier.update(*self._spent(observed))
         self.storage.clear()
         return diagnostics
 
-    def _mean_cost(self, subsets: Tensor) -> Tensor:
-        """0-dim, of ``subsets`` (B,) int64 of all ranks, as a share."""
-        shares = self._cost_shares[subsets]
-        sums = torch.stack([shares.sum(), shares.new_tensor(len(shares))])
+    def _spent(self, episodes: Rollout) -> tuple[Tensor, Tensor, Tensor]:
+        """For :meth:`.LagrangeMultiplier.update`, of the episodes of all ranks:
+        the mean and the variance of their costs, and a temperature, which
+        learners of episodes have none of their own."""
+        assert episodes.reward is not None, 'rewards are known by now'
+        each = torch.stack([self._cost_shares[episodes.action[-1]],
+                            episodes.reward.sum(0).nan_to_num(0., 0., 0.)])
+        sums = torch.stack([each.sum(-1), each.square().sum(-1),
+                            torch.full_like(each[:, 0], each.shape[1])])
         dist.all_reduce(sums)
-        return sums[0] / sums[1]
+        mean = sums[0] / sums[2]
+        variance = (sums[1] / sums[2] - mean.square()).clamp(min=0)
+        return mean[0], variance[0], TEMPERATURE * variance[1].sqrt()
 
     def set_progress(self, fraction: float) -> None:
         self.learner.set_progress(fraction)
-        self.multiplier.set_progress(fraction)
 
     def run_state(self) -> dict[str, Any]:
         return {

@@ -104,7 +104,7 @@ def build(name, levels=4, bind=True, **kwargs):
 def space(levels=4):
     return LevelSpace(
         tuple(f'P{i + 2}' for i in range(levels)), tuple(COSTS[levels]),
-        sum(COSTS[levels]), (3, ) * levels, 5)
+        sum(COSTS[levels]), (3, ) * levels, 5, normalize='none')
 
 
 def random_path(steps, batch, levels):

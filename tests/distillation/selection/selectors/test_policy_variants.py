@@ -233,8 +233,7 @@ def test_every_episode_of_a_group_is_rewarded_for_itself(
     rollout = stored(selector)
     nothing = torch.zeros_like(rollout.action[:1])
     path = torch.cat([nothing, rollout.action])
-    gains = make('PPO', reward=dict(type=f'mmrlkd.{reward}')).reward.gains(
-        make_evidence(losses))
+    gains = selector.reward.gains(make_evidence(losses))
     shares = subset_table(4, gains.device).float() @ COSTS / COSTS.sum()
     worth = (gains - 0.5 * shares).repeat_interleave(3, 0)
     held = torch.stack([worth.gather(1, step[:, None])[:, 0] for step in path])
