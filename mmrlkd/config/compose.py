@@ -34,7 +34,7 @@ METHODS = Path(__file__).parents[1] / '.mim/configs/methods'
 #: removed if the new method does not set them.
 OWNED = ('selector', 'balancer', 'logit_loss', 'logit_weight', 'recipe')
 #: Arguments that belong to the pair, but which a method may set.
-SHARED = ('loss', 'connector', 'loss_weight', 'budget')
+SHARED = ('loss', 'connector', 'loss_weight', 'budget', 'min_levels', 'normalize')
 #: Keys of a method.
 SECTIONS = ('model', 'custom_hooks', 'search')
 #: Variables of config files that are read only while a config is composed, and
