@@ -276,8 +276,6 @@ def observe(model: PyramidDistiller, output: StepOutput, distilled: Distilled,
             images: Tensor, samples: list, search: SearchInputs | None,
             gradients: bool) -> dict[str, Tensor]:
     """Show the selector how its choice turned out; scalars for the log."""
-    # Levels never selected need a running mean, too.
-    distilled.losses.compute_all(graph=False)
     return model.selector.observe(
         measure(model, output, distilled, images, samples, search, gradients),
         distilled.choice)
