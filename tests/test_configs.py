@@ -112,7 +112,7 @@ def test_a_world_is_one_comparison(world):
     assert teacher.train_dataloader.dataset.ann_file == (
         'annotations/train_a.json' if world == 'cameras' else
         'annotations/train.json')
-    held_out = SearchSettings.of(pair).data.val_evaluator.ann_file
+    held_out = pair.search.data.val_evaluator.ann_file
     assert held_out == f'data/{world}/annotations/search_val.json'
 
 

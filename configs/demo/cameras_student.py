@@ -1,5 +1,5 @@
-# Half of the images come from a second camera: blurred, faint, with a colour cast
-# and noise. Made by
+# Half of the images come from a second camera: negatives with a colour cast and
+# some noise. Made by
 #     python tools/datasets/make_scenes.py data/cameras --size 96 --val 1000 \
 #         --second-camera 0.5
 # The student learns both cameras and is judged on both.

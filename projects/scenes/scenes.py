@@ -35,11 +35,11 @@ _SINGLE_SIDES = (.4, .85)
 
 _POSITIONS, _ATTEMPTS = 40, 50
 
-#: What the second camera does, as ranges: blur in pixels of a canvas of 128,
-#: contrast as a factor about a grey, strength of the colour cast and standard
-#: deviation of the noise in grey values of 255.
-_BLUR, _CONTRAST, _CAST, _NOISE = (.6, 1.2), (.3, .55), (20, 60), (8, 20)
-_GREY, _CAST_BGR = 110, (-1., .2, 1.)
+#: What the second camera does to a negative, as ranges: the share of blue that its
+#: colour cast takes away, and the standard deviation of its noise in grey values.
+_CAST, _NOISE = (.2, .6), (2, 6)
+#: Shares of blue, green and red that a whole cast takes away.
+_CAST_BGR = (1., .4, 0.)
 
 
 @dataclass(frozen=True)
@@ -181,8 +181,12 @@ def plan_cameras(config: SceneConfig, split: str) -> list[str | None]:
 
 def second_camera(config: SceneConfig, image: np.ndarray, split: str,
                   index: int) -> np.ndarray:
-    """An image as a poor camera takes it: blurred, faint, with a colour cast
-    and noise. How much of each is drawn for each image.
+    """An image as a second camera takes it: a negative with a colour cast and
+    some noise. How much of both is drawn for each image.
+
+    Shapes and textures are kept, so that it can be learnt as the plain image
+    can; but objects, which are bright on dim canvases, are dark on bright ones,
+    and who knows plain images alone mistakes them.
 
     Args:
         image: (S, S, 3) uint8, BGR; is left as it is.
@@ -192,13 +196,9 @@ def second_camera(config: SceneConfig, image: np.ndarray, split: str,
         (S, S, 3) uint8.
     """
     rng = _generator(config, split, _CAMERA, index)
-    size = len(image)
-    blurred = cv2.GaussianBlur(
-        image.astype(np.float32), (0, 0), rng.uniform(*_BLUR) * size / 128)
-    faint = _GREY + rng.uniform(*_CONTRAST) * (blurred - blurred.mean())
-    cast = rng.uniform(*_CAST) * np.array(_CAST_BGR, np.float32)
+    gain = 1 - rng.uniform(*_CAST) * np.array(_CAST_BGR)
     noise = rng.normal(0, rng.uniform(*_NOISE), image.shape)
-    return np.clip(faint + cast + noise, 0, 255).astype(np.uint8)
+    return np.clip(gain * (255. - image) + noise, 0, 255).astype(np.uint8)
 
 
 def render_scene(config: SceneConfig, source: ObjectSource,

@@ -50,7 +50,7 @@ from .scenes import (
 from .sources import SPLITS, ObjectSource, load_photos, load_source
 
 #: Raised whenever the same parameters give other files.
-VERSION = 2
+VERSION = 3
 
 #: Of the training images, for a search to score candidates on.
 SEARCH_SHARE = 0.2

@@ -10,6 +10,7 @@ from projects.scenes.scenes import (
     plan_strata,
     render_scene,
     render_single,
+    second_camera,
 )
 from projects.scenes.sources import load_photos, load_source
 
@@ -100,3 +101,22 @@ def test_images_depend_on_seed_split_and_index(pixels: tuple) -> None:
 def test_bad_values_are_refused(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=f'^{name} must be|^{name} must lie'):
         SceneConfig(**{name: value})
+
+
+def test_the_second_camera_takes_negatives_with_a_cast(pixels: tuple) -> None:
+    config = SceneConfig()
+    plain = render_scene(config, *pixels, 'train', 0, '4-7', False).image
+    before = plain.copy()
+    taken = second_camera(config, plain, 'train', 0)
+    np.testing.assert_array_equal(plain, before)
+    np.testing.assert_array_equal(
+        taken, second_camera(config, plain, 'train', 0))
+    assert (taken != second_camera(config, plain, 'train', 1)).any()
+    for channel in range(3):
+        assert np.corrcoef(taken[..., channel].ravel(),
+                           plain[..., channel].ravel())[0, 1] < -.8
+    # Of red only noise is taken, of blue at least a fifth.
+    negative = 255. - plain
+    shares = taken.mean((0, 1)) / negative.mean((0, 1))
+    assert shares[2] == pytest.approx(1, abs=.02)
+    assert shares[0] < .81 and shares[0] < shares[1] < shares[2]

@@ -166,7 +166,7 @@ def test_these_parameters_always_give_these_bytes(scenes: Path) -> None:
             digest.update(str(path.relative_to(scenes)).encode())
             digest.update(path.read_bytes())
     assert digest.hexdigest() == (
-        '21c260905fa53411118000315fb139086104ef9f29c155e24ab4457cbb7bf45b')
+        'b2f9ca4ea8c15864f73b48b8dc6d0a9ca1cdda62045e6cddb0530336a6014607')
 
 
 @pytest.fixture(scope='module')
