@@ -13,21 +13,31 @@ budgets = (1, 1.5, 2, 3, 4, 5.4, 7.5)
 subsets = (
     'P5', 'P4', 'P3', 'P2', 'P4 P5', 'P3 P5', 'P3 P4', 'P2 P5', 'P2 P4',
     'P2 P3', 'P3 P4 P5', 'P2 P4 P5', 'P2 P3 P5', 'P2 P3 P4')
+#: What is trained first, with all seeds: two budgets, and what costs no more.
+first_budgets = (1.5, 2)
+first_subsets = ('P5', 'P4', 'P4 P5', 'P3')
+
+
+def at(family, budget, control=None, priority=None):
+    if priority is None:
+        priority = 0 if budget in first_budgets else 1
+    return dict(
+        name=f'{family} {budget}', family=family, budget=budget,
+        method='worth', options={'model.selector.mean_cost': budget},
+        priority=priority, **(dict(control=control) if control else {}))
+
 
 # Every entry that distils has the policy's phases: all levels to begin with.
 entries = [
-    dict(name='student'),
-    dict(name='uniform', method='uniform'),
-    *(dict(name=f'policy {b}', family='policy', budget=b, method='ppo',
-           options={'model.selector.mean_cost': b}) for b in budgets),
-    *(dict(name=f'shuffled {b}', family='shuffled', budget=b, method='ppo',
-           options={'model.selector.mean_cost': b}, control='shuffled')
-      for b in budgets[:-1]),
-    *(dict(name=f'rates {b}', family='rates', budget=b, method='ppo',
-           options={'model.selector.mean_cost': b}, control='rates',
-           priority=1) for b in budgets[:-1]),
-    *(dict(name=s.replace(' ', '+'), method='fixed_subset', phases='ppo',
-           options={'model.selector.levels': s.split()}) for s in subsets),
-    dict(name='greedy', method='greedy', phases='ppo', priority=1),
-    dict(name='gated', method='gated', phases='ppo', priority=1),
+    *(at('policy', b) for b in budgets),
+    *(at('shuffled', b, 'shuffled') for b in budgets[:-1]),
+    *(dict(name=s.replace(' ', '+'), method='fixed_subset', phases='worth',
+           options={'model.selector.levels': s.split()},
+           priority=0 if s in first_subsets else 1) for s in subsets),
+    dict(name='uniform', method='uniform', phases='worth'),
+    dict(name='student', priority=1),
+    *(at('opposite', b, 'opposite', 2) for b in first_budgets),
+    *(at('rates', b, 'rates', 2) for b in budgets[:-1]),
+    dict(name='greedy', method='greedy', phases='worth', priority=2),
+    dict(name='gated', method='gated', phases='worth', priority=2),
 ]
