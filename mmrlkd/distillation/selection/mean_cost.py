@@ -14,10 +14,10 @@ from mmrlkd.structures import LevelSpace, State
 #: Share of Newton's step that is taken: the costs that it is told are those of
 #: the images of one gradient step.
 RATE = 0.2
-#: A step of dual ascent moves the price by at most this, in units of a logit
-#: for the cost of all levels. Newton's step is unbounded where the policy is
-#: certain of all images.
-MOST = 1.0
+#: A step of dual ascent moves the price by at most this share of itself and of
+#: one logit for the cost of all levels: Newton's step is unbounded where the
+#: policy is certain of all images, and the logits grow as the policy learns.
+MOST = 0.25
 #: Added to the variance of the cost, for the same reason.
 EPSILON = 1e-3
 #: Momentum of the running mean of the temperature.
@@ -105,7 +105,8 @@ class LagrangeMultiplier(nn.Module):
             return
         error = mean.to(self.price) - self._target
         newton = error / (variance.to(self.price) + EPSILON)
-        step = (RATE * newton).clamp(-MOST, MOST)
+        most = MOST * (1 + self.price)
+        step = torch.minimum(torch.maximum(RATE * newton, -most), most)
         self.price.copy_((self.price + step).clamp(min=0))
         self.temperature.copy_(torch.where(
             self.temperature > 0,

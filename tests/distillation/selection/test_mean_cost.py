@@ -147,7 +147,7 @@ def test_newtons_steps_meet_the_target(multiplier):
 def test_the_price_is_never_negative_and_its_steps_are_bounded(multiplier):
     found = multiplier()
     tell(found, 0.9, variance=0.)
-    assert found.price == 1
+    assert found.price == 0.25
     for _ in range(3):
         tell(found, 0., variance=0.)
     assert found.price == 0
@@ -163,7 +163,7 @@ def test_the_policy_pays_the_price(multiplier):
     choice, value, _ = selector.policy(state, ())
     paid, same, _ = PricedPolicy(selector.policy, found)(state, ())
     torch.testing.assert_close(
-        paid.logits, choice.logits - 3 * COSTS / COSTS.sum())
+        paid.logits, choice.logits - found.price * COSTS / COSTS.sum())
     assert same.equal(value)
 
 
