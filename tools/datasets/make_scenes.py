@@ -53,8 +53,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add('--clutter', type=int, default=default.clutter,
         help='most fragments, not annotated, in an image')
     add('--second-camera', type=float, default=default.second_camera,
-        help='share of the images taken by a poor camera: blur, noise, colour '
-        'cast, low contrast; default: 0')
+        help='share of the images taken by a second camera: negatives with a '
+        'colour cast and noise; default: 0')
     add('--jobs', type=int, default=os.cpu_count() or 1,
         help='processes; they change the speed only')
     args = parser.parse_args(argv)
