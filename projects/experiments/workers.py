@@ -38,6 +38,7 @@ class Training(NamedTuple):
 def train_here(cfg: dict[str, Any], folder: Path) -> None:
     """Train and evaluate a model in this process; see the folder's logs."""
     shutil.rmtree(folder, ignore_errors=True)
+    runner = None
     try:
         with isolated_runner(Config(cfg), folder) as runner:
             runner.train()
