@@ -85,8 +85,8 @@ def process(features):
 @pytest.mark.parametrize('seed', [0, 1, 2])
 @pytest.mark.parametrize('mean_cost', [1.5, 4.])
 def test_the_mean_cost_is_held_and_spent_well(seed, mean_cost):
-    """Within 8 % on unseen images after 150 batches of 16, at 97 % of the optimum for what is
-    spent, which the knapsack's relaxation tells."""
+    """Within 8 % on unseen images after 150 batches of 16, at 97 % of the
+    optimum for what is spent, which the knapsack's relaxation tells."""
     torch.manual_seed(seed)
     selector, spent = train(
         mean_cost, 150, learner=dict(type='mmrlkd.ExpectedReward'))
