@@ -112,8 +112,8 @@ def test_a_world_is_one_comparison(world):
     assert teacher.train_dataloader.dataset.ann_file == (
         'annotations/train_a.json' if world == 'cameras' else
         'annotations/train.json')
-    held_out = SearchSettings.of(pair).data.val_evaluator.ann_file
-    assert held_out == f'data/{world}/annotations/search_val.json'
+    held_out = SearchSettings.of(pair).data['val_evaluator']
+    assert held_out['ann_file'] == f'data/{world}/annotations/search_val.json'
 
 
 @pytest.mark.parametrize('method', SEARCHES)
