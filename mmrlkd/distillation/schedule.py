@@ -34,6 +34,17 @@ class StepPlan:
     progress: float = 0.0
 
 
+def teaches(phase: Phase, selector: Selector) -> bool:
+    """Whether the selector learns in a phase.
+
+    What a subset gains is known where all levels are distilled, too; the
+    effect of a search's own mixture is not.
+    """
+    taught = phase.choose or not selector.needs_held_out
+    return (selector.learns and phase.distil and taught
+            and phase.learn_every > 0)
+
+
 class Schedule:
     """Makes the plan of each iteration, from the phase that a hook sets.
 
@@ -84,13 +95,8 @@ class Schedule:
     @property
     def learns(self) -> bool:
         """Whether the selector learns from this iteration."""
-        every = self.phase.learn_every
-        selector: Selector = self._selector.module
-        # What a subset gains is known where all levels are distilled, too; the
-        # effect of a search's own mixture is not.
-        taught = self.phase.choose or not selector.needs_held_out
-        return (selector.learns and self.phase.distil and taught
-                and every > 0 and self.iteration % every == 0)
+        return (teaches(self.phase, self._selector.module)
+                and self.iteration % self.phase.learn_every == 0)
 
     def freeze_statistics(self) -> None:
         """Put a frozen backbone in eval mode, so that it keeps its statistics."""

@@ -5,9 +5,14 @@ from typing import Any
 
 #: Settings that must not change when a run is resumed, even if all shapes fit,
 #: because the saved numbers would have another meaning.
-_FIXED = ('model.levels', 'model.loss.type', 'model.connector.type',
-          'model.recipe', 'model.selector.type', 'model.selector.policy.type',
-          'model.selector.learner.type', 'model.balancer.type')
+_FIXED = (
+    'model.levels', 'model.loss.type', 'model.connector.type', 'model.recipe',
+    'model.balancer.type', *(
+        f'{selector}.{key}'
+        # The selector, or the one under control.
+        for selector in ('model.selector', 'model.selector.selector')
+        for key in ('type', 'policy.type', 'learner.type', 'context',
+                    'descriptor', 'reward.signal', 'reward.descriptor')))
 
 
 def flatten(config: Any, prefix: str) -> dict[str, str]:

@@ -236,13 +236,13 @@ def run_student(model: PyramidDistiller, plan: StepPlan, images: Tensor,
 
     Args:
         model: the distiller.
-        plan: of the iteration. Where the selector chooses, a descriptor may
-            look at the student's logits.
+        plan: of the iteration. Where the selector chooses or learns, a
+            descriptor may look at the student's logits.
         images: (B, 3, H, W), preprocessed.
         samples: the annotations, one for each image.
         heads: whether the losses are wanted.
     """
-    described = (model.distils and plan.choose
+    described = (model.distils and (plan.choose or plan.learn)
                  and model.distillation.describer.needs_student_head)
     if heads or described:
         losses = task_losses(model, images, samples)

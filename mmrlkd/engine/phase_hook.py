@@ -13,6 +13,7 @@ from mmengine.runner import EpochBasedTrainLoop
 
 from mmrlkd.arguments import check_choice, check_integer, check_number, refuse
 from mmrlkd.distillation import PyramidDistiller
+from mmrlkd.distillation.schedule import teaches
 from mmrlkd.registry import HOOKS
 from mmrlkd.structures import Phase
 
@@ -260,12 +261,15 @@ class PhaseHook(DistillerHook):
         loop._max_iters = sum(lengths) * self._unit
         self._ends = [end * self._unit for end in accumulate(lengths)]
         self._begins = [0, *self._ends[:-1]]
-        #: Iterations in which the selector learns, before each phase and in all.
+        self._teaches = [teaches(phase, model.selector)
+                         for phase in self.phases]
+        #: Iterations of phases in which the selector learns, before each phase
+        #: and in all.
         self._learned = list(accumulate(
-            (length * self._unit * _learns(phase) for length, phase
-             in zip(lengths, self.phases, strict=True)), initial=0))
+            (length * self._unit * learns for length, learns
+             in zip(lengths, self._teaches, strict=True)), initial=0))
         self._describe(runner, lengths)
-        if model.selector.learns and not any(map(_learns, self.phases)):
+        if model.selector.learns and not any(self._teaches):
             runner.logger.warning(
                 'The selector learns in none of the phases: it will choose '
                 'as it was initialised.')
@@ -283,7 +287,7 @@ class PhaseHook(DistillerHook):
             self._begin(runner, number)
         phase = self.phases[number]
         iteration = position - self._begins[number]
-        learned = self._learned[number] + iteration * _learns(phase)
+        learned = self._learned[number] + iteration * self._teaches[number]
         distiller_of(runner).schedule.set(
             phase, iteration, min(learned / max(self._learned[-1], 1), 1.0))
 
@@ -322,7 +326,3 @@ class PhaseHook(DistillerHook):
         runner.logger.info(
             f"The student's schedule has {self._total} {unit}, the loop "
             f'{ends[-1]}: {stretches}.')
-
-
-def _learns(phase: Phase) -> bool:
-    return phase.distil and phase.choose and phase.learn_every > 0

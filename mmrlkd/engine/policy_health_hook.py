@@ -50,9 +50,10 @@ class PolicyHealthHook(DistillerHook):
                 f'{len(self._rates)} iterations the same levels. Lower '
                 'model.selector.learner.lr, raise its entropy_coef (GRPO: '
                 'kl_coef), lower '
-                'model.selector.reward.efficiency (λ) if only the cheapest '
-                'level is left, or compare with the fixed '
-                'subset, which costs less to train.'))
+                'model.selector.reward.efficiency (λ), or raise '
+                'model.selector.mean_cost where that is set, if only the '
+                'cheapest level is left, or compare with the fixed subset, '
+                'which costs less to train.'))
         mean = sum(self._entropy) / len(self._entropy)
         if (mean < self._min_entropy
                 and outputs['policy_progress'] < self._early):

@@ -36,7 +36,7 @@ TABLE = 'results.csv'
 
 #: Means over the iterations of a run, by the name they are logged under.
 _LOGGED = ('levels_per_image', 'distill_cost', 'distill_gflops',
-           'reward_gflops', 'logit_gflops')
+           'reward_gflops', 'logit_gflops', 'descriptor_gflops')
 #: Columns of text; the others are numbers and truth values.
 _TEXT = ('method', 'selector', 'subset', 'levels', 'task', 'quality_name',
          'main', 'folder')
@@ -63,7 +63,8 @@ def read_run(folder: Path, method: str, seed: int,
             of the training; seconds are of one iteration
         ``levels_per_image``, ``distill_cost``, ``*_gflops``, ``gflops``
             of an image in training, mean over the iterations; ``gflops`` is
-            the sum of the levels', the reward's and the logits'
+            the sum of the levels', the reward's, the logits' and the
+            descriptors'
         ``adaptive``, ``distinct_subsets``, ``select/STRATUM/LEVEL``
             what the trained selector does, where ``selections.json`` tells it;
             rates are shares of the images

@@ -84,3 +84,91 @@ def test_all_losses_are_computed_once_and_only_selected_levels_are_trained(
     assert (output.level_losses > 0).all()
     assert sorted(computed) == list(names)
     assert trained == {'P5'}
+
+
+# -- learning while all levels are distilled ------------------------------------
+
+WARM_UP = Phase('pretrain', 1.0, choose=False, learn_every=2)
+
+
+def optimizer_of(model):
+    return build_optim_wrapper(model, dict(
+        type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-3)))
+
+
+@pytest.mark.parametrize('learner', [
+    'PPO', 'GRPO', 'REINFORCE', 'ExpectedReward'])
+@pytest.mark.parametrize('control', [False, True])
+def test_a_policy_learns_where_all_levels_are_distilled(
+        build_distiller, detection_batch, learner, control):
+    """From what it would have chosen; the student learns as from uniform."""
+    selector = dict(
+        type='mmrlkd.PolicySelector', rollout_batches=3,
+        policy=dict(type='mmrlkd.LSTMPolicy', hidden=16),
+        learner=dict(type=f'mmrlkd.{learner}'))
+    model = build_distiller(selector=dict(
+        type='mmrlkd.ControlSelector', selector=selector) if control
+        else selector, budget=6.0).train()
+    uniform = build_distiller().train()
+    policy = model.selector.selector if control else model.selector
+    before = copy.deepcopy(policy.policy.state_dict())
+    optimizers = [optimizer_of(each) for each in (model, uniform)]
+    stored = []
+    for iteration in range(5):
+        model.schedule.set(WARM_UP, iteration, 0.0)
+        output, plain = (
+            each.run_step(each, copy.deepcopy(detection_batch), optimizer)
+            for each, optimizer in zip((model, uniform), optimizers))
+        assert output.selection.levels.all()
+        torch.testing.assert_close(
+            output.selection.weights, torch.full((4, 4), 0.25))
+        for key, value in plain.losses.items():
+            torch.testing.assert_close(
+                output.losses[key], value, rtol=1e-3, atol=1e-5)
+        assert ('reward' in output.scalars) == (iteration % 2 == 0)
+        assert ('policy.entropy' in output.scalars) == (iteration == 4)
+        if iteration < 4:
+            stored.append(len(policy.storage))
+        if iteration == 0:
+            check_stored(policy)
+    assert stored == [1, 1, 2, 2] and len(policy.storage) == 0
+    assert any(not value.equal(before[key])
+               for key, value in policy.policy.state_dict().items())
+    for key, value in uniform.state_dict().items():
+        torch.testing.assert_close(
+            model.state_dict()[key], value, rtol=1e-3, atol=1e-4)
+
+
+def check_stored(policy):
+    """What is kept is the policy's own episode, within its budget, or what
+    every subset within it gains."""
+    kept = policy.storage.gather(torch.device('cpu'))
+    if policy.learner.needs == 'gains':
+        assert kept.gain.shape == (4, len(policy.tree.outcomes))
+        assert kept.gain.isfinite().all() and (kept.gain > 0).all()
+        return
+    assert kept.reward.isfinite().all()
+    costs = policy._cost_shares[kept.action[-1]] * sum(policy.space.costs)
+    assert costs.max() <= 6
+
+
+def test_a_search_does_not_learn_where_all_levels_are_distilled(
+        build_distiller):
+    """The step that it measures is that of its own mixture."""
+    model = build_distiller(selector=dict(type='mmrlkd.DARTSSelector'))
+    model.schedule.set(WARM_UP, 0, 0.0)
+    assert not model.schedule.plan().learn and not model.selector.learning
+    model.schedule.set(Phase('search', 1.0), 0, 0.0)
+    assert model.schedule.plan().learn and model.selector.learning
+
+
+def test_a_warm_up_that_stands_still_shows_what_the_state_asks_for(
+        build_distiller, detection_batch):
+    """The student's head is run for a descriptor, though no loss wants it."""
+    model = build_distiller(selector=dict(
+        POLICY, context=['teacher_confidence', 'discrepancy'])).train()
+    model.schedule.set(Phase(
+        'pretrain', 1.0, choose=False, student_every=2), 0, 0.0)
+    output = model.run_step(model, detection_batch, optimizer_of(model))
+    assert output.scalars['updates_student'] == 0
+    assert output.episode.observation.context.shape == (4, 8, 2)

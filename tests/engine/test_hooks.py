@@ -32,7 +32,7 @@ def scalars(rates, entropy=1.0, progress=0.1):
 def test_a_collapse_is_said_once():
     said = warnings_of(PolicyHealthHook(window=3), [scalars([0., 1.])] * 9)
     assert len(said) == 1 and 'has collapsed' in said[0]
-    assert 'entropy_coef' in said[0]
+    assert 'entropy_coef' in said[0] and 'mean_cost' in said[0]
 
 
 @pytest.mark.parametrize('iterations', [

@@ -2,14 +2,18 @@
 
 import pytest
 from mmengine.config import Config
+from mmengine.runner import Runner
 
+from mmrlkd.distillation.schedule import Schedule, teaches
 from mmrlkd.engine.phase_hook import (
     check_phases,
     divide,
     loop_length,
+    make_phase,
     make_phases,
 )
 
+plan = Schedule.set
 THREE = [dict(name='pretrain', share=5 / 12),
          dict(name='policy', share=1 / 6),
          dict(name='finetune', share=5 / 12)]
@@ -47,3 +51,36 @@ def test_a_frozen_backbone_is_not_distilled_into(build_distiller):
     check_phases(cfg, build_distiller())  # levels of the neck
     thawed = [dict(phase, freeze_backbone=False) for phase in THREE]
     check_phases(config(thawed, levels=('C2', 'C3'), max_epochs=24))
+
+
+@pytest.mark.parametrize(('selector', 'phase', 'expected'), [
+    ('PolicySelector', dict(name='pretrain'), False),
+    ('PolicySelector', dict(name='pretrain', learn_every=2), True),
+    ('PolicySelector', dict(name='search'), True),
+    ('PolicySelector', dict(name='search', learn_every=0), False),
+    ('PolicySelector', dict(name='plain', learn_every=1), False),
+    ('DARTSSelector', dict(name='pretrain', learn_every=2), False),
+    ('DARTSSelector', dict(name='search'), True),
+    ('UniformSelector', dict(name='search'), False),
+])
+def test_where_a_selector_learns(build_distiller, selector, phase, expected):
+    model = build_distiller(selector=dict(type=f'mmrlkd.{selector}'))
+    assert teaches(make_phase(share=1.0, **phase), model.selector) == expected
+
+
+@pytest.mark.parametrize(('every', 'progress'), [
+    (0, [0, 0, 0, .25, .5, .75]), (2, [0, 1 / 6, 1 / 3, .5, 2 / 3, 5 / 6])])
+def test_learning_in_a_warm_up_is_part_of_the_progress(
+        run_config, monkeypatch, plain_config_text, every, progress):
+    """The learning rate of the policy falls to 0 over all phases in which it
+    learns."""
+    cfg = run_config(total=6, param_scheduler=[], phases=[
+        dict(name='pretrain', share=1 / 3, learn_every=every),
+        dict(name='search', share=2 / 3)])
+    cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
+    told = []
+    monkeypatch.setattr(Schedule, 'set', lambda self, phase, iteration, share: (
+        told.append(share), plan(self, phase, iteration, share)))
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert told == pytest.approx(progress)

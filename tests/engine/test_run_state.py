@@ -44,7 +44,7 @@ def test_rollouts_of_all_ranks_are_in_a_gathered_file(two_ranks, runner):
     hook = RunStateHook()
     hook.gather(runner)
     state = save(hook, runner, optimizer={})['mmrlkd']
-    assert state['local'] == [dict(rollouts=[]),
+    assert state['local'] == [dict(rollouts=[], learner={}),
                               dict(rollouts=['of the other'])]
     assert not runner.warnings
 

@@ -15,6 +15,13 @@ def policy(**kwargs):
         type='mmrlkd.PolicySelector', policy=LSTM, rollout_batches=1, **kwargs)
 
 
+def control(name):
+    return dict(type='mmrlkd.ControlSelector', control=name, selector=policy())
+
+
+EXACT = dict(type='mmrlkd.ExpectedReward', batch_size=4)
+
+
 MEMBERS = {
     'none': dict(type='mmrlkd.NoneSelector'),
     'uniform': dict(type='mmrlkd.UniformSelector'),
@@ -39,6 +46,20 @@ MEMBERS = {
     'greedy policy': policy(
         greedy=True, learner=dict(type='mmrlkd.PPO', gamma=0.0)),
     'GRPO': policy(learner=dict(type='mmrlkd.GRPO', group_size=2)),
+    'expected reward': policy(learner=EXACT),
+    'mean cost': policy(learner=EXACT, mean_cost=1.5, horizon=1),
+    'mean cost, PPO': policy(mean_cost=1.5),
+    'worth': policy(
+        learner=EXACT, mean_cost=2.0, horizon=1, context=['objects'],
+        reward=dict(
+            type='mmrlkd.WorthReward', signal='teacher_detections',
+            level_values=dict(P2=1.0, P3=0.6, P4=0.4, P5=0.2))),
+    'worth of groups': policy(reward=dict(
+        type='mmrlkd.GroupWorthReward', descriptor='objects', edges=[3.5],
+        worth=[[0.1, 0.2, 0.3, 0.4], [4.0, 3.0, 2.0, 1.0]])),
+    'shuffled': control('shuffled'),
+    'opposite': control('opposite'),
+    'same rates': control('rates'),
     'REINFORCE': policy(learner=dict(type='mmrlkd.REINFORCE')),
     'tokens': dict(
         type='mmrlkd.PolicySelector', rollout_batches=1,
@@ -74,7 +95,8 @@ def test_three_iterations_and_a_resume(
             type='mmrlkd.SeededIterBasedTrainLoop', max_iters=3))
     else:
         settings = dict(total=3, phases=[
-            dict(name='pretrain', share=1 / 3),
+            # Policies learn while all levels are distilled, too.
+            dict(name='pretrain', share=1 / 3, learn_every=1),
             dict(name='search', share=2 / 3)])
     whole = train(build(selector=member, name='whole', **settings))
     lines = logged(tmp_path / 'whole')

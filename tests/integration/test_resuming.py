@@ -231,6 +231,40 @@ def test_resuming_another_model_names_what_differs(
         train(cfg, resume=True)
 
 
+CONTEXT = dict(
+    type='mmrlkd.PolicySelector', context=['objects'],
+    policy=dict(type='mmrlkd.MLPPolicy', hidden=16))
+
+
+@pytest.mark.parametrize('change, sentence', [
+    (dict(context=['crowding']),
+     r"model\.selector\.context is \['crowding'\], and .* had \['objects'\]"),
+    (dict(context=[]), r"model\.selector\.context is \[\], and .* had "
+                       r"\['objects'\]"),
+    (dict(reward=dict(signal='teacher_detections')),
+     r"model\.selector\.reward\.signal is 'teacher_detections', and .* had "
+     "'discrepancy'"),
+])
+def test_what_the_policy_was_shown_and_paid_for_stays(
+        build_distiller, change, sentence):
+    """Numbers of one width, of another meaning."""
+    selector = dict(CONTEXT, reward=dict(
+        type='mmrlkd.WorthReward', signal='discrepancy',
+        level_values=[1., 1., 1., 1.]))
+    state = build_distiller(selector=selector).run_state()
+    changed = dict(selector, **{
+        key: dict(selector[key], **value) if isinstance(value, dict) else value
+        for key, value in change.items()})
+    with pytest.raises(ValueError, match=sentence):
+        build_distiller(selector=changed).load_run_state(state)
+    controlled = [build_distiller(selector=dict(
+        type='mmrlkd.ControlSelector', selector=each))
+        for each in (selector, changed)]
+    with pytest.raises(ValueError, match=sentence.replace(
+            'selector', r'selector\.selector', 1)):
+        controlled[1].load_run_state(controlled[0].run_state())
+
+
 def test_what_may_change_on_resuming_does(run_config, train):
     cfg = run_config()
     train(cfg)

@@ -18,14 +18,15 @@ if __name__ == '__main__':
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
-    original, rollout, tasks = torch.load(
+    original, batch, others, tasks = torch.load(
         folder / f'{rank}.in', weights_only=False)
     results = []
     for name, settings in tasks:
-        policy = copy.deepcopy(original)
+        # What else a learner is bound to may be shared with the policy.
+        policy, bound = copy.deepcopy((original, others))
         learner = getattr(rl, name)(**settings)
-        learner.bind(policy)
-        diagnostics = learner.update(rollout)
+        learner.bind(policy, *bound)
+        diagnostics = learner.update(batch)
         results.append((policy.state_dict(), vars(diagnostics),
                         learner.state_dict()))
     torch.save(results, folder / f'{rank}.out')

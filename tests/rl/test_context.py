@@ -100,12 +100,16 @@ def test_and_not_where_it_cannot(learned, name, seed):
 @pytest.mark.slow
 @pytest.mark.parametrize('seed', [0, 1, 2])
 @pytest.mark.parametrize(('name', 'updates', 'settings'), [
-    ('ExpectedReward', 19, dict(steps=16, entropy_coef=0.01)),
+    ('ExpectedReward', 19, dict(steps=16)),
     ('PPO', 19, {}), ('GRPO', 76, {})])
 def test_regret_to_the_best_subset_of_each_image(
         learned, name, updates, settings, seed):
     """From the same 2 432 images (GRPO plays four episodes of each), what is
     *drawn* loses at most a twentieth of what choosing at random loses. On
-    rewards without noise that the state tells, sampling loses little, too."""
+    rewards without noise that the state tells, sampling loses little, too.
+
+    With its entropy at a fifth (0.01) the exact learner stays at a wrong single
+    level on some seeds: from one level to another leads no way along which
+    independent levels gain, and it has no noise to get there."""
     torch.manual_seed(seed)
     assert 1 - learned(name, True, updates, True, **settings) < 0.05

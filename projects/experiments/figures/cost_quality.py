@@ -15,7 +15,7 @@ from .labels import Label, place_labels
 from .style import MUTED, display_name, method_colour, styled, to_png
 
 COST = {'distill_cost': 'nominal distillation cost per image'}
-COSTS = COST | {'gflops': 'GFLOPs per image: levels, reward and logits'}
+COSTS = COST | {'gflops': 'GFLOPs per image: levels, reward, logits, descriptors'}
 
 
 @styled()

@@ -38,7 +38,7 @@ class RecordingLosses:
         return losses * levels
 
     def compute_all(self):
-        self.asked.append('survey')
+        self.asked.append('all')
         return torch.tensor([[1., 2., 3., 4.], [11., 12., 13., 14.]])
 
 
@@ -306,7 +306,7 @@ def test_repeated_plays_several_episodes_of_each_image():
     assert state.loss.tolist() == [0, 4, 0, 14, 14, 0]
     state, reward = process.step(torch.tensor([4, 12, 0, 8, 12, 0]))
     assert state.loss.tolist() == [3, 3.5, 0, 14, 13.5, 0]
-    assert losses.asked == ['survey']
+    assert losses.asked == ['all']
     # The process of single episodes has not moved.
     assert single.state.step.tolist() == [0, 0]
 

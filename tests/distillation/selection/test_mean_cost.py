@@ -1,5 +1,9 @@
 """A mean cost is held, and what is gained for it is close to the most there is."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -85,8 +89,8 @@ def process(features):
 @pytest.mark.parametrize('seed', [0, 1, 2])
 @pytest.mark.parametrize('mean_cost', [1.5, 4.])
 def test_the_mean_cost_is_held_and_spent_well(seed, mean_cost):
-    """Within 8 % on unseen images after 150 batches of 16, at 97 % of the optimum for what is
-    spent, which the knapsack's relaxation tells."""
+    """Within 8 % on unseen images after 150 batches of 16, at 97 % of the
+    optimum for what is spent, which the knapsack's relaxation tells."""
     torch.manual_seed(seed)
     selector, spent = train(
         mean_cost, 150, learner=dict(type='mmrlkd.ExpectedReward'))
@@ -110,6 +114,31 @@ def test_learners_of_episodes_hold_it_too(learner):
     _, spent = train(1.5, 300, rollout_batches=2,
                      learner=dict(type=f'mmrlkd.{learner}'))
     assert spent[150:].mean() == pytest.approx(1.5, rel=0.1)
+
+
+@pytest.mark.slow
+def test_two_ranks_have_one_price(tmp_path):
+    """What is spent is that of the images of both, be they 16 and 4."""
+    processes = [subprocess.Popen(
+        [sys.executable, Path(__file__).with_name('ranks.py'), str(rank),
+         tmp_path]) for rank in range(2)]
+    try:
+        assert [process.wait(120) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    first, second = (torch.load(tmp_path / f'{rank}.out') for rank in range(2))
+    for name in 'ExpectedReward', 'PPO':
+        assert first[name]['price'] > 0
+        for key, value in first[name].items():
+            assert value.equal(second[name][key]), (name, key)
+    actions, rewards = (torch.cat([each['episodes'][key] for each in (
+        first, second)]) for key in ('action', 'reward'))
+    costs = (SUBSETS @ COSTS / COSTS.sum())[actions]
+    assert len(costs) == 20
+    for each in first, second:
+        torch.testing.assert_close(each['spent'], (
+            costs.mean(), costs.var(correction=0), rewards.std(correction=0)))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Rewards' evidence against what it is by definition."""
+"""Signals against what they are by definition."""
 
 import pytest
 import torch
@@ -19,32 +19,32 @@ def setting(build_distiller, detection_batch):
     losses = part.compare(
         maps.levels, part.teacher.extract(data["inputs"], []), differentiable=True)
     loss = distiller.parse_losses(task)[0]
-    evidence = BatchSignals(
+    signals = BatchSignals(
         losses, maps, distiller.levels, distiller.adapter, loss,
         describe=lambda name: torch.full((4, ), float(len(name))))
-    return distiller, maps, losses, loss, evidence
+    return distiller, maps, losses, loss, signals
 
 
 def test_discrepancy_is_every_level_as_it_is_trained(setting):
-    distiller, maps, losses, _, evidence = setting
+    distiller, maps, losses, _, signals = setting
     expected = torch.stack([losses.compare(i, m).detach()
                             for i, m in enumerate(maps.levels)], dim=1)
-    torch.testing.assert_close(evidence.discrepancy(), expected)
+    torch.testing.assert_close(signals.discrepancy(), expected)
     torch.testing.assert_close(
         losses.compute_shares(),
         expected / distiller.distillation.running_mean.sum())
 
 
 def test_images_are_described_by_whom_it_was_given(setting):
-    *_, evidence = setting
-    assert evidence.describe('objects').tolist() == [7., 7., 7., 7.]
+    *_, signals = setting
+    assert signals.describe('objects').tolist() == [7., 7., 7., 7.]
 
 
 def test_alignment_is_a_directional_derivative(setting):
     """⟨∂task/∂F, ∂distil/∂F⟩ is how fast the task loss moves along the
     distillation gradient of one image and level."""
-    distiller, maps, losses, task, evidence = setting
-    got = evidence.alignment()
+    distiller, maps, losses, task, signals = setting
+    got = signals.alignment()
     task_gradients = torch.autograd.grad(task, maps.levels, retain_graph=True)
     for i, (maps_i, g) in enumerate(zip(maps.levels, task_gradients)):
         for sample in range(len(maps_i)):
@@ -56,42 +56,42 @@ def test_alignment_is_a_directional_derivative(setting):
 
 
 def test_gradients_are_there_where_the_caller_keeps_no_graph(setting):
-    *_, evidence = setting
+    *_, signals = setting
     with torch.no_grad():
-        assert (evidence.alignment() != 0).any()
+        assert (signals.alignment() != 0).any()
         everything = torch.ones(4, 4, dtype=torch.bool)
-        assert (evidence.after_step(everything, 0.05)
-                < evidence.discrepancy().sum(-1)).all()
+        assert (signals.after_step(everything, 0.05)
+                < signals.discrepancy().sum(-1)).all()
 
 
 def test_no_step_changes_nothing(setting):
-    *_, evidence = setting
+    *_, signals = setting
     none = torch.zeros(4, 4, dtype=torch.bool)
     torch.testing.assert_close(
-        evidence.after_step(none, 0.1), evidence.discrepancy().sum(-1))
+        signals.after_step(none, 0.1), signals.discrepancy().sum(-1))
 
 
 def test_a_small_step_follows_the_gradient(setting):
     """To first order, all levels: L(after) = L − step·L."""
-    *_, evidence = setting
+    *_, signals = setting
     everything = torch.ones(4, 4, dtype=torch.bool)
-    left = evidence.after_step(everything, 1e-3) / (
-        evidence.discrepancy().sum(-1))
+    left = signals.after_step(everything, 1e-3) / (
+        signals.discrepancy().sum(-1))
     torch.testing.assert_close(left, torch.full((4, ), 1 - 1e-3),
                                rtol=0, atol=2e-4)
 
 
 def test_a_step_on_one_image_leaves_the_others(setting):
-    *_, evidence = setting
+    *_, signals = setting
     levels = torch.zeros(4, 4, dtype=torch.bool)
     levels[1] = True
-    left = evidence.after_step(levels, 0.05) / evidence.discrepancy().sum(-1)
+    left = signals.after_step(levels, 0.05) / signals.discrepancy().sum(-1)
     assert left[1] < 1
     torch.testing.assert_close(left[[0, 2, 3]], torch.ones(3))
 
 
-def test_evidence_leaves_no_gradient_behind(setting):
-    distiller, *_, evidence = setting
-    evidence.alignment()
-    evidence.after_step(torch.ones(4, 4, dtype=torch.bool), 0.1)
+def test_signals_leave_no_gradient_behind(setting):
+    distiller, *_, signals = setting
+    signals.alignment()
+    signals.after_step(torch.ones(4, 4, dtype=torch.bool), 0.1)
     assert all(p.grad is None for p in distiller.parameters())

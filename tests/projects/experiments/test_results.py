@@ -53,6 +53,17 @@ def test_what_is_not_finished_is_named(
     assert table[table.method == 'ppo'].seed.tolist() == [0, 2]
 
 
+def test_the_work_of_descriptors_is_counted(
+        tmp_path: Path, config_text, write_history, record) -> None:
+    write_history(
+        tmp_path / 'worth/seed_0', 'worth', config_text(
+            dict(type='mmrlkd.PolicySelector')), .4,
+        record(4, 2., descriptor_gflops=0.5))
+    row = read_results(tmp_path)[0].iloc[0]
+    assert row.descriptor_gflops == 0.5
+    assert row.gflops == pytest.approx(0.2 + 0.5)
+
+
 def test_what_a_search_cost_is_in_the_row_of_what_it_found(
         tmp_path: Path, config_text, write_history, record) -> None:
     folder = tmp_path / 'exhaustive/seed_0'

@@ -23,8 +23,9 @@ class Reward(nn.Module, ABC):
     flow to it, and λ is what the full pyramid may cost in units of what it
     gains on average. Only :meth:`update` moves the unit.
 
-    A step is rewarded by the difference that it makes, so the rewards of an
-    episode sum to R of what it selected.
+    A reward says what is gained; who chooses takes off the cost. A step is
+    rewarded by the difference that it makes, so the rewards of an episode sum
+    to R of what it selected.
 
     Args:
         efficiency: λ ≥ 0, weight of the cost; 0 rewards quality only.
@@ -60,32 +61,9 @@ class Reward(nn.Module, ABC):
         self.stream.update(self.full_gain(signals).abs())
 
     def gains(self, signals: Signals) -> Tensor:
-        """(B, 2^L), G / u of each subset of levels; no cost is in it."""
+        """(B, 2^L), G / u of each subset of levels; no cost is in it. Not
+        finite where the signals are not: learners drop such images."""
         return self.raw_gains(signals).detach() / self.stream.unit
-
-    def forward(self, path: Tensor, costs: Tensor, signals: Signals,
-                efficiency: float | Tensor | None = None) -> Tensor:
-        """Rewards of the steps of a batch of episodes.
-
-        Args:
-            path: (T + 1, …, B, L) bool, levels held before the first step
-                (none) and after each step.
-            costs: (L,) cost of each level, on the path's device.
-            signals: of the batch.
-            efficiency: λ where it is not the option: a number or 0-dim.
-
-        Returns:
-            (T, …, B). Not finite where the signals are not; the learner drops
-            such episodes.
-        """
-        gains = self.gains(signals)
-        bits = 1 << torch.arange(path.shape[-1], device=path.device)
-        held = (path * bits).sum(-1)
-        image = torch.arange(path.shape[-2], device=path.device)
-        cost = (path * costs).sum(-1) / costs.sum()
-        worth = gains[image, held] - (
-            self.efficiency if efficiency is None else efficiency) * cost
-        return worth[1:] - worth[:-1]
 
 
 class AdditiveReward(Reward):

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def test_the_state_shows_what_the_policy_asks_for(
     names = ['objects', 'teacher_confidence', 'discrepancy']
     model = build_distiller(selector=policy(*names)).train()
     assert model.distillation.space.context == 3
-    assert model.selector.policy.encoder.width == 512 + 4 * 257 + 2 + 3
+    assert model.selector.policy.encoder.context[0].in_features == 3
     objects = counts(detection_batch).float()
     model.schedule.set(Phase('policy', 1.0), 0, 0.0)
     output = model.run_step(model, detection_batch, optimizer_of(model))
@@ -69,13 +70,16 @@ def test_the_teachers_head_runs_once_if_at_all(
         head.register_forward_hook(lambda *_, ran=ran: ran.append(1))
         wanted = count_head(model.teacher.adapter)[1] if runs else 0
         ran.clear()
-        for choose in (False, True):
-            model.schedule.set(Phase('p', 1.0, choose=choose), 0, 0.0)
+        for choose, learn_every in product((False, True), (0, 1)):
+            model.schedule.set(Phase(
+                'p', 1.0, choose=choose, learn_every=learn_every), 0, 0.0)
             log = model.train_step(
                 copy.deepcopy(detection_batch), optimizer_of(model))
-            assert len(ran) == runs * choose
+            looks = choose or learn_every > 0
+            assert len(ran) == runs * looks
             assert log.get('descriptor_gflops', 0) == pytest.approx(
-                wanted * choose)
+                wanted * looks)
+            ran.clear()
 
 
 def test_whoever_asks_gets_what_was_computed(build_distiller, detection_batch):

@@ -78,15 +78,37 @@ def test_state_has_1542_numbers():
     assert vector.equal(expected)
 
 
-def test_what_else_is_known_comes_last():
-    policy = bound('LSTMPolicy', replace(DEFAULT, context=3))
+def test_what_else_is_known_has_a_path_of_its_own():
+    """Added to the encoding of the same 1542 numbers."""
+    encoder = bound('LSTMPolicy', replace(DEFAULT, context=3)).encoder
     state = episode(DEFAULT, 5)[1].replace(context=torch.randn(5, 3))
-    assert policy.encoder.width == 1545
-    vector = policy.encoder.vector(state)
-    assert vector[:, 1542:].equal(state.context)
-    without = bound('LSTMPolicy', DEFAULT).encoder.vector(state.replace(
-        context=torch.zeros(5, 0)))
-    assert vector[:, :1542].equal(without)
+    assert encoder.width == 1542
+    without = bound('LSTMPolicy', DEFAULT).encoder
+    without.load_state_dict({
+        key: value for key, value in encoder.state_dict().items()
+        if not key.startswith('context.')})
+    nothing = state.replace(context=torch.zeros(5, 0))
+    assert encoder.vector(state).equal(without.vector(nothing))
+    layer = encoder.context[0]
+    torch.testing.assert_close(
+        encoder(state) - without(nothing),
+        (state.context @ layer.weight.T + layer.bias).relu())
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_without_a_context_nothing_is_added(name):
+    """Weights saved before there was one still fit, key by key."""
+    without, with_ = (
+        small(name, replace(space_of(4), context=context)).state_dict()
+        for context in (0, 2))
+    assert not any('context' in key for key in without)
+    added = with_.keys() - without.keys()
+    if name == 'TokenPolicy':  # one input more for each number
+        assert not added
+    else:
+        assert added == {'encoder.context.0.weight', 'encoder.context.0.bias'}
+        assert all(with_[key].shape == value.shape
+                   for key, value in without.items())
 
 
 @pytest.mark.parametrize('name', ALL)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from mmrlkd.registry import REWARDS
+from mmrlkd.structures import LevelSpace
 
 
 class Signals:
@@ -30,6 +31,8 @@ if __name__ == '__main__':
     losses = torch.arange(16.).reshape(4, 4) + 1
     reward = REWARDS.build(dict(
         type='mmrlkd.ResidualReward', level_values=[4., 3., 2., 1.]))
+    reward.bind(LevelSpace(('P2', 'P3', 'P4', 'P5'), (4., 2., 1., .5), 7.5,
+                           (3, ) * 4, 5, normalize='none'))
     reward.update(Signals(losses[:3] if rank == 0 else losses[3:]))
     torch.save(reward.state_dict(), folder / f'{rank}.out')
     torch.distributed.destroy_process_group()

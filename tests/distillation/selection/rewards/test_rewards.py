@@ -92,30 +92,14 @@ ALL = {
 PROPORTIONAL = [name for name in ALL if name != 'group worth']
 
 
-def build(name, levels=4, bind=True, **kwargs):
+def build(name, levels=4, normalize='none', **kwargs):
     config = ALL[name](levels) if name in ALL else dict(type=name)
     config['type'] = f"mmrlkd.{config['type']}"
     reward = REWARDS.build({**config, **kwargs})
-    if bind:
-        reward.bind(space(levels))
-    return reward
-
-
-def space(levels=4):
-    return LevelSpace(
+    reward.bind(LevelSpace(
         tuple(f'P{i + 2}' for i in range(levels)), tuple(COSTS[levels]),
-        sum(COSTS[levels]), (3, ) * levels, 5, normalize='none')
-
-
-def random_path(steps, batch, levels):
-    """(T + 1, B, L): nothing, then ever more."""
-    drawn = torch.rand(steps, batch, levels) < 0.4
-    nothing = torch.zeros(1, batch, levels, dtype=torch.bool)
-    return torch.cat([nothing, drawn.int().cummax(0).values.bool()])
-
-
-def index_of(levels):
-    return (levels * (1 << torch.arange(levels.shape[-1]))).sum(-1)
+        sum(COSTS[levels]), (3, ) * levels, 5, normalize=normalize))
+    return reward
 
 
 def test_the_family_is_complete():
@@ -126,39 +110,20 @@ def test_the_family_is_complete():
 
 @pytest.mark.parametrize('levels', COSTS)
 @pytest.mark.parametrize('batch', [1, 7])
-@pytest.mark.parametrize('steps', [1, 4])
 @pytest.mark.parametrize('name', ALL)
 class TestEveryReward:
 
-    @pytest.mark.parametrize('efficiency', [0., 0.5, 2.])
-    def test_an_episode_earns_its_gain_less_its_cost(
-            self, name, steps, batch, levels, efficiency):
-        reward = build(name, levels, efficiency=efficiency)
+    def test_every_subset_has_a_gain_and_the_empty_one_none(
+            self, name, batch, levels):
+        reward = build(name, levels)
         signals = random_signals(batch, levels)
         reward.update(signals)
-        path, costs = random_path(steps, batch, levels), torch.tensor(
-            COSTS[levels])
-        rewards = reward(path, costs, signals)
-        assert rewards.shape == (steps, batch)
         gains = reward.gains(signals)
         assert gains.shape == (batch, 2**levels)
         assert (gains[:, 0] == 0).all()
-        expected = gains[torch.arange(batch), index_of(path[-1])] - (
-            efficiency * (path[-1] * costs).sum(-1) / costs.sum())
-        torch.testing.assert_close(rewards.sum(0), expected)
-        # λ may also be said in the call, as a tensor.
-        other = build(name, levels)
-        other.load_state_dict(reward.state_dict())
-        torch.testing.assert_close(rewards, other(
-            path, costs, signals, torch.tensor(efficiency)))
+        assert gains.isfinite().all()
 
-    def test_nothing_added_earns_nothing(self, name, steps, batch, levels):
-        reward = build(name, levels)
-        signals = random_signals(batch, levels)
-        path = torch.zeros(steps + 1, batch, levels, dtype=torch.bool)
-        assert (reward(path, torch.ones(levels), signals) == 0).all()
-
-    def test_additive_where_it_says_so(self, name, steps, batch, levels):
+    def test_additive_where_it_says_so(self, name, batch, levels):
         reward = build(name, levels)
         if not isinstance(reward, AdditiveReward):
             return
@@ -169,26 +134,11 @@ class TestEveryReward:
         table = subset_table(levels, gains.device).float()
         torch.testing.assert_close(gains, alone @ table.T)
 
-    def test_finite_without_any_signal(self, name, steps, batch, levels):
+    def test_finite_without_any_signal(self, name, batch, levels):
         reward = build(name, levels)
         signals = random_signals(batch, levels).times(0.)
         reward.update(signals)
-        path = random_path(steps, batch, levels)
-        assert reward(
-            path, torch.tensor(COSTS[levels]), signals).isfinite().all()
-
-    def test_several_episodes_of_each_image(self, name, steps, batch, levels):
-        """(T + 1, G, B, L): the signals of an image count for all its
-        episodes, each of which is rewarded as if it were alone."""
-        reward, costs = build(name, levels), torch.tensor(COSTS[levels])
-        paths = [random_path(steps, batch, levels) for _ in range(3)]
-        signals = random_signals(batch, levels)
-        reward.update(signals)
-        rewards = reward(torch.stack(paths, 1), costs, signals)
-        assert rewards.shape == (steps, 3, batch)
-        for g, path in enumerate(paths):
-            torch.testing.assert_close(
-                rewards[:, g], reward(path, costs, signals))
+        assert reward.gains(signals).isfinite().all()
 
 
 @pytest.mark.parametrize('name', ALL)
@@ -218,7 +168,6 @@ class TestOneCurrency:
         before = {k: v.clone() for k, v in reward.state_dict().items()}
         signals = random_signals(7, 4)
         reward.gains(signals)
-        reward(random_path(4, 7, 4), torch.ones(4), signals)
         assert all(torch.equal(v, reward.state_dict()[k])
                    for k, v in before.items())
         reward.update(signals)
@@ -245,10 +194,8 @@ class TestOneCurrency:
                      *signals.descriptors.values()):
             each[1] = math.nan
         reward.update(signals)
-        rewards = reward(
-            torch.tensor([[[False] * 4] * 3, [[True] * 4] * 3]),
-            torch.tensor(COSTS[4]), signals)
-        assert rewards.isfinite().tolist() == [[True, False, True]]
+        finite = reward.gains(signals)[:, -1].isfinite()
+        assert finite.tolist() == [True, False, True]
         assert all(v.isfinite().all() for v in reward.state_dict().values())
 
     def test_gradients_stay_with_the_student(self, name):
@@ -263,6 +210,41 @@ class TestOneCurrency:
             with pytest.raises(ValueError, match=(
                     f'Reward: efficiency={efficiency}; accepted: a number >= 0')):
                 build(name, efficiency=efficiency)
+
+
+@pytest.mark.parametrize('levels', COSTS)
+@pytest.mark.parametrize('name', [
+    'residual', 'alignment', 'residual of worth', 'alignment of worth',
+    'worth, discrepancy', 'worth, alignment', 'worth, task gap',
+    'worth, descriptor', 'group worth'])
+def test_a_worth_is_shared_as_the_weight_is(name, levels):
+    """What levels are worth alone adds up where each keeps its weight, and is
+    averaged where the weights of an image sum to one. Signals as they are add
+    up in any case."""
+    signals = random_signals(5, levels)
+    table = subset_table(levels, torch.device('cpu')).float()
+    for normalize in 'none', 'image':
+        reward = build(name, levels, normalize)
+        reward.update(signals)
+        gains = reward.gains(signals)
+        expected = gains[:, [1 << i for i in range(levels)]] @ table.T
+        if normalize == 'image' and 'worth' in name:
+            expected = expected / table.sum(-1).clamp(min=1)
+        torch.testing.assert_close(gains, expected)
+
+
+@pytest.mark.parametrize('name', ['ResidualReward', 'WorthReward'])
+def test_the_mean_of_two_levels_by_hand(name):
+    """Both images are the average one at all levels: P2 alone gains 4 units
+    and P5 alone 1, both together 2.5 under weights that sum to one."""
+    reward = build(name, normalize='image', level_values=[4., 2., 1., 1.])
+    signals = FixedSignals(torch.tensor([[3., 2., 1., 7.]] * 2))
+    reward.update(signals)
+    gains = reward.gains(signals)[0]
+    full = (4 + 2 + 1 + 1) / 4  # the unit
+    torch.testing.assert_close(
+        gains[[0b0001, 0b1000, 0b1001, 0b1111]],
+        torch.tensor([4., 1., 2.5, 2.]) / full)
 
 
 @pytest.mark.parametrize('name', PROPORTIONAL)
@@ -289,7 +271,7 @@ def test_twice_the_signal_is_twice_the_gain(name):
 def test_asks_for_what_it_says(name, asked, needs_gradients, descriptors):
     reward, signals = build(name), random_signals(3, 4)
     reward.update(signals)
-    reward(random_path(4, 3, 4), torch.tensor(COSTS[4]), signals)
+    reward.gains(signals)
     assert set(signals.asked) == asked
     assert reward.needs_gradients == needs_gradients
     assert tuple(reward.descriptors) == descriptors
@@ -349,16 +331,6 @@ def test_residual_counts_losses_as_they_are_trained():
     torch.testing.assert_close(reward.gains(signals)[:, EACH], LOSSES / 20)
 
 
-def test_a_step_by_hand():
-    """P5 added: 4/20 − 0.5 · 0.5/7.5, and 12/20 − 0.5 · 0.5/7.5."""
-    reward, signals = build('residual'), FixedSignals(LOSSES)
-    reward.update(signals)
-    path = torch.tensor([[[False] * 4] * 2, [[False, False, False, True]] * 2])
-    torch.testing.assert_close(
-        reward(path, torch.tensor(COSTS[4]), signals),
-        torch.tensor([[0.2, 0.6]]) - 0.5 * 0.5 / 7.5)
-
-
 def test_alignment_keeps_the_sign():
     products = torch.tensor([[3., -1., 0., 4.], [-6., 0., 0., 0.]])
     reward, signals = build('alignment'), FixedSignals(LOSSES, products)
@@ -378,9 +350,13 @@ def test_lookahead_is_what_the_step_lowers():
 
 def test_paper_literal_punishes_every_level():
     """Why the draft's reward collapses: no level ever raises it."""
-    reward, signals = build('paper literal', efficiency=0.), FixedSignals(LOSSES)
+    reward, signals = build('paper literal'), FixedSignals(LOSSES)
     reward.update(signals)
-    assert (reward(random_path(4, 2, 4), torch.ones(4), signals) <= 0).all()
+    gains = reward.gains(signals)
+    index = torch.arange(16)
+    for level in EACH:
+        without = index[index & level == 0]
+        assert (gains[:, without | level] <= gains[:, without]).all()
 
 
 @pytest.mark.parametrize('given', [

@@ -1,4 +1,4 @@
-"""Levels, losses and evidence for selectors to play with."""
+"""Levels, losses and signals for selectors to play with."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ class FixedLosses:
         return self.losses / self.losses.sum(-1).mean()
 
 
-class FixedEvidence:
+class FixedSignals:
     """The same numbers (B, L) for every question."""
 
     def __init__(self, losses):
@@ -104,8 +104,8 @@ def build():
 
 
 @pytest.fixture
-def make_evidence():
-    return FixedEvidence
+def make_signals():
+    return FixedSignals
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def test_shuffling_is_uniform(make, start):
 @pytest.mark.parametrize('control', CONTROLS)
 @pytest.mark.parametrize('learner', ['PPO', 'GRPO', 'ExpectedReward'])
 def test_learns_from_its_own_choice(
-        make, build, make_space, start, make_evidence, control, learner):
+        make, build, make_space, start, make_signals, control, learner):
     """To the last bit as without a control."""
     config = POLICY | dict(learner=dict(type=f'mmrlkd.{learner}'))
     controlled = make(control, config)
@@ -77,7 +77,7 @@ def test_learns_from_its_own_choice(
         torch.manual_seed(1)
         choice = selector.select(start(selector, features))
         torch.manual_seed(2)
-        selector.observe(make_evidence(losses), choice)
+        selector.observe(make_signals(losses), choice)
         logs.append(selector.learn())
     assert logs[0] is not None
     for key, value in vars(logs[0]).items():

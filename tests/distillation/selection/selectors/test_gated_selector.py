@@ -22,11 +22,11 @@ def make(build, make_space):
 
 
 @pytest.fixture
-def learn(start, make_evidence):
+def learn(start, make_signals):
 
     def learn(selector, features, losses):
         choice = selector.select(start(selector, features))
-        selector.observe(make_evidence(losses), choice)
+        selector.observe(make_signals(losses), choice)
         return choice.selection, selector.learn()
 
     return learn

@@ -23,7 +23,7 @@ LEARNERS = {
 @pytest.mark.parametrize('seed', [0, 1, 2])
 @pytest.mark.parametrize('name', LEARNERS)
 def test_beats_every_fixed_subset(
-        build, make_space, start, make_losses, make_evidence, name, seed):
+        build, make_space, start, make_losses, make_signals, name, seed):
     """0 is a random subset, 1 the best subset for each image.
 
     Which levels are worth their cost can be read off the features. The best
@@ -56,7 +56,7 @@ def test_beats_every_fixed_subset(
             features, losses = show(64)
             choice = selector.select(
                 start(selector, features, make_losses(losses)))
-            selector.observe(make_evidence(losses), choice)
+            selector.observe(make_signals(losses), choice)
             selector.learn()
 
     features, losses = show(4000)

@@ -24,7 +24,7 @@ def make(build, make_space):
 
 
 @pytest.fixture
-def play(start, make_evidence):
+def play(start, make_signals):
     """Select and observe a batch of made-up images."""
 
     def play(selector, batch=6, losses=None):
@@ -32,7 +32,7 @@ def play(start, make_evidence):
         losses = torch.rand(batch, levels) if losses is None else losses
         choice = selector.select(
             start(selector, torch.randn(len(losses), 5)))
-        selector.observe(make_evidence(losses), choice)
+        selector.observe(make_signals(losses), choice)
         return choice.selection
 
     return play
@@ -58,13 +58,13 @@ def test_default_config(build, make_space):
 
 @pytest.mark.parametrize('horizon', [1, 2, 4])
 def test_keeps_the_episode_it_played(
-        make, start, make_losses, make_evidence, horizon):
+        make, start, make_losses, make_signals, horizon):
     selector = make(horizon=horizon)
     losses = make_losses(torch.rand(6, 4))
     choice = selector.select(
         start(selector, torch.randn(6, 5), losses))
     assert choice.episode.reward is None
-    selector.observe(make_evidence(losses.losses), choice)
+    selector.observe(make_signals(losses.losses), choice)
     selection = choice.selection
     rollout = stored(selector)
     assert rollout.action.shape == (horizon, 6)
@@ -84,11 +84,11 @@ def test_keeps_the_episode_it_played(
         assert asked.equal((action[:, None] >> torch.arange(4) & 1).bool())
 
 
-def test_rewards_are_those_of_the_episode(make, start, make_evidence):
+def test_rewards_are_those_of_the_episode(make, start, make_signals):
     selector = make(reward=dict(type='mmrlkd.ResidualReward', efficiency=0.))
     losses = torch.rand(6, 4)
     choice = selector.select(start(selector, torch.randn(6, 5)))
-    scalars = selector.observe(make_evidence(losses), choice)
+    scalars = selector.observe(make_signals(losses), choice)
     levels = choice.selection.levels
     covered = losses.where(levels, 0.).sum(-1) / losses.sum(-1).mean()
     rewards = stored(selector).reward
@@ -123,24 +123,24 @@ def test_without_learning_it_keeps_nothing(make, play):
 
 
 def test_a_choice_without_an_episode_is_not_observed(
-        make, start, make_evidence):
+        make, start, make_signals):
     """Nothing is left behind by a choice that could be taken for another's."""
     selector = make()
     played = selector.select(start(selector, torch.randn(6, 5)))
     chosen = selector.eval().select(start(selector, torch.randn(6, 5)))
     assert played.episode is not None and chosen.episode is None
-    assert selector.observe(make_evidence(torch.rand(6, 4)), chosen) == {}
+    assert selector.observe(make_signals(torch.rand(6, 4)), chosen) == {}
     assert len(selector.storage) == 0
-    selector.observe(make_evidence(torch.rand(6, 4)), played)
+    selector.observe(make_signals(torch.rand(6, 4)), played)
     assert len(selector.storage) == 1
 
 
-def test_gradients_of_the_student_stay_with_it(make, start, make_evidence):
+def test_gradients_of_the_student_stay_with_it(make, start, make_signals):
     selector = make()
     features = torch.randn(6, 5, requires_grad=True)
     losses = torch.rand(6, 4, requires_grad=True)
     choice = selector.select(start(selector, features * 2))
-    selector.observe(make_evidence(losses * 2), choice)
+    selector.observe(make_signals(losses * 2), choice)
     assert not choice.selection.weights.requires_grad
     rollout = stored(selector)
     assert not rollout.reward.requires_grad
@@ -173,7 +173,7 @@ def test_stored_probabilities_are_those_of_the_learner(make, play):
 
 
 def test_a_broken_image_breaks_neither_selection_nor_policy(
-        make, start, make_evidence):
+        make, start, make_signals):
     selector = make(rollout_batches=1)
     features = torch.randn(6, 5)
     features[2] = math.nan
@@ -182,7 +182,7 @@ def test_a_broken_image_breaks_neither_selection_nor_policy(
     assert choice.selection.weights.isfinite().all()
     losses = torch.rand(6, 4)
     losses[4] = math.inf
-    selector.observe(make_evidence(losses), choice)
+    selector.observe(make_signals(losses), choice)
     found = selector.learn()
     assert found.dropped_episodes == 2
     assert weights(selector).isfinite().all()

@@ -46,7 +46,7 @@ def make(build, make_space):
 
 
 @pytest.fixture
-def play(start, make_evidence):
+def play(start, make_signals):
     """Select and observe a batch of made-up images."""
 
     def play(selector, batch=6, losses=None):
@@ -54,7 +54,7 @@ def play(start, make_evidence):
         losses = torch.rand(batch, levels) if losses is None else losses
         choice = selector.select(
             start(selector, torch.randn(len(losses), 5)))
-        selector.observe(make_evidence(losses), choice)
+        selector.observe(make_signals(losses), choice)
         return choice.selection
 
     return play
@@ -65,10 +65,10 @@ def watched(make_losses):
     """Losses that remember who asked for what."""
 
     class Watched(make_losses):
-        surveys = 0
+        asked_for_all = 0
 
         def compute_all(self):
-            self.surveys += 1
+            self.asked_for_all += 1
             return super().compute_all()
 
     return lambda batch: Watched(torch.rand(batch, 4) + 0.1)
@@ -121,16 +121,16 @@ class TestEveryVariant:
         assert len(selector.storage) == 0
 
     def test_without_learning_one_episode_is_played_and_none_kept(
-            self, make, start, watched, make_evidence, variant):
+            self, make, start, watched, make_signals, variant):
         selector = make(variant)
         for training, learning in ((False, True), (True, False)):
             selector.train(training).learning = learning
             losses = watched(5)
             choice = selector.select(
                 start(selector, torch.randn(5, 5), losses))
-            selector.observe(make_evidence(losses.losses), choice)
+            selector.observe(make_signals(losses.losses), choice)
             assert len(selector.storage) == 0
-            assert losses.surveys == 0
+            assert losses.asked_for_all == 0
             assert [len(asked) for asked in losses.asked] == (
                 [5] * (selector.horizon - 1))
 
@@ -146,7 +146,7 @@ class TestEveryVariant:
         assert values.equal(rollout.value)
 
     def test_a_broken_image_breaks_neither_selection_nor_policy(
-            self, make, start, make_evidence, variant):
+            self, make, start, make_signals, variant):
         selector = make(variant, rollout_batches=1)
         features = torch.randn(6, 5)
         features[2] = math.nan
@@ -154,7 +154,7 @@ class TestEveryVariant:
         assert choice.selection.levels.any(-1).all()
         losses = torch.rand(6, 4)
         losses[4] = math.inf
-        selector.observe(make_evidence(losses), choice)
+        selector.observe(make_signals(losses), choice)
         found = selector.learn()
         assert found.dropped_episodes == 2 * selector.learner.group_size
         assert weights(selector).isfinite().all()
@@ -194,16 +194,16 @@ class TestEveryVariant:
 
 @pytest.mark.parametrize('variant', ['GRPO', 'GRPO without sequence'])
 def test_a_group_is_of_one_image_and_the_first_is_distilled(
-        make, start, watched, make_evidence, variant):
+        make, start, watched, make_signals, variant):
     selector = make(variant)
     losses, features = watched(40), torch.randn(40, 5)
     choice = selector.select(start(selector, features, losses))
     selection = choice.selection
     # All levels were computed once, none with gradient.
-    assert losses.surveys == 1
+    assert losses.asked_for_all == 1
     assert losses.asked == []
 
-    selector.observe(make_evidence(losses.losses), choice)
+    selector.observe(make_signals(losses.losses), choice)
     rollout = stored(selector)
     steps = selector.horizon
     assert rollout.action.shape == rollout.reward.shape == (steps, 120)
@@ -223,23 +223,45 @@ def test_a_group_is_of_one_image_and_the_first_is_distilled(
 @pytest.mark.parametrize('reward', [
     'AlignmentReward', 'LookaheadReward', 'PaperLiteralReward',
     'ResidualReward'])
-def test_every_episode_of_a_group_is_rewarded_for_itself(
-        make, start, make_evidence, reward):
-    selector = make('GRPO', reward=dict(type=f'mmrlkd.{reward}'))
+@pytest.mark.parametrize('efficiency', [0., 0.5, 2.])
+@pytest.mark.parametrize('variant', [
+    'PPO', 'without sequence', 'GRPO', 'GRPO without sequence'])
+def test_a_step_is_rewarded_by_the_difference_it_makes(
+        make, start, make_signals, variant, efficiency, reward):
+    """In gains − λ · share of the cost; every episode of a group for itself."""
+    selector = make(variant, reward=dict(
+        type=f'mmrlkd.{reward}', efficiency=efficiency))
     losses = torch.rand(7, 4) + 0.1
     scalars = selector.observe(
-        make_evidence(losses),
+        make_signals(losses),
         selector.select(start(selector, torch.randn(7, 5))))
     rollout = stored(selector)
     nothing = torch.zeros_like(rollout.action[:1])
     path = torch.cat([nothing, rollout.action])
-    gains = selector.reward.gains(make_evidence(losses))
+    gains = selector.reward.gains(make_signals(losses))
     shares = subset_table(4, gains.device).float() @ COSTS / COSTS.sum()
-    worth = (gains - 0.5 * shares).repeat_interleave(3, 0)
+    worth = (gains - efficiency * shares).repeat_interleave(
+        selector.learner.group_size, 0)
     held = torch.stack([worth.gather(1, step[:, None])[:, 0] for step in path])
     torch.testing.assert_close(rollout.reward, held.diff(dim=0))
+    # What nothing adds to earns nothing: rewards sum to that of the end.
+    torch.testing.assert_close(rollout.reward.sum(0), held[-1])
+    assert (rollout.reward[path.diff(dim=0) == 0] == 0).all()
     torch.testing.assert_close(
         scalars['reward'], rollout.reward.sum(0).mean())
+
+
+def test_steps_by_hand(make, make_signals):
+    """All levels of an image whose losses are 1.5 times the mean, λ = 0.5:
+    P5 first, then P4 and P3, nothing, P2."""
+    selector = make(reward=dict(type='mmrlkd.ResidualReward', efficiency=.5))
+    signals = make_signals(torch.tensor([[1., 2., 3., 4.], [3., 6., 9., 12.]]))
+    selector.reward.update(signals)
+    worth = selector.reward.gains(signals) - 0.5 * selector._cost_shares
+    actions = torch.tensor([[8], [14], [14], [15]]).expand(-1, 2)
+    torch.testing.assert_close(selector._rewards(actions, worth)[:, 1],
+        torch.tensor([12 / 20, 15 / 20, 0., 3 / 20])
+        - 0.5 * torch.tensor([.5, 3., 0., 4.]) / 7.5)
 
 
 def test_images_of_several_batches_keep_their_groups(make, play):
