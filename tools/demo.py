@@ -1,11 +1,12 @@
 """Train a teacher, then students with each method, and report what came out.
 
-    python tools/demo.py [--task detection] [--methods student uniform ppo]
+    python tools/demo.py [--task detection] [--methods student uniform worth]
         [--seeds 0] [--work-dir work_dirs/demo] [--figure-dir docs/images]
 
-A method is ``student``, the student alone, or the name of a file in
-configs/methods. Everything that is finished is kept: after an interruption the
-same command continues, and with more methods or seeds it trains only those.
+A method is ``student``, the student alone, the name of a file in
+configs/methods, or a fixed subset of the levels, such as ``P3`` or ``P4+P5``.
+Everything that is finished is kept: after an interruption the same command
+continues, and with more methods or seeds it trains only those.
 """
 
 import argparse
@@ -81,19 +82,26 @@ class Demo:
     """
     work_dir: Path
     library: str
-    methods: tuple[str, ...] = (STUDENT, 'uniform', 'ppo')
+    methods: tuple[str, ...]
     scenes: SceneConfig = SceneConfig()
 
 
+#: A policy beside its control, and beside what looks at no image: a fixed subset that
+#: costs no more (P3 costs 2.0, as the policy does after its warm-up), and random levels
+#: at the cost that the policy had.
+DETECTION = (STUDENT, 'uniform', 'P3', 'random', 'worth', 'worth_shuffled')
+#: Where no objects are detected: the same from what the levels themselves tell.
+OTHERS = (STUDENT, 'kd', 'uniform', 'random', 'expected_reward', 'shuffled')
 DEMOS = {
-    'detection': Demo(ROOT / 'work_dirs/demo', 'onedl-mmdetection'),
+    'detection': Demo(
+        ROOT / 'work_dirs/demo', 'onedl-mmdetection', DETECTION),
     'segmentation': Demo(
-        ROOT / 'work_dirs/demo_segmentation', 'onedl-mmsegmentation',
-        (STUDENT, 'kd', 'uniform', 'ppo')),
+        ROOT / 'work_dirs/demo_segmentation', 'onedl-mmsegmentation', OTHERS),
     'classification': Demo(
         ROOT / 'work_dirs/demo_classification', 'onedl-mmpretrain',
-        (STUDENT, 'kd', 'uniform', 'ppo'), SceneConfig(size=64, classes=10)),
-    'instance': Demo(ROOT / 'work_dirs/demo_instance', 'onedl-mmdetection'),
+        OTHERS, SceneConfig(size=64, classes=10)),
+    'instance': Demo(
+        ROOT / 'work_dirs/demo_instance', 'onedl-mmdetection', DETECTION),
 }
 
 
@@ -106,8 +114,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='default: detection')
     parser.add_argument(
         '--methods', nargs='+', metavar='NAME',
-        help='student, or names from configs/methods; default: student uniform '
-        'ppo, and kd where there are logits to distil')
+        help='student, names from configs/methods, or fixed subsets of the levels '
+        f'such as P4+P5; default: {" ".join(DETECTION)}, for segmentation and '
+        f'classification {" ".join(OTHERS)}')
     parser.add_argument(
         '--seeds', nargs='+', type=int, default=[0], metavar='N',
         help='each method is trained with each of them; one seed is no '
@@ -124,13 +133,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args.methods = list(dict.fromkeys(args.methods or chosen.methods))
     there = [STUDENT, *method_names()]
     for method in args.methods:
-        if method not in there:
-            parser.error(f'--methods {method}: accepted are '
-                         f'{", ".join(there)}.')
+        if method not in there and not set(method.split('+')) <= set(
+                levels_of(args.task)):
+            parser.error(
+                f'--methods {method}: accepted are {", ".join(there)}, and levels '
+                f'joined by +, of {", ".join(levels_of(args.task))}.')
     args.seeds = list(dict.fromkeys(args.seeds))
     args.command = shlex.join(
         ['python', 'tools/demo.py', *(sys.argv[1:] if argv is None else argv)])
     return args
+
+
+def levels_of(task: str) -> tuple[str, ...]:
+    """Names of the levels that a task's pair distils."""
+    return tuple(Config.fromfile(CONFIGS / f'{task}.py').model.levels)
 
 
 def plan(args: argparse.Namespace, work_dir: Path) -> tuple[Run, list[Run]]:
@@ -142,12 +158,18 @@ def plan(args: argparse.Namespace, work_dir: Path) -> tuple[Run, list[Run]]:
     def config(suffix: str = '') -> Path:
         return CONFIGS / f'{args.task}{suffix}.py'
 
+    def student(method: str, seed: int) -> Run:
+        folder = work_dir / method / f'seed_{seed}'
+        if method == STUDENT:
+            return Run(method, seed, folder, config('_student'))
+        if method in method_names():
+            return Run(method, seed, folder, config(), recipe=method)
+        return Run(method, seed, folder, config(), recipe='fixed_subset', options=(
+            f'model.selector.levels=[{method.replace("+", ",")}]', ))
+
     teacher = Run(TEACHER, 0, work_dir / TEACHER, config('_teacher'))
-    students = [
-        Run(method, seed, work_dir / method / f'seed_{seed}',
-            config('_student' if method == STUDENT else ''),
-            recipe=None if method == STUDENT else method)
-        for seed in args.seeds for method in args.methods]
+    students = [student(method, seed)
+                for seed in args.seeds for method in args.methods]
     for run in students:
         if run.searches:
             raise ExperimentFailed(

@@ -1,6 +1,7 @@
-# A control: the image for which PPO chose the dearest levels gets the cheapest choice
-# of its batch, and so on. Below `shuffled` if PPO chooses the right images.
-_base_ = './ppo.py'
+# A control: the image for which `expected_reward` chose the dearest levels gets the
+# cheapest choice of its batch, and so on. Below `shuffled` if the policy chooses the
+# right images.
+_base_ = './expected_reward.py'
 method = dict(
     model=dict(
         selector=dict(

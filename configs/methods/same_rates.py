@@ -1,5 +1,6 @@
-# A control: random levels with the rates of PPO's in each batch, each level by itself.
-_base_ = './ppo.py'
+# A control: random levels with the rates that `expected_reward` has in each batch, each
+# level by itself.
+_base_ = './expected_reward.py'
 method = dict(
     model=dict(
         selector=dict(

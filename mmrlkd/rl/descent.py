@@ -24,7 +24,8 @@ class Descent:
         self.parameters = list(parameters)
         for parameter in self.parameters:
             dist.broadcast(parameter.data)
-        self.optimizer = torch.optim.Adam(self.parameters, lr=lr, eps=1e-5)
+        self.optimizer = torch.optim.Adam(
+            self.parameters, lr=lr, eps=1e-5, fused=True)
 
     def step(self, loss: Tensor, count: Tensor) -> bool:
         """One step along the gradient of ``loss``.

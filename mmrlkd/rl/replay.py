@@ -46,8 +46,10 @@ class GainsStorage:
 
     def gather(self, device: torch.device) -> Gains:
         """All samples, on ``device``."""
+        # Those of a resumed run lie on the CPU.
         return torch.cat([  # type: ignore[return-value]
-            batch.to(device) for batch in self._batches])
+            batch if batch.weight.device == device else batch.to(device)
+            for batch in self._batches])
 
     def clear(self) -> None:
         """Forget everything."""

@@ -12,6 +12,8 @@ from mmengine.config import Config
 from mmrlkd.engine import phase_hook
 from mmrlkd.search.found import HISTORY, INCUMBENT
 
+from .logs import mean_of
+
 #: Phases in which a selector is searched for; in the final one it and the
 #: student learn together.
 _SEARCHING = ('policy', 'search')
@@ -67,6 +69,37 @@ def phases_of(cfg: Config, iterations: int) -> list[tuple[str, float, int]]:
     return [(phase.name, unit * length,
              phase.learn_every if phase.name in _SEARCHING else 0)
             for phase, length in zip(phases, lengths)]
+
+
+def warm_up(cfg: Config, iterations: int) -> int:
+    """Iterations before the selector begins to choose.
+
+    Args:
+        cfg: of the run.
+        iterations: that it trains.
+    """
+    phases = phase_hook.phases_of(cfg)
+    if not phases:
+        return 0
+    lengths = phase_hook.lengths_of(iterations, phases)
+    chosen = next((i for i, phase in enumerate(phases) if phase.choose), None)
+    return sum(lengths[:chosen])
+
+
+def cost_after_warm_up(cfg: Config, iterations: int,
+                       training: pd.DataFrame) -> float:
+    """Nominal cost of distilling an image, mean over the iterations in which
+    the selector chose; NaN where nothing was distilled.
+
+    Args:
+        cfg: of the run.
+        iterations: that it trained.
+        training: see :func:`.logs.read_training`.
+    """
+    start = warm_up(cfg, iterations)
+    after = training[training.index > start]
+    return mean_of(after.set_index(after.index - start), iterations - start,
+                   'distill_cost')
 
 
 def cost_of_phases(cfg: Config, iterations: int,

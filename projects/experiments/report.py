@@ -12,11 +12,17 @@ from mmrlkd.engine.atomic import write_atomically
 
 from .costs import phases_of
 from .figures import cost_quality, curves, examples, selection
-from .figures.style import to_png, to_svg
+from .figures.style import display_name, to_png, to_svg
 from .logs import read_training
 from .results import SELECTIONS, dumped_config
 from .selections import Selections
-from .tables import cost_columns, differences, quality_columns, summarise
+from .tables import (
+    controls,
+    cost_columns,
+    differences,
+    quality_columns,
+    summarise,
+)
 
 TITLE = 'RL-PyramidKD: which levels, for which image?'
 #: In the work dir, beside the table: command, versions, data set.
@@ -46,6 +52,7 @@ def write_report(table: pd.DataFrame, work_dir: Path, page: Path) -> None:
         undefined=StrictUndefined).get_template('report.html.j2')
     write_atomically(page, template.render(
         title=TITLE, sections=_sections(table, work_dir),
+        controls=' and '.join(map(display_name, controls(table))),
         facts=_flat(json.loads(about.read_text())) if about.is_file() else {},
     ).encode())
 

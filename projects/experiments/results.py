@@ -17,6 +17,7 @@ from mmrlkd.search.found import FOUND, HISTORY
 from .costs import (
     SearchCost,
     batch_size,
+    cost_after_warm_up,
     cost_of_phases,
     cost_of_search,
     phases_of,
@@ -65,6 +66,8 @@ def read_run(folder: Path, method: str, seed: int,
             of an image in training, mean over the iterations; ``gflops`` is
             the sum of the levels', the reward's, the logits' and the
             descriptors'
+        ``chosen_cost``
+            ``distill_cost`` of the iterations in which the selector chose
         ``adaptive``, ``distinct_subsets``, ``select/STRATUM/LEVEL``
             what the trained selector does, where ``selections.json`` tells it;
             rates are shares of the images
@@ -105,6 +108,7 @@ def read_run(folder: Path, method: str, seed: int,
         train_images=iterations * batch_size(cfg),
         seconds=mean_of(training, iterations, 'time'),
         **means,
+        chosen_cost=cost_after_warm_up(cfg, iterations, training),
         gflops=np.nansum(parts) if not np.isnan(parts).all() else np.nan)
     for name in (FACTS, SELECTIONS):
         if (folder / name).is_file():

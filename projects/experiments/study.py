@@ -34,9 +34,10 @@ from mmengine.config import Config
 
 from mmrlkd.config.compose import load_config, read_method
 from mmrlkd.config.inspection import CONFIG_ERRORS, check_config
-from mmrlkd.engine.phase_hook import lengths_of, loop_length, phases_of
+from mmrlkd.engine.phase_hook import loop_length
 from projects.scenes.scenes import SceneConfig
 
+from .costs import cost_after_warm_up
 from .front import fixed_subset, subset_name
 from .logs import mean_of, read_evaluation, read_training
 from .processes import THREADS
@@ -236,16 +237,6 @@ def weights_hash(checkpoint: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def warm_up(cfg: Config) -> int:
-    """Iterations before the selector begins to choose."""
-    phases = phases_of(cfg)
-    if not phases:
-        return 0
-    lengths = lengths_of(cfg.train_cfg.max_iters, phases)
-    chosen = next((i for i, phase in enumerate(phases) if phase.choose), None)
-    return sum(lengths[:chosen])
-
-
 def read_row(folder: Path, cfg: Config) -> dict[str, Any]:
     """What a finished training tells.
 
@@ -266,9 +257,7 @@ def read_row(folder: Path, cfg: Config) -> dict[str, Any]:
             f'{folder} has no evaluation that tells {task.main.key}; its log '
             f'is {folder / "train.log"}.')
     training = read_training(folder)
-    length, start = loop_length(cfg) or 0, warm_up(cfg)
-    after = training[training.index > start]
-    after.index -= start
+    length = loop_length(cfg) or 0
     prefix = f'{task.main.key}_'
     known = {metric.key for metric in task.metrics}
     subset = fixed_subset(cfg)
@@ -282,7 +271,7 @@ def read_row(folder: Path, cfg: Config) -> dict[str, Any]:
            if key.startswith(prefix) and key not in known},
         **{key: 0.0 if pd.isna(value) else round(value, 4) for key, value in (
             ('distill_cost', mean_of(training, length, 'distill_cost')),
-            ('chosen_cost', mean_of(after, length - start, 'distill_cost')),
+            ('chosen_cost', cost_after_warm_up(cfg, length, training)),
             ('levels_per_image', mean_of(training, length, 'levels_per_image')),
             ('seconds', mean_of(training, length, 'time')))})
 

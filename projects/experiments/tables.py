@@ -34,6 +34,7 @@ class Column:
 _COSTS = (
     Column('distillation, per image', 'levels', 'levels_per_image', 2),
     Column('distillation, per image', 'cost', 'distill_cost', 2),
+    Column('distillation, per image', 'cost after warm-up', 'chosen_cost', 2),
     Column('distillation, per image', 'GFLOPs', 'gflops', 3),
     Column('trained selector', 'distinct subsets', 'distinct_subsets', 1),
     Column('training', 'images', 'train_images', 0),
@@ -91,12 +92,13 @@ def differences(table: pd.DataFrame) -> pd.DataFrame | None:
     """Text: how far each method is above another of the table, in points of
     the main metric: mean of the seeds' differences ± its interval.
 
-    The baselines are the student alone, uniform and random levels, and, where
-    several fixed subsets were trained, the best of them, which is chosen with
+    The baselines are the student alone, uniform and random levels, controls, and,
+    where several fixed subsets were trained, the best of them, which is chosen with
     hindsight on the images it is judged by. None without a baseline.
     """
     baselines = {name: name for name in ('student', 'uniform', 'random')
                  if (table.method == name).any()}
+    baselines |= {name: name for name in controls(table)}
     best = best_fixed(table)
     if best:
         baselines[f'best fixed subset ({display_name(best)})'] = best
@@ -109,6 +111,11 @@ def differences(table: pd.DataFrame) -> pd.DataFrame | None:
         for method in shown if method != TEACHER}
     frame = pd.DataFrame.from_dict(rows, orient='index')
     return None if frame.empty else frame
+
+
+def controls(table: pd.DataFrame) -> list[str]:
+    """Methods that give a policy's choices to other images."""
+    return table[table.selector == 'ControlSelector'].method.unique().tolist()
 
 
 def best_fixed(table: pd.DataFrame) -> str | None:

@@ -45,7 +45,7 @@ log.parent.mkdir(parents=True)
 records = []
 if trains:
     records.append({'iter': 4, 'loss': 1.0, 'time': 0.1})
-    if name in ('uniform', 'ppo', 'random'):
+    if name != 'student' and 'teacher' not in name:
         cost = 7.5 if name == 'uniform' else 5.1234
         records[0] |= {'levels_per_image': 4, 'distill_cost': cost,
                        'distill_gflops': 0.4, 'reward_gflops': 0.0}
@@ -53,7 +53,11 @@ if wrong != f'{name} is killed in validation' or not trains:
     records.append({f'coco/bbox_mAP{key}': 0.4 for key in (
         '', '_50', '_75', '_s', '_m', '_l', '_1-3')})
 log.write_text('\\n'.join(map(json.dumps, records)))
-(folder / f'{stem}.py').write_text(Path(sys.argv[1]).read_text())
+# The config as it is dumped: with the method's selector.
+selector = {'fixed_subset': "'mmrlkd.FixedSelector', levels=['P3']",
+            'worth_shuffled': "'mmrlkd.ControlSelector'"}.get(name)
+(folder / f'{stem}.py').write_text(Path(sys.argv[1]).read_text().replace(
+    "'mmrlkd.PolicySelector'", selector or "'mmrlkd.PolicySelector'"))
 (folder / 'iter_4.pth').write_text('')
 (folder / 'last_checkpoint').write_text(f'/elsewhere/iter_4.pth')
 '''
@@ -128,40 +132,56 @@ def called() -> list[str]:
 
 def test_every_method_and_seed_is_trained_and_reported(
         demo: ModuleType, tmp_path: Path) -> None:
-    output = run(demo, '--seeds', '3', '5')
+    methods = 'student', 'uniform', 'worth'
+    output = run(demo, '--seeds', '3', '5', '--methods', *methods)
     work = tmp_path / 'work'
     teacher = f'model.teacher.checkpoint={work}/teacher/iter_4.pth'
     names = [call[0] for call in calls()]
-    assert Counter(names) == dict(teacher=1, student=2, uniform=2, ppo=2)
-    first = min(names.index('uniform'), names.index('ppo'))
+    assert Counter(names) == dict(teacher=1, student=2, uniform=2, worth=2)
+    first = min(names.index('uniform'), names.index('worth'))
     assert names.index('teacher') < first
     assert all('--resume' in call for call in calls())
     for call in calls():
-        assert (teacher in call) == (call[0] in ('uniform', 'ppo'))
+        assert (teacher in call) == (call[0] in ('uniform', 'worth'))
     assert [
-        'ppo', '--method', 'ppo', '--resume', '--work-dir',
-        str(work / 'ppo/seed_5'), '--cfg-options', 'randomness.seed=5',
+        'worth', '--method', 'worth', '--resume', '--work-dir',
+        str(work / 'worth/seed_5'), '--cfg-options', 'randomness.seed=5',
         teacher] in calls()
 
     table = load_table(work / 'results.csv')
     assert list(zip(table.method, table.seed)) == [
         ('teacher', 0), ('student', 3), ('student', 5), ('uniform', 3),
-        ('uniform', 5), ('ppo', 3), ('ppo', 5)]
+        ('uniform', 5), ('worth', 3), ('worth', 5)]
     assert set(table.threads) == {1} and set(table.parameters) == {1}
     about = json.loads((work / 'about.json').read_text())
     assert about['dataset']['counts']['val']['images'] == 8
     assert about['command'].startswith('python tools/demo.py --work')
     assert 'seeds 3, 5' in (work / 'report.html').read_text()
-    for words in ('PPO', '40.0', 'report.html', 'ppo, seed 5: mAP 40.0'):
+    for words in ('40.0', 'report.html', 'worth, seed 5: mAP 40.0'):
         assert words in output
 
 
-def test_random_spends_what_ppo_was_measured_to_spend(demo: ModuleType) -> None:
-    run(demo, '--methods', 'random', 'ppo')
+def test_by_default_the_policy_stands_beside_its_control(
+        demo: ModuleType, tmp_path: Path) -> None:
+    run(demo)
+    names = [call[0] for call in calls()]
+    assert Counter(names) == Counter((
+        'teacher', 'student', 'uniform', 'fixed_subset', 'random', 'worth',
+        'worth_shuffled'))
+    call, = (call for call in calls() if call[0] == 'fixed_subset')
+    assert '--work-dir' in call and str(tmp_path / 'work/P3/seed_0') in call
+    assert 'model.selector.levels=[P3]' in call
+    # Random levels spend what the policy was measured to spend.
     call, = (call for call in calls() if call[0] == 'random')
     assert call[-1] == 'model.selector.cost=5.1234'
-    names = [call[0] for call in calls()]
-    assert names.index('ppo') < names.index('random')
+    assert names.index('worth') < names.index('random')
+    table = load_table(tmp_path / 'work/results.csv')
+    assert table[table.selector == 'ControlSelector'].method.tolist() == [
+        'worth_shuffled']
+    assert table[table.subset == 'P3'].method.tolist() == ['P3']
+    page = (tmp_path / 'work/report.html').read_text()
+    assert 'above worth, shuffled' in page
+    assert '<p>worth, shuffled is the control: it trains exactly as' in page
 
 
 @pytest.mark.parametrize('task', [
@@ -174,13 +194,23 @@ def test_every_task_has_its_methods_and_folder(
     spec.loader.exec_module(module)
     args = module.parse_args(['--task', task])
     chosen = module.DEMOS[task]
-    assert args.methods == ['student', *(
-        ['kd'] if task in ('segmentation', 'classification') else []),
-        'uniform', 'ppo']
+    policy, control = (
+        ('expected_reward', 'shuffled')
+        if task in ('segmentation', 'classification') else
+        ('worth', 'worth_shuffled'))
+    assert {'student', 'uniform', 'random', policy, control} <= {*args.methods}
     assert args.work_dir == ROOT / 'work_dirs' / (
         'demo' if task == 'detection' else f'demo_{task}')
     teacher, students = module.plan(args, args.work_dir)
     assert [run.task.name for run in students] == [task] * len(students)
+    found = {run.method: run.cfg.model for run in students}
+    assert found[control].selector == dict(
+        type='mmrlkd.ControlSelector', control='shuffled',
+        selector=found[policy].selector)
+    assert found[control].get('min_levels') == found[policy].get('min_levels')
+    for run in students:
+        if run.method == 'random':
+            assert run.cost_of.method == policy
     scenes = teacher.cfg
     assert (scenes.data_root == 'data/scenes_10/') == (
         chosen.scenes.classes == 10)
@@ -233,7 +263,7 @@ def test_a_failure_shows_the_end_of_the_log(
     done = Counter(call[0] for call in calls())
     assert done['teacher'] == done['student'] == 1
     assert done['uniform'] == 2
-    assert done['ppo'] in (1, 2)  # it may have been ended with the other
+    assert done['worth'] in (1, 2)  # it may have been ended with the other
 
 
 def test_a_training_ends_with_the_demo(
@@ -274,7 +304,7 @@ def test_scenes_that_cannot_be_made_end_the_demo(demo: ModuleType,
         run(demo)
 
 
-@pytest.mark.parametrize('name', ['teacher', 'lottery'])
+@pytest.mark.parametrize('name', ['teacher', 'lottery', 'P2+P9'])
 def test_unknown_methods_are_refused(
         demo: ModuleType, capsys: pytest.CaptureFixture, name: str) -> None:
     with pytest.raises(SystemExit):

@@ -6,7 +6,7 @@ al. 2001 (Comparing policy-gradient algorithms), over whole episodes: without th
 variance of the actions, without a critic, and off-policy without correction.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -145,7 +145,7 @@ class ExpectedReward(Learner):
     needs = 'gains'
 
     def __init__(self, lr: float = 1e-3, entropy_coef: float = 0.05,
-                 steps: int = 8, batch_size: int | None = 128,
+                 steps: int = 8, batch_size: int | None = 64,
                  replay: int = 64, max_grad_norm: float = 0.5) -> None:
         super().__init__(lr, max_grad_norm)
         owner = type(self).__name__
@@ -192,8 +192,8 @@ class ExpectedReward(Learner):
         logs: list[Tensor] = []
         names: tuple[str, ...] = ()
         skipped = 0
-        for _ in range(self.steps):
-            batch, count = self.prepare(self._drawn(kept), unit)
+        for part in self._drawn(kept):
+            batch, count = self.prepare(part, unit)
             loss, stats = self.algorithm.loss(self.policy, batch)
             names, log = tuple(stats), torch.stack(list(stats.values()))
             dist.all_reduce(log, 'mean')
@@ -245,12 +245,14 @@ class ExpectedReward(Learner):
         return (sums[0] / sums[1].clamp(1)).sqrt().clamp(
             min=8 * finfo.eps * size).clamp(min=finfo.tiny)
 
-    def _drawn(self, gains: Gains) -> Gains:
-        """Samples of a gradient step, with replacement."""
+    def _drawn(self, gains: Gains) -> Iterable[Gains]:
+        """The samples of each gradient step, with replacement."""
         if self.batch_size is None:
-            return gains
-        chosen = torch.randint(len(gains), (self.batch_size, ))
-        return gains[chosen.to(gains.weight.device, non_blocking=True)]
+            return [gains] * self.steps
+        chosen = torch.randint(len(gains), (self.steps * self.batch_size, ))
+        # All at once, as an index into many tensors costs more than its work.
+        return gains[chosen.to(gains.weight.device, non_blocking=True)].split(
+            self.batch_size)
 
     def local_state_dict(self) -> dict[str, Any]:
         return {'replay': self.replay.state_dict()}

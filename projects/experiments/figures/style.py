@@ -28,7 +28,9 @@ METHOD_COLOURS = {
     'ema_balancer': '#a371f7', 'pcgrad': '#c0399f', 'darts': '#b3261e',
     'darts_second_order': '#7d1a3c', 'gdas': '#ff6b57', 'evolution': '#9c6ade',
     'exhaustive': '#4b2e83', 'controller': '#c2570c',
-    'random_search': '#d19a00',
+    'random_search': '#d19a00', 'expected_reward': '#1a7f37', 'worth': '#116329',
+    'by_objects': '#57606a', 'shuffled': '#d63384', 'worth_shuffled': '#e0559a',
+    'opposite': '#6f42c1', 'same_rates': '#b35900',
 }
 #: One colour a level, finest first.
 LEVEL_COLOURS = ('#e8590c', '#d19a00', '#2da44e', '#2f81f7', '#a371f7',
@@ -63,6 +65,7 @@ _SETTINGS: dict[Any, Any] = {
 _NAMES = {
     'ppo': 'PPO', 'grpo': 'GRPO', 'reinforce': 'REINFORCE', 'lad': 'LAD',
     'cmapkd': 'CMAPKD', 'kd': 'KD of logits', 'student': 'student alone',
+    'worth_shuffled': 'worth, shuffled',
 }
 
 

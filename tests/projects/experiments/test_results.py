@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -139,3 +140,35 @@ def test_the_page_is_self_contained_and_readable_on_a_phone(work_dir) -> None:
     assert page.count('<div class="scroll"><table') == 3
     assert 'seeds 0, 1, 2' in page and 'seeds 0<' not in page
     assert '<b>' not in page
+
+
+def test_cost_after_the_warm_up_stands_beside_that_of_all_iterations(
+        tmp_path: Path, config_text, write_history, record) -> None:
+    phases = [dict(name='pretrain', share=.25), dict(name='search', share=.75)]
+    text = config_text(
+        dict(type='mmrlkd.PolicySelector'),
+        [dict(type='mmrlkd.PhaseHook', phases=phases)], 8)
+    write_history(tmp_path / 'policy/seed_0', 'policy', text, .4,
+                  record(2, 6.), record(5, 2.), record(8, 1.))
+    write_history(tmp_path / 'student/seed_0', 'student',
+                  config_text(None, iterations=8), .3, record(8))
+    table = read_results(tmp_path)[0].set_index('method')
+    assert table.distill_cost['policy'] == (2 * 6 + 3 * 2 + 3 * 1) / 8
+    assert table.chosen_cost['policy'] == (3 * 2 + 3 * 1) / 6
+    assert math.isnan(table.chosen_cost['student'])
+
+
+def test_a_control_is_a_baseline_and_the_page_says_what_it_is(
+        work_dir, tmp_path: Path, config_text, write_history, record) -> None:
+    folder = work_dir()
+    selector = dict(type='mmrlkd.ControlSelector',
+                    selector=dict(type='mmrlkd.PolicySelector'))
+    for seed in range(3):
+        write_history(folder / f'worth_shuffled/seed_{seed}', 'worth_shuffled',
+                      config_text(selector), .34, record(4, 4.2))
+    table, _ = read_results(folder)
+    found = differences(table)
+    assert found.loc['PPO', 'above worth, shuffled'] == '+2.0 ± 0.5'
+    write_report(table, folder, tmp_path / 'page.html')
+    assert 'worth, shuffled is the control: it trains' in (
+        tmp_path / 'page.html').read_text()
