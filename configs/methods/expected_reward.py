@@ -10,7 +10,7 @@ method = dict(
             rollout_batches=1,
             policy=dict(type='mmrlkd.MLPPolicy'),
             reward=dict(type='mmrlkd.ResidualReward'),
-            learner=dict(type='mmrlkd.ExpectedReward', steps=4))),
+            learner=dict(type='mmrlkd.ExpectedReward'))),
     custom_hooks=[
         dict(type='mmrlkd.SeedHook'),
         dict(
