@@ -3,9 +3,10 @@
 All variants run in turn, one step each a round, each round in another order.
 Every few rounds, a group, a variant's seconds are divided by the floor's; the
 ratio is the median of these quotients, given with the 95 % interval of that
-median (bootstrap). Variants that take many times the floor sit most groups
-out. Peak memory is measured apart, each variant in a process of its own: on
-the CPU (Linux) what is resident, on a GPU what is allocated.
+median (bootstrap). On the CPU with one thread, seconds are those of the process,
+which other processes disturb less. Variants that take many times the floor sit
+most groups out. Peak memory is measured apart, each variant in a process of its
+own: on the CPU (Linux) what is resident, on a GPU what is allocated.
 """
 
 import argparse
@@ -14,8 +15,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ class Benchmark:
         group: rounds that make one quotient.
         rounds: steps of each variant, unless the command line says otherwise.
         slow: variants that run in every ``RARE``-th group alone.
+        baselines: variants that others than the floor are to be compared with,
+            by the name of what is compared.
     """
     file: str
     title: str
@@ -70,11 +73,20 @@ class Benchmark:
     group: int
     rounds: int
     slow: tuple[str, ...] = ()
+    baselines: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def floor(self) -> str:
         """What the others are divided by."""
         return self.variants[0]
+
+    def only(self, names: Collection[str]) -> 'Benchmark':
+        """The same with the floor and the variants ``names``."""
+        kept = tuple(name for name in self.variants
+                     if name in names or name == self.floor)
+        return replace(self, variants=kept, baselines={
+            name: other for name, other in self.baselines.items()
+            if name in kept and other in kept})
 
 
 def measure_times(benchmark: Benchmark, batch: int, value: int | str,
@@ -84,18 +96,20 @@ def measure_times(benchmark: Benchmark, batch: int, value: int | str,
              for name in benchmark.variants}
     seconds = {name: np.full(rounds, np.nan) for name in steps}
     order = np.random.default_rng(0)
+    alone = device.type == 'cpu' and torch.get_num_threads() == 1
+    clock = time.process_time if alone else time.perf_counter
     for i in track(range(-benchmark.group, rounds), f'{value} {benchmark.sweep.unit}',
                    transient=True):
         rare = i > 0 and i // benchmark.group % RARE > 0
         for name in order.permutation(list(steps)):
             if rare and name in benchmark.slow:
                 continue
-            begin = time.perf_counter()
+            begin = clock()
             steps[name](i + benchmark.group)
             if device.type == 'cuda':
                 torch.cuda.synchronize()
             if i >= 0:  # the first ones warm up
-                seconds[name][i] = time.perf_counter() - begin
+                seconds[name][i] = clock() - begin
     return seconds
 
 
@@ -163,7 +177,14 @@ def show(title: str, result: dict[str, dict[str, Any]], floor: str) -> None:
             name, f"{1e3 * row['seconds']:.1f}", f"{row['time_ratio']:.3f}",
             f'{low:.3f} to {high:.3f}', f"{row['peak_mib']:.0f}",
             f"{row['memory_ratio']:.2f}")
-    Console(width=100).print(table)
+    console = Console(width=100)
+    console.print(table)
+    for name, row in result.items():
+        if 'baseline' in row:
+            low, high = row['baseline_ratio_interval']
+            console.print(
+                f"{name} ÷ {row['baseline']}: {row['baseline_ratio']:.3f} "
+                f'({low:.3f} to {high:.3f})')
 
 
 def run(benchmark: Benchmark, description: str) -> None:
@@ -178,6 +199,10 @@ def run(benchmark: Benchmark, description: str) -> None:
         f'--{benchmark.sweep.flag}', type=type(benchmark.sweep.values[0]),
         nargs='+', dest='values', choices=benchmark.sweep.accepted,
         default=list(benchmark.sweep.values))
+    parser.add_argument(
+        '--variants', nargs='+', choices=benchmark.variants[1:], metavar='NAME',
+        default=benchmark.variants[1:], help='beside the floor; default: all of '
+        + ', '.join(map(repr, benchmark.variants[1:])).replace('%', '%%'))
     parser.add_argument('--memory-of', choices=benchmark.variants,
                         help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -190,6 +215,7 @@ def run(benchmark: Benchmark, description: str) -> None:
         print(peak_memory(benchmark.make_step(
             args.memory_of, args.batch, args.values[0], device), device))
         return
+    benchmark = benchmark.only(args.variants)
     result = dict(
         device=torch.cuda.get_device_name() if device.type == 'cuda' else
         f'{platform.machine()} CPU, {torch.get_num_threads()} threads',
@@ -207,6 +233,11 @@ def run(benchmark: Benchmark, description: str) -> None:
                 memory_ratio=memory[name] / memory[floor])
             for name in benchmark.variants
         }
+        for name, other in benchmark.baselines.items():
+            against = compare(seconds[name], seconds[other], benchmark.group)
+            rows[name] |= {
+                'baseline': other, 'baseline_ratio': against['time_ratio'],
+                'baseline_ratio_interval': against['time_ratio_interval']}
         show(f'{benchmark.title}, {value} {benchmark.sweep.unit}'.strip(), rows,
              floor)
         result[benchmark.sweep.flag][value] = rows

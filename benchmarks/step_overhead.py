@@ -1,12 +1,17 @@
 """What distilling adds to a training step, for ways of choosing levels.
 
-    python benchmarks/step_overhead.py [--json OUT] [--rounds 40]
+    python benchmarks/step_overhead.py [--json OUT] [--rounds 40] [--variants NAME …]
 
 The floor is a student step plus the whole teacher's forward pass under
 no_grad, which is the least that distilling at all levels can cost. The
 student is a RetinaNet on ResNet-18 with 16 base channels, the teacher one on
 ResNet-50 with 32; both have 64 channels at P2..P5. All variants start from the
 same weights and see the same images; ``_measure.py`` says how they are measured.
+
+``expected reward`` is the method worth with all its parts: the teacher's head runs
+for what it learns from. Its learning rate is next to 0 here, so that it keeps
+drawing each level for half of the images. ``random levels`` draws from the same
+distribution without a policy: what choosing and learning cost is the ratio of the two.
 """
 
 import copy
@@ -20,15 +25,20 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
 import mmrlkd  # noqa: F401
+from mmrlkd.config.compose import read_method
 from mmrlkd.registry import MODELS
 from mmrlkd.structures import Phase
 
 FLOOR = 'floor'
-#: Rounds that make one quotient: a policy that learns every 4th step has
+#: Rounds that make one quotient: a policy that learns every 5th step has
 #: learnt once in them.
-GROUP = 4
+GROUP = 5
 POLICY = dict(type='mmrlkd.PolicySelector')
 UNIFORM = dict(type='mmrlkd.UniformSelector')
+RANDOM = dict(type='mmrlkd.RandomSelector', share=0.5)
+WORTH = dict(
+    read_method('worth').model.selector, mean_cost=3.75,
+    learner=dict(type='mmrlkd.ExpectedReward', lr=1e-12))
 #: Selector and phase of each variant.
 VARIANTS: dict[str, tuple[dict, Phase]] = {
     FLOOR: (UNIFORM, Phase('run', 1.0)),
@@ -38,10 +48,18 @@ VARIANTS: dict[str, tuple[dict, Phase]] = {
         Phase('run', 1.0)),
     'P5': (
         dict(type='mmrlkd.FixedSelector', levels=['P5']), Phase('run', 1.0)),
-    'policy chooses': (POLICY, Phase('run', 1.0, learn_every=0)),
-    'policy learns, every 4th step': (POLICY, Phase('run', 1.0, learn_every=4)),
-    'policy learns, every step': (POLICY, Phase('run', 1.0)),
+    'random levels': (RANDOM, Phase('run', 1.0)),
+    'PPO chooses': (POLICY, Phase('run', 1.0, learn_every=0)),
+    'PPO learns, every 5th step': (POLICY, Phase('run', 1.0, learn_every=5)),
+    'PPO learns, every step': (POLICY, Phase('run', 1.0)),
+    'expected reward chooses': (WORTH, Phase('run', 1.0, learn_every=0)),
+    'expected reward learns, every 5th step': (
+        WORTH, Phase('run', 1.0, learn_every=5)),
 }
+#: What distils the same levels without a policy.
+WITHOUT_POLICY = dict.fromkeys(
+    ('expected reward chooses', 'expected reward learns, every 5th step'),
+    'random levels')
 
 
 def retinanet(depth: int, base_channels: int) -> ConfigDict:
@@ -102,7 +120,8 @@ def make_step(name: str, batch: int, size: int,
     model = MODELS.build(dict(
         type='mmrlkd.PyramidDistiller', student=retinanet(18, 16),
         teacher=dict(config=retinanet(50, 32), checkpoint=None),
-        levels=('P2', 'P3', 'P4', 'P5'), selector=selector))
+        levels=('P2', 'P3', 'P4', 'P5'), selector=selector,
+        min_levels=0 if selector in (RANDOM, WORTH) else 1))
     data = make_batch(batch, size)
     model.student.init_weights()
     model = model.to(device).train()
@@ -127,5 +146,6 @@ def make_step(name: str, batch: int, size: int,
 if __name__ == '__main__':
     run(Benchmark(
         __file__, 'one training step', tuple(VARIANTS),
-        Sweep('sizes', 'px', (128, 256)), make_step, GROUP, rounds=40),
+        Sweep('sizes', 'px', (128, 256)), make_step, GROUP, rounds=40,
+        baselines=WITHOUT_POLICY),
         __doc__.splitlines()[0])

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import fill
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -87,7 +88,8 @@ def _badges(panel: Axes, row: int, levels: list[str], lit: list[str],
     top = 1 + _BADGE * row
     pitch = (1 - left) / len(levels)
     if name:
-        panel.text(0, top + _BADGE / 2 + 0.02, name, fontsize=7, va='center')
+        panel.text(0, top + _BADGE / 2 + 0.02, fill(name, 12), fontsize=7,
+                   va='center', linespacing=1)
     for i, level in enumerate(levels):
         on = level in lit
         panel.add_patch(FancyBboxPatch(

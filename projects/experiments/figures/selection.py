@@ -60,7 +60,7 @@ def draw(table: pd.DataFrame) -> Figure | None:
         panel.set_ylim(0, 112)
         panel.set_yticks(range(0, 101, 25))
         panel.set_ylabel('% of images')
-        panel.set_title(f'levels that {display_name(str(method))} selects',
+        panel.set_title(f'levels selected by {display_name(str(method))}',
                         loc='left')
         panel.legend(ncols=len(levels), loc='lower right',
                      bbox_to_anchor=(1, 1), borderaxespad=0.1)
