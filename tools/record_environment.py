@@ -27,6 +27,7 @@ from mmrlkd.config.compose import add_method_argument, load_config
 from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
 from mmrlkd.distillation.recording import (
     augmented,
+    efficiency_of,
     record_images,
     reward_of,
     warmed_up,
@@ -93,7 +94,7 @@ def record(args: argparse.Namespace,
     return recording, Header(
         space=model.distillation.space, config=str(args.config),
         checkpoint=digest(args.checkpoint),
-        reward=reward_config(cfg, reward), efficiency=reward.efficiency,
+        reward=reward_config(cfg, reward), efficiency=efficiency_of(model),
         context=tuple(model.selector.context))
 
 

@@ -16,6 +16,7 @@ from mmengine.registry import FUNCTIONS
 from mmrlkd.distillation.selection.headroom import Moment
 from mmrlkd.distillation.selection.recorded import Recording
 from mmrlkd.distillation.selection.rewards import Reward
+from mmrlkd.distillation.selection.selectors import PolicySelector
 from mmrlkd.structures import Phase
 
 from .distiller import PyramidDistiller
@@ -47,6 +48,14 @@ def reward_of(model: PyramidDistiller) -> Reward:
             'no reward; accepted: one that learns from a reward, such as '
             '--method ppo or gated.')
     return reward
+
+
+def efficiency_of(model: PyramidDistiller) -> float:
+    """λ, the weight of the cost that the selector charges now: that of its
+    reward, or where it holds a mean cost the one that it has found."""
+    if isinstance(model.selector, PolicySelector):
+        return float(model.selector.multiplier.value())
+    return reward_of(model).efficiency
 
 
 def augmented(cfg: Config, dataset: Any, images: int, seed: int,

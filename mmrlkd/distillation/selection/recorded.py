@@ -55,7 +55,7 @@ class Header:
         config: path of the config.
         checkpoint: SHA-256 of the checkpoint file, in hex.
         reward: config of the reward, without its ``efficiency``.
-        efficiency: λ of the reward, which the gains do not include.
+        efficiency: λ that was charged then; the gains do not include it.
         context: names of the descriptors in ``context``.
     """
     space: LevelSpace

@@ -10,7 +10,7 @@ import torch
 from mmengine import dist
 from torch import Tensor
 
-from mmrlkd.arguments import check_integer, check_number
+from mmrlkd.arguments import check_integer, check_number, refuse
 from mmrlkd.rl.algorithm import Diagnostics
 from mmrlkd.rl.descent import Descent
 from mmrlkd.rl.policy import FunctionalPolicy, PolicyModule
@@ -160,6 +160,8 @@ class MetaLearner(ABC):
 
         Called by all ranks at once, each with its own tasks.
         """
+        if not tasks:
+            refuse(type(self).__name__, 'tasks', tasks, 'at least one task')
         for task in tasks:
             check_shots(type(self).__name__, self.shots, task, spared=1)
         losses, logs = [], []

@@ -11,7 +11,12 @@ from mmengine.optim import build_optim_wrapper
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mmrlkd.distillation.recording import record, record_images, warmed_up
+from mmrlkd.distillation.recording import (
+    efficiency_of,
+    record,
+    record_images,
+    warmed_up,
+)
 from mmrlkd.distillation.selection.recorded import (
     Header,
     RecordedEnvironment,
@@ -104,6 +109,21 @@ def test_a_recording_repeats_itself(build_distiller, detection_batch):
                        model.selector.reward) for _ in range(2))
     assert (one == two).all()
     assert one.context[:, 0].max() > 0
+
+
+def test_the_efficiency_is_the_one_that_is_charged(build_distiller):
+    """The reward's, or where a mean cost is held the multiplier that does."""
+    reward = dict(type='mmrlkd.ResidualReward', efficiency=.3)
+    for selector, expected in (
+            (dict(SELECTOR, reward=reward), .3),
+            (dict(type='mmrlkd.GatedSelector', reward=reward), .3),
+            (dict(SELECTOR, mean_cost=2.), 4 * .2)):
+        model = build_distiller(selector=selector, costs=dict(
+            P2=4., P3=2., P4=1., P5=.5))
+        if 'mean_cost' in selector:
+            model.selector.multiplier.load_run_state(dict(
+                price=torch.tensor(4.), temperature=torch.tensor(.2)))
+        assert efficiency_of(model) == pytest.approx(expected)
 
 
 # -- rewards and regret --------------------------------------------------------

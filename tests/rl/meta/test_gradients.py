@@ -48,6 +48,22 @@ def test_mamls_gradient_equals_finite_differences(
     assert abs(other - expected) > 1e-3 * abs(expected)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize('name', ['LSTMPolicy', 'MLPPolicy', 'TokenPolicy'])
+def test_a_gpu_gives_the_same_gradient(recorded, small_policy, name):
+    """Also through an LSTM, whose fused kernels over time have no second
+    derivatives."""
+    support, query, policy = recorded(), recorded(), small_policy(name)
+    expected = meta_gradient(
+        MAML(policy, ExactReward(), lr=.5), support, query)
+    support, query = (RecordedEnvironment(
+        each.recording.cuda(), each.space, each.horizon, each.efficiency)
+        for each in (support, query))
+    found = meta_gradient(
+        MAML(policy.cuda(), ExactReward(), lr=.5), support, query)
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize('learner', [MAML, Reptile])
 def test_first_order_gradients(recorded, small_policy, learner):
     """Of what happens by hand: five steps of gradient descent."""
@@ -142,6 +158,26 @@ def test_a_surrogate_would_have_another_second_derivative(
     assert (curvature(DiCE()(policy, many(task, 8000))) - exact
             ).norm() < .2 * exact.norm()
     assert (curvature(surrogate()) - exact).norm() > .3 * exact.norm()
+
+
+@pytest.mark.parametrize('gamma', [1., .5])
+def test_the_baseline_is_the_mean_of_the_others(
+        recorded, small_policy, gamma):
+    """By hand: of each step's return, what the two others earn from it on."""
+    task, policy = recorded(images=3), small_policy()
+    torch.manual_seed(5)
+    played = play(task, policy)
+    log_prob = policy.evaluate(played.observation)[0].log_prob(played.action)
+    later = played.reward[1]
+    returns = torch.stack([played.reward[0] + gamma * later, later])
+    baseline = (returns.sum(1, keepdim=True) - returns) / 2
+    discount = torch.tensor([1., gamma])[:, None]
+    expected = -(discount * log_prob * (returns - baseline)).sum(0).mean()
+    torch.manual_seed(5)
+    loss = DiCE(gamma)(policy, task)
+    weights = [*policy.heads.action.parameters()]
+    torch.testing.assert_close(*(
+        torch.autograd.grad(each, weights) for each in (loss, expected)))
 
 
 class Generous(RecordedEnvironment):

@@ -144,6 +144,11 @@ def test_an_update_leaves_samples_to_test_with():
         build(MAML, shots=4).update([Parabola(2., 3.)])
 
 
+def test_an_update_needs_tasks():
+    with pytest.raises(ValueError, match='MAML: tasks=.*at least one task'):
+        build(MAML).update([])
+
+
 @pytest.mark.parametrize(('kind', 'options'), [
     (MAML, dict(lr=-1.)), (MAML, dict(steps=0)), (MAML, dict(shots=0)),
     (MAML, dict(meta_lr=0.)), (Reptile, dict(lr=0.))])
