@@ -53,8 +53,10 @@ def reward_of(model: PyramidDistiller) -> Reward:
 def efficiency_of(model: PyramidDistiller) -> float:
     """λ, the weight of the cost that the selector charges now: that of its
     reward, or where it holds a mean cost the one that it has found."""
-    if isinstance(model.selector, PolicySelector):
-        return float(model.selector.multiplier.value())
+    selector = model.selector
+    if (isinstance(selector, PolicySelector)
+            and selector.multiplier.mean_cost is not None):
+        return float(selector.multiplier.value())
     return reward_of(model).efficiency
 
 
