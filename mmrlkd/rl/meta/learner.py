@@ -164,22 +164,31 @@ class MetaLearner(ABC):
             refuse(type(self).__name__, 'tasks', tasks, 'at least one task')
         for task in tasks:
             check_shots(type(self).__name__, self.shots, task, spared=1)
-        losses, logs = [], []
+        weights = [weight for weight in self.policy.parameters()
+                   if weight.requires_grad]
+        gradients, logs = [torch.zeros_like(each) for each in weights], []
         for task in tasks:
             order = _permuted(task)
             query = task.take(order[self.shots:2 * self.shots])
             clone = self.adapted(task.take(order[:self.shots]), self.steps)
-            losses.append(self.meta_loss(clone, query))
+            # Task by task, so that memory holds one adaptation at a time.
+            own = torch.autograd.grad(
+                self.meta_loss(clone, query), weights, allow_unused=True,
+                materialize_grads=True)
+            gradients = [one + two for one, two in zip(
+                gradients, own, strict=True)]
             with torch.no_grad():
                 logs.append(torch.stack([
                     self.objective(self.clone(), query),
                     self.objective(clone, query)]))
-        loss, log = torch.stack(losses), torch.stack(logs).sum(0)
+        log = torch.stack(logs).sum(0)
         count = torch.full_like(log[0], len(tasks))
         dist.all_reduce(count)
         dist.all_reduce(log)
-        share = dist.get_world_size() / count
-        taken = self._descent.step(self.scale * share * loss.sum(), count)
+        share = self.scale * dist.get_world_size() / count
+        taken = self._descent.step(share * torch.stack([
+            (weight * gradient).sum() for weight, gradient in zip(
+                weights, gradients, strict=True)]).sum(), count)
         before, after = log / count
         return MetaDiagnostics(
             before, after, torch.full_like(count, not taken))
