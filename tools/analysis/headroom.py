@@ -12,7 +12,6 @@ headroom.md and headroom.png.
 
 import argparse
 import json
-import random
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -20,13 +19,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from mmengine.config import Config, DictAction
-from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import FUNCTIONS, init_default_scope
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.markdown import Markdown
@@ -39,9 +35,14 @@ from mmrlkd.config.compose import add_method_argument, load_config
 from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
 from mmrlkd.config.student import model_config
 from mmrlkd.distillation import PyramidDistiller
-from mmrlkd.distillation.recording import record_moment, train_all_levels
+from mmrlkd.distillation.recording import (
+    augmented,
+    record_moment,
+    reward_of,
+    seed_all,
+    train_all_levels,
+)
 from mmrlkd.distillation.selection.headroom import Headroom, Moment, analyse
-from mmrlkd.distillation.selection.rewards import Reward
 from mmrlkd.engine.trained import load_distiller
 from mmrlkd.registry import MODELS
 from projects.experiments.figures import headroom as figure
@@ -86,53 +87,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def seed_all(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-
-
-def reward_of(model: PyramidDistiller) -> Reward:
-    """The selector's.
-
-    Raises:
-        ValueError: it has none that tells images apart.
-    """
-    reward = getattr(model.selector, 'reward', None)
-    if not isinstance(reward, Reward):
-        raise ValueError(
-            f'model.selector is a {type(model.selector).__name__}, which has '
-            'no reward; accepted: one that learns from a reward, such as '
-            '--method ppo or gated.')
-    return reward
-
-
 def record_now(args: argparse.Namespace, cfg: Config, model: PyramidDistiller,
                dataset: Any, name: str) -> Moment:
     """A moment of a model, as it is."""
     return record_moment(
         model, reward_of(model), name,
-        islice(next(augmented(cfg, dataset, args.images, args.seed)), WARM_UP),
-        augmented(cfg, dataset, args.images, args.seed))
-
-
-def augmented(cfg: Config, dataset: Any, images: int,
-              seed: int) -> Iterator[Iterator[Any]]:
-    """Batches of the same training images, once for each augmentation."""
-    loader = cfg.train_dataloader
-    collate = pseudo_collate
-    if loader.get('collate_fn'):
-        collate = FUNCTIONS.get(loader.collate_fn['type'])
-    chosen = np.random.default_rng(seed).permutation(len(dataset))[:images]
-    size = loader.batch_size
-
-    def batches() -> Iterator[Any]:
-        for start in range(0, len(chosen), size):
-            yield collate([dataset[int(i)] for i in chosen[start:start + size]])
-
-    for i in range(AUGMENTATIONS):
-        seed_all(seed + 1 + i)
-        yield batches()
+        islice(next(augmented(cfg, dataset, args.images, args.seed, 1)), WARM_UP),
+        augmented(cfg, dataset, args.images, args.seed, AUGMENTATIONS))
 
 
 def record_training(args: argparse.Namespace, cfg: Config) -> Iterator[

@@ -76,7 +76,7 @@ def _tables(space: LevelSpace, device: torch.device) -> _Tables:
             affordable=within_budget(costs, space).to(device))
 
 
-class _KnownLosses:
+class KnownLosses:
     """Losses (B, L) of which nothing is left to compute."""
 
     def __init__(self, losses: Tensor) -> None:
@@ -195,7 +195,7 @@ class DecisionProcess:
                 self._global_feature, self._level_features,
                 self._losses.compute_all(), self._context))
         return DecisionProcess(
-            self.space, global_feature, level_features, _KnownLosses(losses),
+            self.space, global_feature, level_features, KnownLosses(losses),
             self.horizon, context)
 
     def compute_all(self) -> Tensor:
