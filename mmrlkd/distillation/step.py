@@ -276,6 +276,10 @@ def observe(model: PyramidDistiller, output: StepOutput, distilled: Distilled,
             images: Tensor, samples: list, search: SearchInputs | None,
             gradients: bool) -> dict[str, Tensor]:
     """Show the selector how its choice turned out; scalars for the log."""
+    if model.selector.horizon > 1:
+        # States of later steps show losses in units of running means, which
+        # levels that are never selected need, too.
+        distilled.losses.compute_all(graph=False)
     return model.selector.observe(
         measure(model, output, distilled, images, samples, search, gradients),
         distilled.choice)
