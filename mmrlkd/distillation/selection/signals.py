@@ -51,29 +51,9 @@ class BatchSignals:
         self._losses.compute_all(graph=False)
         return self._losses.values()
 
-    @torch.enable_grad()
     def alignment(self) -> Tensor:
         """See :meth:`mmrlkd.structures.Signals.alignment`."""
-        assert self._task_loss is not None, 'the reward asked for no gradients'
-        task = torch.autograd.grad(
-            self._task_loss * GRADIENT_SCALE, self._maps.sources,
-            retain_graph=True, allow_unused=True)
-        products = []
-        for i, (maps, gradient) in enumerate(
-                zip(self._maps.levels, task, strict=True)):
-            if gradient is None:  # the task does not look at this level
-                products.append(maps.new_zeros(len(maps)).float())
-                continue
-            if gradient.ndim == 3:  # by tokens
-                gradient = gradient.transpose(1, 2).unflatten(
-                    2, maps.shape[-2:])
-            leaf = maps.detach().requires_grad_()
-            total = self._losses.compare(i, leaf).sum() * GRADIENT_SCALE
-            (distillation,) = torch.autograd.grad(total, leaf)
-            products.append(
-                (gradient.float() * distillation.float()).sum(dim=(1, 2, 3))
-                / GRADIENT_SCALE**2)
-        return torch.stack(products, dim=1)
+        return self._alignment
 
     def after_step(self, levels: Tensor, step: float) -> Tensor:
         """See :meth:`mmrlkd.structures.Signals.after_step`.
@@ -106,6 +86,31 @@ class BatchSignals:
         """See :meth:`mmrlkd.structures.Signals.describe`."""
         assert self._describe is not None, 'nothing describes the images'
         return self._describe(name)
+
+    @cached_property
+    @torch.enable_grad()
+    def _alignment(self) -> Tensor:
+        """(B, L). Once a batch: a reward asks for its unit and for its gains."""
+        assert self._task_loss is not None, 'the reward asked for no gradients'
+        task = torch.autograd.grad(
+            self._task_loss * GRADIENT_SCALE, self._maps.sources,
+            retain_graph=True, allow_unused=True)
+        products = []
+        for i, (maps, gradient) in enumerate(
+                zip(self._maps.levels, task, strict=True)):
+            if gradient is None:  # the task does not look at this level
+                products.append(maps.new_zeros(len(maps)).float())
+                continue
+            if gradient.ndim == 3:  # by tokens
+                gradient = gradient.transpose(1, 2).unflatten(
+                    2, maps.shape[-2:])
+            leaf = maps.detach().requires_grad_()
+            total = self._losses.compare(i, leaf).sum() * GRADIENT_SCALE
+            (distillation,) = torch.autograd.grad(total, leaf)
+            products.append(
+                (gradient.float() * distillation.float()).sum(dim=(1, 2, 3))
+                / GRADIENT_SCALE**2)
+        return torch.stack(products, dim=1)
 
     @cached_property
     @torch.enable_grad()

@@ -55,6 +55,18 @@ def test_alignment_is_a_directional_derivative(setting):
                 got[sample, i], (d[0] * g[sample]).sum(), rtol=1e-4, atol=1e-8)
 
 
+def test_alignment_is_computed_once(setting, monkeypatch):
+    *_, signals = setting
+    calls = []
+    grad = torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, 'grad', lambda *args, **kwargs: (
+        calls.append(1), grad(*args, **kwargs))[1])
+    first = signals.alignment()
+    needed = len(calls)
+    assert needed and signals.alignment().equal(first)
+    assert len(calls) == needed
+
+
 def test_gradients_are_there_where_the_caller_keeps_no_graph(setting):
     *_, signals = setting
     with torch.no_grad():
