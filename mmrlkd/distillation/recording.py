@@ -115,9 +115,7 @@ def record(model: PyramidDistiller, data: Any, reward: Reward,
         assert distilled is not None, 'no levels are distilled'
         signals = measure(model, output, distilled, images, samples, None,
                           reward.needs_gradients)
-        if update:
-            reward.update(signals)
-        gains = reward.gains(signals)
+        gains = reward.gains(signals, update)
         process = model.distillation.begin(
             model.selector, distilled.maps, distilled.losses,
             distilled.descriptions)

@@ -94,10 +94,9 @@ class Recorder(UniformSelector):
 
     def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
         for name, reward in self.rewards.items():
-            if self.updating:
-                reward.update(signals)
-            else:
-                self.gains[name].append(reward.gains(signals).cpu())
+            gains = reward.gains(signals, update=self.updating)
+            if not self.updating:
+                self.gains[name].append(gains.cpu())
         return {}
 
 

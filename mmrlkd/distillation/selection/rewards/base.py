@@ -17,11 +17,11 @@ class Reward(nn.Module, ABC):
     r"""R(x, s) = G(x, s) / u − λ · Σ_{i ∈ s} cost_i / Σ_i cost_i.
 
     G is the gain of selecting the levels ``s`` for image ``x`` over selecting
-    none, and the unit ``u`` the running mean of \|G(x, all levels)\| over the
-    stream of images. There is one unit for all images and levels: an image
+    none, and the unit ``u`` the running mean of max_s \|G(x, s)\| over the
+    stream of images: of what the best subset gains, which is all levels where
+    none of them harms. There is one unit for all images and levels: an image
     that gains twice as much is rewarded twice as much, so that a budget can
-    flow to it, and λ is what the full pyramid may cost in units of what it
-    gains on average. Only :meth:`update` moves the unit.
+    flow to it, and λ is what the full pyramid may cost in that unit.
 
     A reward says what is gained; who chooses takes off the cost. A step is
     rewarded by the difference that it makes, so the rewards of an episode sum
@@ -51,19 +51,19 @@ class Reward(nn.Module, ABC):
     def raw_gains(self, signals: Signals) -> Tensor:
         """(B, 2^L), G of each subset of levels; 0 for the empty one."""
 
-    def full_gain(self, signals: Signals) -> Tensor:
-        """(B,), G of all levels."""
-        return self.raw_gains(signals)[:, -1]
-
-    def update(self, signals: Signals) -> None:
-        """Move the unit towards a batch; once in each iteration that is
-        learned from, before :meth:`gains`. On ranks, on all of them."""
-        self.stream.update(self.full_gain(signals).abs())
-
-    def gains(self, signals: Signals) -> Tensor:
+    def gains(self, signals: Signals, update: bool = False) -> Tensor:
         """(B, 2^L), G / u of each subset of levels; no cost is in it. Not
-        finite where the signals are not: learners drop such images."""
-        return self.raw_gains(signals).detach() / self.stream.unit
+        finite where the signals are not: learners drop such images.
+
+        Args:
+            signals: of the batch.
+            update: move the running means towards the batch first; once in
+                each iteration that is learned from, on all ranks.
+        """
+        raw = self.raw_gains(signals).detach()
+        if update:
+            self.stream.update(raw.abs().amax(-1))
+        return raw / self.stream.unit
 
 
 class AdditiveReward(Reward):
@@ -141,10 +141,10 @@ class AdditiveReward(Reward):
             gains = gains * (self._space.weights(table) / alone)
         return gains.sum(-1)
 
-    def update(self, signals: Signals) -> None:
-        if self._given_values is not None:
+    def gains(self, signals: Signals, update: bool = False) -> Tensor:
+        if update and self._given_values is not None:
             self.level_stream.update(self.level_signals(signals).abs())
-        super().update(signals)
+        return super().gains(signals, update)
 
 
 def check_level_values(

@@ -38,8 +38,3 @@ class LookaheadReward(Reward):
             signals.after_step(subset.expand_as(losses), self.step)
             for subset in table], dim=1)
         return left[:, :1] - left
-
-    def full_gain(self, signals: Signals) -> Tensor:
-        everything = torch.ones_like(signals.discrepancy(), dtype=torch.bool)
-        return (signals.after_step(~everything, self.step)
-                - signals.after_step(everything, self.step))

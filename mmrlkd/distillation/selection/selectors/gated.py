@@ -132,9 +132,8 @@ class GatedSelector(Selector):
         assert isinstance(choice, GateChoice)
         if choice.state is None:
             return {}
-        self.reward.update(signals)
         alone = [1 << i for i in range(len(self.space))]
-        rewards = self.reward.gains(signals)[:, alone]
+        rewards = self.reward.gains(signals, update=True)[:, alone]
         self._observed.append((choice.state, rewards.float()))
         return {}
 

@@ -169,8 +169,7 @@ class PolicySelector(Selector):
         if episode is None:
             return {}
         assert isinstance(choice, PolicyChoice) and episode.entropy is not None
-        self.reward.update(signals)
-        gains = self.reward.gains(signals).float()
+        gains = self.reward.gains(signals, update=True).float()
         multiplier = self.multiplier.value().clone()
         reward = self._rewards(
             episode.action, gains - multiplier * self._cost_shares)

@@ -33,6 +33,6 @@ if __name__ == '__main__':
         type='mmrlkd.ResidualReward', level_values=[4., 3., 2., 1.]))
     reward.bind(LevelSpace(('P2', 'P3', 'P4', 'P5'), (4., 2., 1., .5), 7.5,
                            (3, ) * 4, 5, normalize='none'))
-    reward.update(Signals(losses[:3] if rank == 0 else losses[3:]))
+    reward.gains(Signals(losses[:3] if rank == 0 else losses[3:]), update=True)
     torch.save(reward.state_dict(), folder / f'{rank}.out')
     torch.distributed.destroy_process_group()

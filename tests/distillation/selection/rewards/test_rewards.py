@@ -117,7 +117,7 @@ class TestEveryReward:
             self, name, batch, levels):
         reward = build(name, levels)
         signals = random_signals(batch, levels)
-        reward.update(signals)
+        reward.gains(signals, update=True)
         gains = reward.gains(signals)
         assert gains.shape == (batch, 2**levels)
         assert (gains[:, 0] == 0).all()
@@ -128,7 +128,7 @@ class TestEveryReward:
         if not isinstance(reward, AdditiveReward):
             return
         signals = random_signals(batch, levels)
-        reward.update(signals)
+        reward.gains(signals, update=True)
         gains = reward.gains(signals)
         alone = gains[:, [1 << i for i in range(levels)]]
         table = subset_table(levels, gains.device).float()
@@ -137,7 +137,7 @@ class TestEveryReward:
     def test_finite_without_any_signal(self, name, batch, levels):
         reward = build(name, levels)
         signals = random_signals(batch, levels).times(0.)
-        reward.update(signals)
+        reward.gains(signals, update=True)
         assert reward.gains(signals).isfinite().all()
 
 
@@ -145,17 +145,17 @@ class TestEveryReward:
 class TestOneCurrency:
     """Gains are in one unit over the stream, never within an image."""
 
-    def test_the_mean_image_gains_one_by_all_levels(self, name):
+    def test_the_mean_image_gains_one_by_its_best_subset(self, name):
         reward = build(name)
         stream = [random_signals(16, 4) for _ in range(40)]
         for signals in stream * 5:
-            reward.update(signals)
-        full = torch.cat([reward.gains(each)[:, -1] for each in stream])
-        assert full.abs().mean().item() == pytest.approx(1., abs=0.05)
+            reward.gains(signals, update=True)
+        best = torch.cat([reward.gains(each).abs().amax(-1) for each in stream])
+        assert best.mean().item() == pytest.approx(1., abs=0.05)
 
     def test_no_other_image_of_the_batch_counts(self, name):
         reward = build(name)
-        reward.update(random_signals(16, 4))
+        reward.gains(random_signals(16, 4), update=True)
         signals = random_signals(7, 4)
         together = reward.gains(signals)
         for i in range(7):
@@ -164,28 +164,28 @@ class TestOneCurrency:
 
     def test_asking_moves_nothing_and_updating_does(self, name):
         reward = build(name)
-        reward.update(random_signals(16, 4))
+        reward.gains(random_signals(16, 4), update=True)
         before = {k: v.clone() for k, v in reward.state_dict().items()}
         signals = random_signals(7, 4)
         reward.gains(signals)
         assert all(torch.equal(v, reward.state_dict()[k])
                    for k, v in before.items())
-        reward.update(signals)
+        reward.gains(signals, update=True)
         assert any(not torch.equal(v, reward.state_dict()[k])
                    for k, v in before.items())
 
     def test_resumed_from_a_file_bit_for_bit(self, name):
         one, two = build(name), build(name)
         for _ in range(3):
-            one.update(random_signals(16, 4))
+            one.gains(random_signals(16, 4), update=True)
         file = io.BytesIO()
         torch.save(one.state_dict(), file)
         file.seek(0)
         two.load_state_dict(torch.load(file, weights_only=True))
         for _ in range(3):
             signals = random_signals(16, 4)
-            one.update(signals)
-            two.update(signals)
+            one.gains(signals, update=True)
+            two.gains(signals, update=True)
             assert one.gains(signals).equal(two.gains(signals))
 
     def test_what_is_not_finite_shows_in_its_own_image_only(self, name):
@@ -193,7 +193,7 @@ class TestOneCurrency:
         for each in (signals.losses, signals.products,
                      *signals.descriptors.values()):
             each[1] = math.nan
-        reward.update(signals)
+        reward.gains(signals, update=True)
         finite = reward.gains(signals)[:, -1].isfinite()
         assert finite.tolist() == [True, False, True]
         assert all(v.isfinite().all() for v in reward.state_dict().values())
@@ -202,7 +202,7 @@ class TestOneCurrency:
         reward, signals = build(name), random_signals(3, 4)
         signals.losses.requires_grad_()
         signals.products.requires_grad_()
-        reward.update(signals)
+        reward.gains(signals, update=True)
         assert not reward.gains(signals).requires_grad
 
     def test_a_bad_efficiency_is_refused(self, name):
@@ -225,7 +225,7 @@ def test_a_worth_is_shared_as_the_weight_is(name, levels):
     table = subset_table(levels, torch.device('cpu')).float()
     for normalize in 'none', 'image':
         reward = build(name, levels, normalize)
-        reward.update(signals)
+        reward.gains(signals, update=True)
         gains = reward.gains(signals)
         expected = gains[:, [1 << i for i in range(levels)]] @ table.T
         if normalize == 'image' and 'worth' in name:
@@ -235,23 +235,22 @@ def test_a_worth_is_shared_as_the_weight_is(name, levels):
 
 @pytest.mark.parametrize('name', ['ResidualReward', 'WorthReward'])
 def test_the_mean_of_two_levels_by_hand(name):
-    """Both images are the average one at all levels: P2 alone gains 4 units
-    and P5 alone 1, both together 2.5 under weights that sum to one."""
+    """Both images are the average one at all levels: P2 alone, the best subset,
+    gains one unit and P5 alone a quarter, both together their mean."""
     reward = build(name, normalize='image', level_values=[4., 2., 1., 1.])
     signals = FixedSignals(torch.tensor([[3., 2., 1., 7.]] * 2))
-    reward.update(signals)
+    reward.gains(signals, update=True)
     gains = reward.gains(signals)[0]
-    full = (4 + 2 + 1 + 1) / 4  # the unit
     torch.testing.assert_close(
         gains[[0b0001, 0b1000, 0b1001, 0b1111]],
-        torch.tensor([4., 1., 2.5, 2.]) / full)
+        torch.tensor([4., 1., 2.5, 2.]) / 4)
 
 
 @pytest.mark.parametrize('name', PROPORTIONAL)
 def test_twice_the_signal_is_twice_the_gain(name):
     """Normalised within the image, both would gain the same."""
     reward, signals = build(name), random_signals(8, 4)
-    reward.update(signals)
+    reward.gains(signals, update=True)
     torch.testing.assert_close(
         reward.gains(signals.times(2.)), 2 * reward.gains(signals))
 
@@ -270,7 +269,7 @@ def test_twice_the_signal_is_twice_the_gain(name):
 ])
 def test_asks_for_what_it_says(name, asked, needs_gradients, descriptors):
     reward, signals = build(name), random_signals(3, 4)
-    reward.update(signals)
+    reward.gains(signals, update=True)
     reward.gains(signals)
     assert set(signals.asked) == asked
     assert reward.needs_gradients == needs_gradients
@@ -293,7 +292,7 @@ def test_two_ranks_have_one_unit(tmp_path):
     assert all(first[key].equal(second[key]) for key in first)
     whole = build('residual of worth')
     losses = torch.arange(16.).reshape(4, 4) + 1
-    whole.update(FixedSignals(losses))
+    whole.gains(FixedSignals(losses), update=True)
     for key, value in whole.state_dict().items():
         torch.testing.assert_close(first[key], value)
 
@@ -327,31 +326,39 @@ EACH = [1, 2, 4, 8]  # index of each level alone
 
 def test_residual_counts_losses_as_they_are_trained():
     reward, signals = build('residual'), FixedSignals(LOSSES)
-    reward.update(signals)
+    reward.gains(signals, update=True)
     torch.testing.assert_close(reward.gains(signals)[:, EACH], LOSSES / 20)
 
 
 def test_alignment_keeps_the_sign():
     products = torch.tensor([[3., -1., 0., 4.], [-6., 0., 0., 0.]])
     reward, signals = build('alignment'), FixedSignals(LOSSES, products)
-    reward.update(signals)  # (|6| + |−6|) / 2
-    torch.testing.assert_close(reward.gains(signals)[:, EACH], products / 6)
+    reward.gains(signals, update=True)  # (|3 + 4| + |−6|) / 2
+    torch.testing.assert_close(reward.gains(signals)[:, EACH], products / 6.5)
 
 
 def test_lookahead_is_what_the_step_lowers():
     """Not ten times less than the cost: all levels gain one on average."""
     reward, signals = build('lookahead', step=0.05), FixedSignals(LOSSES)
-    reward.update(signals)
+    reward.gains(signals, update=True)
     assert reward.stream.mean.item() == pytest.approx(4 * 0.05 * 20)
     torch.testing.assert_close(reward.gains(signals)[:, EACH], LOSSES / 20)
     with pytest.raises(ValueError, match='step=0; accepted: a number > 0'):
         build('lookahead', step=0)
 
 
+def test_values_that_cancel_leave_the_unit_as_it_is():
+    """All levels together are worth next to nothing, and the best subset is
+    not: in units of the former, gains would have no bound."""
+    reward = build('residual', level_values=[3., -1., -1., -1. + 1e-6])
+    signals = FixedSignals(LOSSES)
+    assert reward.gains(signals, update=True).abs().amax(-1).mean() == 1
+
+
 def test_paper_literal_punishes_every_level():
     """Why the draft's reward collapses: no level ever raises it."""
     reward, signals = build('paper literal'), FixedSignals(LOSSES)
-    reward.update(signals)
+    reward.gains(signals, update=True)
     gains = reward.gains(signals)
     index = torch.arange(16)
     for level in EACH:
@@ -363,11 +370,11 @@ def test_paper_literal_punishes_every_level():
     [8., 4., 0., -4.], dict(P5=-4, P4=0, P3=4, P2=8)])
 def test_level_values_weigh_each_signal_in_its_own_unit(given):
     """Means by level are 2, 4, 6, 8; the image's are half and 1.5 of them.
-    All levels are worth 8 + 4 − 4 = 8."""
+    The best subset, without P5, is worth 8 + 4 = 12."""
     reward = build('residual', level_values=given)
     signals = FixedSignals(LOSSES)
-    reward.update(signals)
-    expected = torch.tensor([[0.5], [1.5]]) * torch.tensor([1., .5, 0., -.5])
+    reward.gains(signals, update=True)
+    expected = torch.tensor([[0.5], [1.5]]) * torch.tensor([8., 4., 0., -4.]) / 12
     torch.testing.assert_close(reward.gains(signals)[:, EACH], expected)
 
 
@@ -376,7 +383,7 @@ def test_worth_times_the_images_own_signal():
     signals = FixedSignals(
         LOSSES, student_loss=torch.tensor([2., 3.]),
         teacher_loss=torch.tensor([1., 4.]))
-    reward.update(signals)
+    reward.gains(signals, update=True)
     torch.testing.assert_close(
         reward.gains(signals)[:, EACH],
         torch.tensor([[.5, .5, 0., 0.], [-.5, -.5, 0., 0.]]))
@@ -414,7 +421,7 @@ def test_an_image_has_the_worth_of_its_group():
     reward = build('GroupWorthReward', **GROUPS)
     signals = FixedSignals(
         LOSSES, objects=torch.tensor([3.5, 10.5, 11., 4., math.nan]))
-    reward.update(signals)  # groups 0, 1, 2, 1: 1, 2, 8, 2 by all levels
+    reward.gains(signals, update=True)  # groups 0, 1, 2, 1: 1, 2, 8, 2 by all levels
     gains = reward.gains(signals)[:, EACH]
     torch.testing.assert_close(
         gains[:4], torch.tensor(GROUPS['worth'])[[0, 1, 2, 1]] / 3.25)

@@ -68,7 +68,7 @@ def test_it_is_the_optimum_of_the_residual_reward(
         build, start, space, losses.tolist(), losses.sum(-1).mean(),
         efficiency=efficiency)).bool()
     reward, signals = ResidualReward(), make_signals(losses)
-    reward.update(signals)
+    reward.gains(signals, update=True)
     costs = subset_costs(space.costs)
     worth = reward.gains(signals) - efficiency * costs / costs[-1]
     index = (found << torch.arange(4)).sum(-1, keepdim=True)

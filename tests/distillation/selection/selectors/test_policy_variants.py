@@ -256,7 +256,7 @@ def test_steps_by_hand(make, make_signals):
     P5 first, then P4 and P3, nothing, P2."""
     selector = make(reward=dict(type='mmrlkd.ResidualReward', efficiency=.5))
     signals = make_signals(torch.tensor([[1., 2., 3., 4.], [3., 6., 9., 12.]]))
-    selector.reward.update(signals)
+    selector.reward.gains(signals, update=True)
     worth = selector.reward.gains(signals) - 0.5 * selector._cost_shares
     actions = torch.tensor([[8], [14], [14], [15]]).expand(-1, 2)
     torch.testing.assert_close(selector._rewards(actions, worth)[:, 1],
