@@ -59,7 +59,7 @@ def differences(study: Study, rows: pd.DataFrame,
             for kind, other in (*((None, name) for name in others),
                                 ('best fixed', fixed), ('uniform', 'uniform')):
                 value = other and paired_difference(table, entry.name, other)
-                if value:
+                if value and value.count > 1:  # one seed is no result
                     found.append(dict(
                         world=world, entry=entry.name, budget=entry.budget,
                         cost=cost, other=f'{kind} ({other})' if (

@@ -32,6 +32,10 @@ METHOD_COLOURS = {
     'by_objects': '#57606a', 'shuffled': '#d63384', 'worth_shuffled': '#e0559a',
     'opposite': '#6f42c1', 'same_rates': '#b35900',
 }
+#: Fixed subsets, such as P3 or P4+P5, and methods that are not known here have
+#: colours that no known method has.
+SUBSET_COLOUR = '#6e7781'
+OTHER_COLOURS = ('#0a3069', '#953800', '#4d2d00', '#116e6e', '#7a0045')
 #: One colour a level, finest first.
 LEVEL_COLOURS = ('#e8590c', '#d19a00', '#2da44e', '#2f81f7', '#a371f7',
                  '#d6336c', '#0ca5b0')
@@ -91,8 +95,11 @@ def method_colour(method: str) -> str:
     """A method's own colour; of one that is not known here, one that depends
     on its name alone."""
     name = method.replace('-', '_')
-    known = list(METHOD_COLOURS.values())
-    return METHOD_COLOURS.get(name, known[crc32(name.encode()) % len(known)])
+    if name in METHOD_COLOURS:
+        return METHOD_COLOURS[name]
+    if re.fullmatch(r'[A-Z]\d+(\+[A-Z]\d+)*', name):
+        return SUBSET_COLOUR
+    return OTHER_COLOURS[crc32(name.encode()) % len(OTHER_COLOURS)]
 
 
 def level_colours(levels: Sequence[str]) -> dict[str, str]:
