@@ -41,9 +41,11 @@ def differences(study: Study, rows: pd.DataFrame,
             ``'chosen_cost'``.
 
     Returns:
-        One row for each pair: ``world``, ``entry``, ``other``, ``budget``,
-        ``cost`` of the entry, and ``mean``, ``half_width`` (Student's t, 95 %)
-        and ``count`` of the seeds' differences in points.
+        One row for each pair that has two seeds or more: ``world``, ``entry``,
+        ``other``, ``budget``, ``cost`` of the entry, whether the other is the
+        best fixed subset of no greater cost, and ``mean``, ``half_width``
+        (Student's t, 95 %) and ``count`` of the seeds' differences in points;
+        of each ``stratum/NAME``, an interval.
     """
     found: list[dict] = []
     for world, table in _worlds(rows):
@@ -55,33 +57,33 @@ def differences(study: Study, rows: pd.DataFrame,
             cost = table[table.method == entry.name][column].mean()
             others = [other.name for other in trained
                       if other.budget == entry.budget and other is not entry]
-            fixed = best_fixed_within(table, cost, column)
-            for kind, other in (*((None, name) for name in others),
-                                ('best fixed', fixed), ('uniform', 'uniform')):
-                value = other and paired_difference(table, entry.name, other)
+            subsets = table[table.subset != ''].method.unique()
+            best = best_fixed_within(table, cost, column)
+            for other in dict.fromkeys([*others, *subsets, 'uniform']):
+                value = paired_difference(table, entry.name, other)
                 if value and value.count > 1:  # one seed is no result
                     found.append(dict(
                         world=world, entry=entry.name, budget=entry.budget,
-                        cost=cost, other=f'{kind} ({other})' if (
-                            kind and kind != other) else other,
-                        **value._asdict()))
+                        cost=cost, other=other, best_fixed=other == best,
+                        **value._asdict(), **{
+                            key: paired_difference(table, entry.name, other, key)
+                            for key in _strata(table)}))
     return pd.DataFrame(found, columns=[
-        'world', 'entry', 'budget', 'cost', 'other', *Interval._fields])
+        'world', 'entry', 'budget', 'cost', 'other', 'best_fixed',
+        *Interval._fields, *_strata(rows)])
 
 
 def means(rows: pd.DataFrame) -> pd.DataFrame:
     """Text: a row for each world and entry, mean ± interval over its seeds."""
     found = []
     for world, table in _worlds(rows):
-        strata = [key for key in table if key.startswith('stratum/')
-                  and table[key].notna().any()]
         for name, runs in table.groupby('method', sort=False):
             found.append({
                 'world': world, 'entry': str(name),
                 'seeds': ' '.join(map(str, sorted(runs.seed))),
                 'mAP': format_interval(mean_interval(runs.quality), 1),
                 **{key.removeprefix('stratum/'): format_interval(
-                    mean_interval(runs[key]), 1) for key in strata},
+                    mean_interval(runs[key]), 1) for key in _strata(table)},
                 'cost': f'{runs.distill_cost.mean():.2f}',
                 'after the warm-up': f'{runs.chosen_cost.mean():.2f}'})
     return pd.DataFrame(found).fillna(MISSING)
@@ -94,16 +96,22 @@ def page(study: Study, rows: pd.DataFrame,
     text = gaps.assign(
         difference=[format_interval(Interval(*value), 2, '+') for value in
                     gaps[list(Interval._fields)].itertuples(index=False)],
-        seeds=gaps['count'], cost=gaps.cost.map('{:.2f}'.format))[
-            ['world', 'entry', 'cost', 'other', 'difference', 'seeds']]
+        seeds=gaps['count'], cost=gaps.cost.map('{:.2f}'.format),
+        other=gaps.other.where(
+            ~gaps.best_fixed.astype(bool), gaps.other + ' (best fixed)'),
+        **{key.removeprefix('stratum/'): [
+            format_interval(value, 2, '+') if isinstance(value, Interval)
+            else MISSING for value in gaps[key]] for key in _strata(rows)})
+    text = text[['world', 'entry', 'cost', 'other', 'difference', 'seeds',
+                 *(key.removeprefix('stratum/') for key in _strata(rows))]]
     origin = rows[rows.entry != TEACHER]
     return '\n'.join([
         '## Differences in points, paired by seed', '', _markdown(text),
         '## Means over the seeds', '', _markdown(means(rows)),
         '± is half of the 95 % interval of Student\'s t. cost: nominal, an '
-        'image, mean over all iterations. The best fixed subset is the best of '
-        'those that cost no more, chosen with hindsight by the mean over the '
-        'seeds.', '',
+        'image, mean over all iterations. Best fixed: of the subsets that cost no '
+        'more, the one of the highest mean over the seeds, by hindsight. '
+        'Columns of strata: the same of their images.', '',
         f'{len(origin)} trainings; commits {_names(origin.commit)}, torch '
         f'{_names(origin.torch)}, {_names(origin.threads)} thread.', ''])
 
@@ -113,6 +121,12 @@ def _worlds(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     for world, table in rows.assign(method=rows.entry).groupby(
             'world', sort=False):
         yield str(world), table
+
+
+def _strata(rows: pd.DataFrame) -> list[str]:
+    """Columns of the metric by stratum, where there are numbers."""
+    return [key for key in rows if key.startswith('stratum/')
+            and rows[key].notna().any()]
 
 
 def _names(values: pd.Series) -> str:
