@@ -86,6 +86,7 @@ $(SETUP_DONE): $(MMCV_DONE) $(wildcard requirements/*.txt) setup.py pyproject.to
 	    $(TORCHVISION_LOADS) 2>/dev/null || \
 	    echo 'set-up 4/4: the torchvision build that fits could not be installed. mmrlkd works without it; plain mmdet and mmpretrain need a torchvision of the same build as torch (CPU with CPU, CUDA with the same CUDA), see https://pytorch.org' >&2; }
 	@echo 'set-up 4/4: the demo, the tools for testing, and mmrlkd itself'
-	@$(INSTALL) -r requirements/demo.txt -r requirements/tests.txt
+	@$(INSTALL) -r requirements/demo.txt -r requirements/budget.txt -r requirements/cache.txt \
+	    -r requirements/tests.txt
 	@$(INSTALL) --no-build-isolation --no-deps -e .
 	@touch $@

@@ -78,6 +78,8 @@ EXTRAS = {
     'demo': read_requirements('demo'),
     'search': read_requirements('search'),
     'balancing': read_requirements('balancing'),
+    'budget': read_requirements('budget'),
+    'cache': read_requirements('cache'),
     'optional': read_requirements('optional'),
     'tests': read_requirements('tests'),
     'docs': read_requirements('docs'),
