@@ -2,6 +2,7 @@
 
 from .checkpoint_hook import DistillCheckpointHook
 from .data_parallel import DistillDataParallel
+from .drop_blocks_hook import DropBlocksHook
 from .gradnorm_hook import GradNormHook
 from .held_out_hook import HeldOutHook
 from .param_scheduler_hook import UpdateParamSchedulerHook
@@ -11,7 +12,8 @@ from .run_state_hook import RunStateHook
 from .seeding import SeededIterBasedTrainLoop, SeedHook
 
 __all__ = [
-    'DistillCheckpointHook', 'DistillDataParallel', 'GradNormHook',
-    'HeldOutHook', 'PhaseHook', 'PolicyHealthHook', 'RunStateHook',
-    'SeedHook', 'SeededIterBasedTrainLoop', 'UpdateParamSchedulerHook'
+    'DistillCheckpointHook', 'DistillDataParallel', 'DropBlocksHook',
+    'GradNormHook', 'HeldOutHook', 'PhaseHook', 'PolicyHealthHook',
+    'RunStateHook', 'SeedHook', 'SeededIterBasedTrainLoop',
+    'UpdateParamSchedulerHook'
 ]
