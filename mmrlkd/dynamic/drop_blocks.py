@@ -1,38 +1,15 @@
-"""Residual blocks that may be skipped, and stochastic depth that drops them."""
+"""Stochastic depth: training without some of the residual blocks."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from torch import Tensor, nn
 
 from mmrlkd.arguments import check_number, refuse
 
-
-def residual_stages(backbone: nn.Module, owner: str) -> list[list[nn.Module]]:
-    """The residual blocks of a ResNet of mmdet, mmseg or mmpretrain, by stage.
-
-    Args:
-        backbone: a ResNet, or one of the libraries' networks that inherit its
-            stages (ResNeXt, Res2Net, ResNeSt, RegNet, …).
-        owner: see :func:`~mmrlkd.arguments.refuse`.
-
-    Raises:
-        ValueError: the backbone has no stages of residual blocks.
-    """
-    names = getattr(backbone, 'res_layers', ())
-    stages = [list(getattr(backbone, name)) for name in names]
-    if not stages or not all(
-            hasattr(block, 'downsample') for stage in stages for block in stage):
-        refuse(owner, 'backbone', type(backbone).__name__,
-               'a network with the residual stages of a ResNet (res_layers, '
-               'whose blocks have a downsample)')
-    return stages
-
-
-def can_skip(block: nn.Module) -> bool:
-    """Whether the identity may stand for a block: it changes no shape."""
-    return block.downsample is None
+from .patching import patched
+from .residual import keeps_shape, residual_stages
 
 
 class StochasticDepth:
@@ -46,21 +23,28 @@ class StochasticDepth:
     shortcut changes the shape, the first of most stages, is never dropped.
 
     Unlike in the paper, nothing is rescaled at inference: what an iteration trains
-    is exactly a network that :class:`~mmrlkd.dynamic.knobs.Blocks` can set, and
-    the whole one among them (as Fan et al., *Reducing Transformer Depth on Demand
-    with Structured Dropout*, ICLR 2020, https://arxiv.org/abs/1909.11556).
+    is exactly a network that :class:`~mmrlkd.dynamic.knobs.ResidualBlocks` can
+    run, and the whole one among them (as Fan et al., *Reducing Transformer Depth
+    on Demand with Structured Dropout*, ICLR 2020, https://arxiv.org/abs/1909.11556).
 
     Args:
-        backbone: see :func:`residual_stages`.
+        backbone: a ResNet of mmdet, mmseg or mmpretrain, or a subclass of it.
         rate: probability with which the last block is dropped, in [0, 1).
+
+    Raises:
+        ValueError: the backbone is another network.
     """
 
     def __init__(self, backbone: nn.Module, rate: float) -> None:
         check_number('StochasticDepth', 'rate', rate, 0, 1, open='high')
-        blocks = [block for stage in residual_stages(backbone, 'StochasticDepth')
-                  for block in stage]
+        stages = residual_stages(backbone)
+        if stages is None:
+            refuse('StochasticDepth', 'backbone', type(backbone).__name__,
+                   'a ResNet of mmdet, mmseg or mmpretrain, or a subclass of it')
+        blocks = [block for stage in stages for block in stage]
         self._rates = {block: rate * number / len(blocks)
-                       for number, block in enumerate(blocks, 1) if can_skip(block)}
+                       for number, block in enumerate(blocks, 1)
+                       if keeps_shape(block)}
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -76,17 +60,13 @@ class StochasticDepth:
             numbers: uniform in [0, 1), one for each of ``rates``; a block is
                 dropped if its number is below its rate.
         """
-        dropped = [
-            block for (block, rate), number
-            in zip(self._rates.items(), numbers, strict=True) if number < rate]
-        # An attribute of the instance hides the method of the class.
-        for block in dropped:
-            block.forward = partial(_skip_in_training, block)
-        try:
+        with ExitStack() as stack:
+            for (block, rate), number in zip(
+                    self._rates.items(), numbers, strict=True):
+                if number < rate:
+                    stack.enter_context(patched(
+                        block, forward=partial(_skip_in_training, block)))
             yield
-        finally:
-            for block in dropped:
-                del block.forward
 
 
 def _skip_in_training(block: nn.Module, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmrlkd.dynamic.drop_blocks import can_skip, residual_stages
+from mmrlkd.dynamic.residual import keeps_shape, residual_stages
 from mmrlkd.engine import DropBlocksHook
 
 
@@ -66,8 +66,8 @@ def test_blocks_are_dropped_at_their_rates():
     hook = DropBlocksHook(rate=0.8, backbone='student.backbone')
     runner = SimpleNamespace(model=model, seed=0)
     hook.before_train(runner)
-    blocks = [b for stage in residual_stages(backbone, 'test') for b in stage
-              if can_skip(b)]
+    blocks = [b for stage in residual_stages(backbone) for b in stage
+              if keeps_shape(b)]
     dropped = []
     for runner.iter in range(400):
         hook.before_train_iter(runner, 0)
