@@ -33,6 +33,8 @@ class Library(ABC):
     """
 
     task: str
+    #: Type of the measure of one image's prediction, by default.
+    quality: str
 
     def __init__(self, model: Any) -> None:
         self.model = model

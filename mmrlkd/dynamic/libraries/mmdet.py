@@ -22,6 +22,7 @@ class Detection(Library):
     """Any detector of mmdet."""
 
     task = 'detection'
+    quality = 'mmrlkd.OneMinusLRP'
 
     @classmethod
     def handles(cls, model: nn.Module) -> bool:

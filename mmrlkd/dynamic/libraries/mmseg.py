@@ -15,6 +15,7 @@ class Segmentation(Library):
     """Encoder-decoders of mmseg."""
 
     task = 'segmentation'
+    quality = 'mmrlkd.ImageIoU'
 
     @classmethod
     def handles(cls, model: nn.Module) -> bool:
