@@ -45,7 +45,7 @@ class TrainingPlan:
     reward: Mapping[str, Any] = field(default_factory=dict)
     latency: Mapping[str, Any] = field(default_factory=dict)
     algorithm: Mapping[str, Any] = field(default_factory=lambda: dict(
-        type='mmrlkd.GRPO', group_size=8))
+        type='mmrlkd.GRPO', group_size=8, epochs=2, minibatches=2))
     exact: Mapping[str, Any] = field(default_factory=lambda: dict(
         replay=1, steps=1, batch_size=None))
     warm_start: Mapping[str, Any] = field(default_factory=dict)
