@@ -3,5 +3,10 @@
 from .base import Knob, RecordedKnob, Value
 from .blocks import ResidualBlocks
 from .input_scale import InputScale
+from .proposals import Proposals
+from .tiles import Tiles
 
-__all__ = ['InputScale', 'Knob', 'RecordedKnob', 'ResidualBlocks', 'Value']
+__all__ = [
+    'InputScale', 'Knob', 'Proposals', 'RecordedKnob', 'ResidualBlocks', 'Tiles',
+    'Value'
+]

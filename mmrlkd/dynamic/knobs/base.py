@@ -1,6 +1,7 @@
 """The interface of knobs."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import ClassVar
 
@@ -57,6 +58,10 @@ class Knob(ABC):
         """Factor by which a choice resizes the image that the model gets; None
         if the model gets other pictures than that one."""
         return 1.0
+
+    def changed_modules(self, choice: int) -> Sequence[nn.Module]:
+        """The modules of the backbone that a choice runs in another way."""
+        return ()
 
     def _unfit(self, model: nn.Module, accepted: str) -> ValueError:
         """The error of a model that the knob cannot be bound to."""

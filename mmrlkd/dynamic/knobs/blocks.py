@@ -66,6 +66,9 @@ class ResidualBlocks(Knob):
             [block for count, stage in zip(counts, stages)
              for block in stage[count:]] for counts in self.run]
 
+    def changed_modules(self, choice: int) -> Sequence[nn.Module]:
+        return self.skipped[choice]
+
     @contextmanager
     def set(self, choice: int) -> Iterator[None]:
         with ExitStack() as stack:

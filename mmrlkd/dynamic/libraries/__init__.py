@@ -4,7 +4,7 @@ import sys
 
 from torch import nn
 
-from .base import Library
+from .base import Area, Library
 
 
 def find_library(model: nn.Module) -> Library:
@@ -32,4 +32,4 @@ def find_library(model: nn.Module) -> Library:
         'image classifiers of mmpretrain.')
 
 
-__all__ = ['Library', 'find_library']
+__all__ = ['Area', 'Library', 'find_library']

@@ -33,6 +33,8 @@ class Library(ABC):
     """
 
     task: str
+    #: Type of the measure of one image's prediction, by default.
+    quality: str
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -67,8 +69,8 @@ class Library(ABC):
             area: the part of it that the picture shows.
             factor: by which its height and its width were multiplied.
             canvas: height and width of the padded picture.
-            whole: whether it shows all of the image; predictions are then for
-                the original image, and else for the area.
+            whole: whether predictions are for the original image, and not for
+                the area.
         """
 
     @abstractmethod
@@ -95,6 +97,11 @@ class Library(ABC):
             areas: of the parts.
             parts: samples that :meth:`view` made, with predictions.
         """
+
+    def proposals(self) -> tuple[nn.Module, str] | None:
+        """The head that keeps the best of many candidate boxes, and the option
+        of its ``test_cfg`` that says how many; None if there is none."""
+        return None
 
     def pad(self, images: Tensor) -> Tensor:
         """Images (B, C, h, w) padded as the data preprocessor pads."""

@@ -5,7 +5,12 @@ from typing import Any
 
 import torch
 from mmcv.ops import batched_nms
-from mmdet.models import BaseDetector
+from mmdet.models import (
+    BaseDetector,
+    RPNHead,
+    SingleStageDetector,
+    TwoStageDetector,
+)
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -17,6 +22,7 @@ class Detection(Library):
     """Any detector of mmdet."""
 
     task = 'detection'
+    quality = 'mmrlkd.OneMinusLRP'
 
     @classmethod
     def handles(cls, model: nn.Module) -> bool:
@@ -87,6 +93,18 @@ class Detection(Library):
             merged = merged[:self._test_cfg.get('max_per_img', 100)]
         sample.pred_instances = merged
         return sample
+
+    def proposals(self) -> tuple[nn.Module, str] | None:
+        head: Any
+        if isinstance(self.model, TwoStageDetector):
+            head, key = getattr(self.model, 'rpn_head', None), 'max_per_img'
+            known = isinstance(head, RPNHead)  # others read other options
+        elif isinstance(self.model, SingleStageDetector):
+            head, key, known = self.model.bbox_head, 'nms_pre', True
+        else:
+            return None
+        known = known and (head.test_cfg or {}).get(key, 0) > 0
+        return (head, key) if known else None
 
     @property
     def _test_cfg(self) -> dict[str, Any]:

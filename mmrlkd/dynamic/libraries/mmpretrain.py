@@ -14,6 +14,7 @@ class Classification(Library):
     """Image classifiers of mmpretrain."""
 
     task = 'classification'
+    quality = 'mmrlkd.Correctness'
 
     @classmethod
     def handles(cls, model: nn.Module) -> bool:

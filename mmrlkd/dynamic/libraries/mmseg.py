@@ -15,6 +15,7 @@ class Segmentation(Library):
     """Encoder-decoders of mmseg."""
 
     task = 'segmentation'
+    quality = 'mmrlkd.ImageIoU'
 
     @classmethod
     def handles(cls, model: nn.Module) -> bool:
@@ -70,14 +71,13 @@ class Segmentation(Library):
         for area, part in zip(areas, parts, strict=True):
             rows = slice(area.top, area.top + area.height)
             columns = slice(area.left, area.left + area.width)
-            logits = part.seg_logits.data
-            if logits.shape[1:] != area.size:  # one of the whole image
-                logits = self._resize(logits, area.size)
-            total[:, rows, columns] += logits
+            total[:, rows, columns] += part.seg_logits.data
             count[rows, columns] += 1
         logits = total / count
         if (height, width) != tuple(sample.ori_shape[:2]):
-            logits = self._resize(logits, sample.ori_shape[:2])
+            logits = resize(
+                logits[None], sample.ori_shape[:2], mode='bilinear',
+                align_corners=self.model.align_corners, warning=False)[0]
         if len(logits) > 1:
             labels = logits.argmax(dim=0, keepdim=True)
         else:
@@ -85,9 +85,3 @@ class Segmentation(Library):
         sample.set_data(dict(seg_logits=PixelData(data=logits),
                              pred_sem_seg=PixelData(data=labels)))
         return sample
-
-    def _resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """(K, H, W) at another size, as the segmentor itself does it."""
-        return resize(logits[None], size, mode='bilinear',
-                      align_corners=self.model.align_corners,
-                      warning=False)[0]

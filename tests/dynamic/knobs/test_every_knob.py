@@ -5,13 +5,28 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mmrlkd.dynamic.knobs import InputScale, Knob, ResidualBlocks
+from mmrlkd.dynamic.knobs import (
+    InputScale,
+    Knob,
+    Proposals,
+    ResidualBlocks,
+    Tiles,
+)
 
 #: A knob of each kind with the tasks that it does not fit.
 KNOBS: dict[str, tuple[Callable[[], Knob], tuple[str, ...]]] = {
     'scale': (lambda: InputScale((0.5, 1.0, 1.5)), ()),
     'blocks': (lambda: ResidualBlocks(
         [(1, 1, 1, 1), (2, 2, 1, 1), (2, 2, 2, 2)]), ()),
+    'tiles': (lambda: Tiles((1, 4, 9), whole=False), ()),
+    'tiles and the image': (
+        lambda: Tiles((1, 4), overlap=0.5, enlarge=False), ()),
+    'proposals, one stage': (
+        lambda: Proposals((5, 50)),
+        ('detection-two-stage', 'segmentation', 'classification')),
+    'proposals, two stages': (
+        lambda: Proposals((3, 40)),
+        ('detection', 'segmentation', 'classification')),
 }
 
 
@@ -75,7 +90,7 @@ def test_a_sample_keeps_its_annotations_and_meta_data(knob, task):
         for sample, given, meta in zip(samples, batch['data_samples'], metas):
             assert sample is given
             assert meta.items() <= sample.metainfo.items()
-            assert any(key.startswith('gt_') for key in sample.keys())
+            assert any(key.startswith('gt_') for key, _ in sample.items())
 
 
 def test_a_knob_says_its_name_its_values_and_which_of_them_is_full(knob):
