@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmrlkd.arguments import refuse
+from mmrlkd.files import digest
 
 from .deployed import BudgetedController
 from .knobs import Value
@@ -65,24 +67,19 @@ class BudgetedModel:
         """The same model with another controller."""
         return BudgetedModel(self.parts, controller)
 
-    @property
-    def lowest_ms(self) -> float:
-        """What the cheapest setting takes on most images, with the decision; no
-        lower budget can be kept."""
-        return self.controller.lowest_ms
-
     def check_budget(self, owner: str, budget_ms: Tensor) -> None:
         """Refuse budgets (B,) that are no numbers, or that nothing keeps.
 
         Raises:
             ValueError: one is.
         """
-        bad = ~(budget_ms >= self.lowest_ms)  # NaN is bad
+        lowest = self.controller.lowest_ms
+        bad = ~(budget_ms >= lowest)  # NaN is bad
         if bad.any():
             cheapest = self.parts.space.describe(
                 int(self.controller.latency.median.argmin()))
             refuse(owner, 'budget_ms', budget_ms[bad][0].item(),
-                   f'numbers >= {self.lowest_ms:.3g}, the ms that the cheapest '
+                   f'numbers >= {lowest:.3g}, the ms that the cheapest '
                    f'setting ({cheapest}) takes with its choice')
 
     def preprocess(self, data: Any) -> dict[str, Any]:
@@ -127,3 +124,19 @@ class BudgetedModel:
             for setting, budget, upper in zip(
                 settings.tolist(), budgets.tolist(), predicted.tolist(),
                 strict=True)]
+
+
+def check_model(controller: BudgetedController, checkpoint: str | Path) -> None:
+    """Refuse a controller that was trained for other weights.
+
+    Raises:
+        ValueError: it was; or the checkpoint is no file.
+    """
+    if not Path(checkpoint).is_file():
+        refuse('budget', 'checkpoint', str(checkpoint), 'a file')
+    wanted = controller.header.model
+    if wanted and digest(checkpoint) != wanted:
+        refuse('budget', 'checkpoint', str(checkpoint),
+               'the file that was profiled, whose SHA-256 begins with '
+               f'{wanted[:12]} (config {controller.header.config}); a controller '
+               'is of one model')

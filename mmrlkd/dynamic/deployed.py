@@ -40,6 +40,8 @@ class ControllerHeader:
         config: path of the model's config.
         model: SHA-256 of its checkpoint, in hex.
         feature: where the image feature comes from.
+        image_size: (height, width) of the profile's images in px, None if they
+            differ.
     """
     knobs: Sequence[dict[str, Any]]
     feature_dim: int
@@ -52,6 +54,7 @@ class ControllerHeader:
     config: str = ''
     model: str = ''
     feature: Mapping[str, Any] = field(default_factory=dict)
+    image_size: Sequence[int] | None = None
 
     @classmethod
     def of(cls, table: TableHeader, **training: Any) -> Self:

@@ -13,9 +13,9 @@ from mmengine.config import Config
 from torch import Tensor
 
 from mmrlkd.arguments import refuse
-from mmrlkd.files import digest, no_code_from_files
+from mmrlkd.files import no_code_from_files
 
-from .budgeted import BudgetedModel, Decision
+from .budgeted import BudgetedModel, Decision, check_model
 from .deployed import BudgetedController, load_controller
 from .drift import Option, corrected
 from .parts import BudgetParts
@@ -153,22 +153,6 @@ class BudgetedInferencer:
         return corrected_model[0]
 
 
-def check_model(controller: BudgetedController, checkpoint: str | Path) -> None:
-    """Refuse a controller that was trained for other weights.
-
-    Raises:
-        ValueError: it was; or the checkpoint is no file.
-    """
-    if not Path(checkpoint).is_file():
-        refuse(_OWNER, 'checkpoint', str(checkpoint), 'a file')
-    wanted = controller.header.model
-    if wanted and digest(checkpoint) != wanted:
-        refuse(_OWNER, 'checkpoint', str(checkpoint),
-               'the file that was profiled, whose SHA-256 begins with '
-               f'{wanted[:12]} (config {controller.header.config}); a controller '
-               'is of one model')
-
-
 def _library_inferencer(cfg: Config, checkpoint: str,
                         device: str | None) -> Any:
     """The library's inferencer of a model, whose ``forward`` calls the function
@@ -178,7 +162,7 @@ def _library_inferencer(cfg: Config, checkpoint: str,
         refuse(_OWNER, 'default_scope', scope,
                f'{", ".join(_INFERENCERS)} in the config')
     module, name = _INFERENCERS[scope]
-    library = getattr(import_module(module), name)
+    library: Any = getattr(import_module(module), name)
 
     class Budgeted(library):
         forward_kwargs = library.forward_kwargs | {'run'}

@@ -64,15 +64,12 @@ def measure(budgeted: BudgetedModel, images: Iterable[Any], budget_ms: float,
         stratum = quality.difficulty(batch['data_samples'][0])
         # A model's first run in a setting is slow, and tells the setting.
         _, (first, ) = budgeted.predict(batch, budget_ms)
-        runs: dict[str, Callable[[], Any]] = {
-            'latency': lambda: budgeted.predict(batch, budget_ms),
-            'direct': lambda: (budgeted.predict_in(batch, [first.setting]), [])}
-        if static is not None:
-            runs['static'] = lambda: (budgeted.predict_in(batch, [static]), [])
+        runs = {'latency': None, 'direct': first.setting} | (
+            {} if static is None else {'static': static})
         numbers: dict[str, Any] = {}
         for name in order.sample(list(runs), len(runs)):
             begin = clock_ms(device)
-            samples, decisions = runs[name]()
+            samples, decisions = _run(budgeted, batch, budget_ms, runs[name])
             numbers[name] = clock_ms(device) - begin
             if name == 'latency':
                 numbers |= dict(decision=decisions[0],
@@ -83,6 +80,14 @@ def measure(budgeted: BudgetedModel, images: Iterable[Any], budget_ms: float,
                 collect_static(samples, data)
         measured.append(Measured(stratum=stratum, **numbers))
     return measured
+
+
+def _run(budgeted: BudgetedModel, batch: dict[str, Any], budget_ms: float,
+         setting: int | None) -> tuple[list, list[Decision]]:
+    """A run in a setting, or where there is none in the one that is chosen."""
+    if setting is None:
+        return budgeted.predict(batch, budget_ms)
+    return budgeted.predict_in(batch, [setting]), []
 
 
 def summarise(measured: Sequence[Measured]) -> dict[str, Any]:
