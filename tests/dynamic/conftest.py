@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -189,3 +190,31 @@ def build_task(tiny_student: dict) -> Callable[..., Task]:
 def task(request: pytest.FixtureRequest, build_task) -> Task:
     """Each of the tiny models in turn."""
     return build_task(request.param)
+
+
+@pytest.fixture
+def pixelwise() -> SimpleNamespace:
+    """Parts of models whose outputs depend on one pixel only, at stride 1."""
+
+    @MODELS.register_module()
+    class PixelwiseBackbone(nn.Module):
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 1)
+
+        def forward(self, x):
+            return (self.conv(x).tanh(), )
+
+    def backbone() -> ConfigDict:
+        return ConfigDict(type='mmrlkd.PixelwiseBackbone')
+
+    def segmentor(cfg: ConfigDict) -> None:
+        cfg.backbone, cfg.neck = backbone(), None
+        cfg.decode_head = ConfigDict(
+            type='FCNHead', in_channels=8, in_index=0, channels=8, num_convs=0,
+            kernel_size=1, concat_input=False, dropout_ratio=0, num_classes=4,
+            norm_cfg=dict(type='BN'), align_corners=False,
+            loss_decode=dict(type='CrossEntropyLoss'))
+
+    return SimpleNamespace(backbone=backbone, segmentor=segmentor)
