@@ -92,10 +92,10 @@ class Hull(NamedTuple):
         nothing, with the chances that make the mean latency ``latency_ms``: the
         best that settings can do without seeing the image. Outside of the hull,
         its nearest setting."""
-        right = int(torch.searchsorted(self.latency, latency_ms).clamp(
-            1, max(len(self.latency) - 1, 1)))
         if len(self.latency) == 1:
             return static(table, int(self.settings[0]))
+        right = int(torch.searchsorted(self.latency, latency_ms).clamp(
+            1, len(self.latency) - 1))
         low, high = self.latency[right - 1:right + 1].tolist()
         chance = min(max((latency_ms - low) / (high - low), 0.), 1.)
         return ((1 - chance) * static(table, int(self.settings[right - 1]))

@@ -1,6 +1,6 @@
 """Controllers, static settings, chance and the oracle on held-out images."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -86,9 +86,10 @@ def compare(trained: Trained, training: ProfileTable, held_out: ProfileTable,
     """
     runtime = {name: deployed(trained, name, training, plan)
                for name in trained.controllers}
-    any_controller = runtime[trained.algorithm]
+    any_controller = runtime[trained.algorithm]  # they share what is feasible
     hull, overhead = Hull.of(training), plan.overhead_ms
-    rows, choices = [], []
+    rows: list[dict[str, Any]] = []
+    choices: list[dict[str, Any]] = []
     for budget in budgets:
         infeasible = 1 - any_controller.feasible(
             held_out.features, budget).float().mean().item()
@@ -106,7 +107,7 @@ def compare(trained: Trained, training: ProfileTable, held_out: ProfileTable,
             method=STATIC, budget=budget,
             setting=held_out.space.describe(setting),
             **_outcome(static(held_out, setting), held_out, budget, 0.)))
-        # Of the latency that the algorithm's controller spent, to the ms.
+        # Of the mean latency that the algorithm's controller spent.
         spent = next(row['latency_ms'] for row in rows
                      if (row['method'], row['budget'])
                      == (trained.algorithm, budget))
@@ -140,42 +141,48 @@ def _by_stratum(method: str, budget: float, way: Tensor, table: ProfileTable
             **dict(zip(table.space.names, mean, strict=True)))
 
 
-def paired(rows: pd.DataFrame, method: str, other: str, held_out: float,
-           column: str = 'quality') -> pd.DataFrame:
-    """How far a method is above another one at each budget, over the seeds.
+def interval(values: pd.Series, held_out: float) -> dict[str, float]:
+    """Mean over the seeds, and half the width of its 95 % interval.
 
     Each seed has images of its own to hold out, but seeds share images: their
-    differences are not independent. The variance is corrected for that as in
-    Nadeau & Bengio 2003, "Inference for the generalization error"
+    values are not independent. The variance is corrected for that as in Nadeau &
+    Bengio 2003, "Inference for the generalization error"
     (https://doi.org/10.1023/A:1024068626366): s² (1/J + n_test / n_train).
+
+    Args:
+        values: (J,), one of each seed.
+        held_out: share of the images that were held out.
+
+    Returns:
+        ``mean``, and ``half_width``, which is NaN of one seed.
+    """
+    count = len(values)
+    half = np.nan if count < 2 else stats.t.ppf(
+        (1 + CONFIDENCE) / 2, count - 1) * values.std(ddof=1) * np.sqrt(
+            1 / count + held_out / (1 - held_out))
+    return {'mean': float(values.mean()), 'half_width': float(half)}
+
+
+def paired(rows: pd.DataFrame, method: str, other: str, held_out: float,
+           column: str = 'quality') -> pd.DataFrame:
+    """How far a method is above another one at each budget.
+
+    The difference is taken within each seed, which has the same images for both.
 
     Args:
         rows: of :func:`compare`, with a column ``seed``.
         method: name of one.
         other: name of another one.
-        held_out: share of the images that were held out.
+        held_out: see :func:`interval`.
         column: that is compared.
 
     Returns:
-        ``budget``, ``mean``, ``half_width`` of the 95 % interval (NaN of one
-        seed) and ``seeds``.
+        ``mean`` and ``half_width`` of :func:`interval` by budget.
     """
     def of(name: str) -> pd.Series:
         return rows[rows.method == name].set_index(['budget', 'seed'])[column]
 
-    differences = (of(method) - of(other)).unstack('seed')
-    count = differences.shape[1]
-    deviation = differences.std(axis=1, ddof=1)
-    factor = np.sqrt(1 / count + held_out / (1 - held_out))
-    quantile = (stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) if count > 1
-                else np.nan)
-    return pd.DataFrame({
-        'mean': differences.mean(axis=1),
-        'half_width': quantile * factor * deviation,
-        'seeds': count}).reset_index()
-
-
-def pooled(rows: pd.DataFrame, method: str) -> Mapping[str, float]:
-    """Means of a method's numbers over seeds and budgets."""
-    return rows[rows.method == method][
-        ['quality', 'latency_ms', 'within', 'infeasible']].mean().to_dict()
+    differences = of(method) - of(other)
+    return pd.DataFrame.from_dict(
+        {budget: interval(values, held_out)
+         for budget, values in differences.groupby('budget')}, orient='index')

@@ -13,6 +13,8 @@ from .reward import BudgetReward
 from .table import ProfileTable
 
 _OWNER = 'budget'
+#: Keys of the section that say what is profiled, see :class:`.parts.BudgetParts`.
+_OTHERS = ('knobs', 'feature', 'quality')
 #: Share of a table's images that a latency should be below, where one number is
 #: to say what a setting takes.
 _MOST = 0.97
@@ -80,6 +82,11 @@ class TrainingPlan:
             ValueError: a field is impossible, or not known.
         """
         known = {each.name for each in fields(cls)}
+        unknown = set(section) - known - set(_OTHERS)
+        if unknown:
+            raise ValueError(
+                f'budget has {sorted(unknown)}; accepted: '
+                f'{", ".join([*_OTHERS, *sorted(known)])}.')
         try:
             return cls(**{key: value for key, value in section.items()
                           if key in known})

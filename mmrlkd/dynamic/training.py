@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmrlkd.arguments import check_integer, check_number, refuse
 from mmrlkd.registry import LEARNERS
-from mmrlkd.rl import Descent, Learner, play
+from mmrlkd.rl import Descent, play
 
 from .controller import Controller, ControllerPolicy
 from .environment import (
@@ -154,7 +154,7 @@ def _warm_start(controller: Controller, draw: _Draw, steps: int = 200,
 def _learn(controller: Controller, draw: _Draw, config: Mapping[str, Any],
            updates: int) -> None:
     """Improve a controller by a learner."""
-    learner: Learner = LEARNERS.build(dict(config))
+    learner: Any = LEARNERS.build(dict(config))
     policy = ControllerPolicy(controller)
     settings = len(controller.choices)
     if learner.needs == 'gains':
