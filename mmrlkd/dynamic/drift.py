@@ -26,20 +26,17 @@ class Drift:
     """Latencies of a few settings at start-up, beside the profile's.
 
     Attributes:
+        ratio: latency here divided by the profile's, median of the settings.
         now: ms of each setting here, by its description.
         profiled: ms that the profile predicts for the same image.
-        overhead_ms: time of a decision here.
+        overhead_ms: what deciding adds to a run here, besides looking.
         machine: what this machine has differently: (profiled, here), by name.
     """
+    ratio: float
     now: Mapping[str, float]
     profiled: Mapping[str, float]
     overhead_ms: float
     machine: Mapping[str, tuple[Any, Any]]
-
-    @property
-    def ratio(self) -> float:
-        """Latency here divided by the profile's, median of the settings."""
-        return median(self.now[name] / self.profiled[name] for name in self.now)
 
     @property
     def drifted(self) -> bool:
@@ -75,27 +72,33 @@ def measure_drift(budgeted: BudgetedModel, batch: dict[str, Any],
     device = batch['inputs'].device
     order = controller.latency.median.argsort().tolist()
     settings = sorted({order[0], order[len(order) // 2], order[-1]})
-    early = parts.feature.compute(batch['inputs'], batch['data_samples'])
     context = (torch.zeros(1, controller.header.context_dim)
                if controller.header.context_dim else None)
     times: dict[int, list[float]] = {setting: [] for setting in settings}
-    choosing = []
+    added = []
     for repeat in range(repeats + 1):  # the first one warms up
         for setting in settings:
             begin = clock_ms(device)
             budgeted.predict_in(batch, [setting])
             times[setting] += [clock_ms(device) - begin] * (repeat > 0)
         begin = clock_ms(device)
-        controller.choose(early.pooled, context, torch.inf)
-        choosing += [clock_ms(device) - begin] * (repeat > 0)
+        _, (decision, ) = budgeted.predict(batch, torch.inf, context)
+        middle = clock_ms(device)
+        budgeted.predict_in(batch, [decision.setting])
+        end = clock_ms(device)
+        added += [(middle - begin) - (end - middle)] * (repeat > 0)
+    early = parts.feature.compute(batch['inputs'], batch['data_samples'])
     profiled = controller.latency.predict(early.pooled.float().cpu())[0].tolist()
+    now = {setting: median(measured) for setting, measured in times.items()}
+    ratio = median(now[setting] / profiled[setting] for setting in settings)
+    looking = ratio * controller.looking_ms[decision.setting].item()
     here, there = describe_machine(device), controller.header.machine
     return Drift(
-        now={parts.space.describe(setting): median(measured)
-             for setting, measured in times.items()},
+        ratio=ratio,
+        now={parts.space.describe(setting): now[setting] for setting in settings},
         profiled={parts.space.describe(setting): profiled[setting]
                   for setting in settings},
-        overhead_ms=median(choosing),
+        overhead_ms=max(0., median(added) - looking),
         machine={name: (there[name], value) for name, value in here.items()
                  if name in there and there[name] != value})
 

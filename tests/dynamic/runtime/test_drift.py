@@ -12,24 +12,24 @@ from mmrlkd.dynamic.machine import describe_machine
 MEDIAN = torch.tensor([2., 3., 5., 8.])
 
 
-
 class Clock:
     """Stands still, but for what runs of the model and choices take."""
 
     def __init__(self, budgeted, speed, monkeypatch):
         self.now = 0.
-        run, choose = budgeted.predict_in, budgeted.controller.choose
+        run, decide = budgeted.predict_in, budgeted.predict
 
         def predict_in(batch, settings):
             self.now += speed * MEDIAN[settings[0]].item()
             return run(batch, settings)
 
-        def chosen(*args):
-            self.now += speed * 0.25
-            return choose(*args)
+        def predict(*args):
+            samples, decisions = decide(*args)
+            self.now += speed * (MEDIAN[decisions[0].setting].item() + 0.25)
+            return samples, decisions
 
         monkeypatch.setattr(budgeted, 'predict_in', predict_in)
-        monkeypatch.setattr(budgeted.controller, 'choose', chosen)
+        monkeypatch.setattr(budgeted, 'predict', predict)
         monkeypatch.setattr(module, 'clock_ms', lambda device: self.now)
 
 
