@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from mmengine.config import Config
 
 from mmrlkd.dynamic.profiling import Profiler
 from mmrlkd.dynamic.table import ProfileTable
@@ -36,7 +35,7 @@ def config(run_config, tiny_student, tmp_path, plain_config_text) -> Path:
                dict(type='mmrlkd.Proposals', keep=(10, 50))],
         quality=dict(type='mmrlkd.OneMinusLRP', score_thr=0.1)))
     path = tmp_path / 'budget.py'
-    path.write_text(Config(cfg).pretty_text)
+    cfg.dump(path)
     return path
 
 
