@@ -75,7 +75,8 @@ class MeasuredImages:
             self._path(profile.image), json.dumps(asdict(profile)).encode())
 
     def load(self, image: int) -> ImageProfile:
-        return ImageProfile(**json.loads(self._path(image).read_text()))
+        fields = json.loads(self._path(image).read_text())
+        return ImageProfile(**dict(fields, size=tuple(fields['size'])))
 
     def _path(self, image: int) -> Path:
         return self.folder / f'{image:08d}.json'

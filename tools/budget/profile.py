@@ -12,7 +12,6 @@ later.
 """
 
 import argparse
-import hashlib
 import time
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from mmrlkd.dynamic.parts import BudgetParts
 from mmrlkd.dynamic.profiling import Profiler
 from mmrlkd.dynamic.table import write_table
 from mmrlkd.engine.trained import fill
-from mmrlkd.files import load_file
+from mmrlkd.files import digest, load_file
 from mmrlkd.registry import MODELS
 
 #: Seconds between lines about the progress, where there is no terminal.
@@ -110,12 +109,6 @@ def measure(profiler: Profiler, kept: MeasuredImages, images: list[int],
         if not console.is_terminal and time.monotonic() - spoke > SPEAK:
             spoke = time.monotonic()
             console.print(f'{done + 1}/{len(todo)} images')
-
-
-def digest(path: str | Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with Path(path).open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 @errors_as_sentences()

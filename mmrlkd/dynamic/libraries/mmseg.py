@@ -28,8 +28,8 @@ class Segmentation(Library):
         return divisor or 1, preprocessor.pad_val
 
     def area(self, sample: SegDataSample, inputs: Tensor) -> Area:
-        left, right, top, bottom = sample.get(
-            'img_padding_size', sample.get('padding_size', (0, 0, 0, 0)))
+        left, right, top, bottom = map(int, sample.get(
+            'img_padding_size', sample.get('padding_size', (0, 0, 0, 0))))
         if left or top:
             raise ValueError(
                 f'The image has {left} and {top} px of padding at the left and '

@@ -1,6 +1,7 @@
 """What is true of every knob on every library's models."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -13,31 +14,29 @@ from mmrlkd.dynamic.knobs import (
     Tiles,
 )
 
-#: A knob of each kind with the tasks that it does not fit.
+ALL = ('detection', 'detection-two-stage', 'segmentation', 'classification')
+#: Knobs, with the tasks that they fit.
 KNOBS: dict[str, tuple[Callable[[], Knob], tuple[str, ...]]] = {
-    'scale': (lambda: InputScale((0.5, 1.0, 1.5)), ()),
+    'scale': (lambda: InputScale((0.5, 1.0, 1.5)), ALL),
     'blocks': (lambda: ResidualBlocks(
-        [(1, 1, 1, 1), (2, 2, 1, 1), (2, 2, 2, 2)]), ()),
-    'tiles': (lambda: Tiles((1, 4, 9), whole=False), ()),
+        [(1, 1, 1, 1), (2, 2, 1, 1), (2, 2, 2, 2)]), ALL),
+    'tiles': (lambda: Tiles((1, 4, 9), whole=False), ALL),
     'tiles and the image': (
-        lambda: Tiles((1, 4), overlap=0.5, enlarge=False), ()),
-    'proposals, one stage': (
-        lambda: Proposals((5, 50)),
-        ('detection-two-stage', 'segmentation', 'classification')),
-    'proposals, two stages': (
-        lambda: Proposals((3, 40)),
-        ('detection', 'segmentation', 'classification')),
+        lambda: Tiles((1, 4), overlap=0.5, enlarge=False), ALL),
+    'proposals of one stage': (lambda: Proposals((5, 50)), ('detection', )),
+    'proposals of two stages': (
+        lambda: Proposals((3, 40)), ('detection-two-stage', )),
 }
 
 
-@pytest.fixture(params=list(KNOBS))
-def knob(request: pytest.FixtureRequest, task) -> Knob:
-    make, unfit = KNOBS[request.param]
-    if task.name in unfit:
-        pytest.skip('does not fit the task')
-    knob = make()
+@pytest.fixture(params=[(name, knob) for knob, (_, tasks) in KNOBS.items()
+                        for name in tasks], ids='-'.join)
+def bound(request: pytest.FixtureRequest, build_task) -> tuple[Any, Knob]:
+    """A task, and a knob that is bound to its model."""
+    name, kind = request.param
+    task, knob = build_task(name), KNOBS[kind][0]()
     knob.bind(task.model)
-    return knob
+    return task, knob
 
 
 def same(first: list, second: list) -> bool:
@@ -47,14 +46,16 @@ def same(first: list, second: list) -> bool:
         for a, b in zip(first, second, strict=True))
 
 
-def test_the_full_setting_is_the_model_itself(knob, task):
+def test_the_full_setting_is_the_model_itself(bound):
+    task, knob = bound
     batch = task.batch(size=(64, 48))
     before = task.predict(batch)
     with knob.set(knob.full):
         assert same(task.predict(batch), before)
 
 
-def test_every_other_setting_changes_predictions_and_nothing_stays(knob, task):
+def test_every_other_setting_changes_predictions_and_nothing_stays(bound):
+    task, knob = bound
     batch = task.batch(size=(64, 48))
     before = task.predict(batch)
     weights = {k: v.clone() for k, v in task.model.state_dict().items()}
@@ -72,7 +73,8 @@ def test_every_other_setting_changes_predictions_and_nothing_stays(knob, task):
             k: id(v) for k, v in attributes[name].items()}
 
 
-def test_the_model_is_restored_after_an_exception(knob, task):
+def test_the_model_is_restored_after_an_exception(bound):
+    task, knob = bound
     batch = task.batch()
     before = task.predict(batch)
     for choice in range(len(knob.values)):
@@ -81,7 +83,8 @@ def test_the_model_is_restored_after_an_exception(knob, task):
     assert same(task.predict(batch), before)
 
 
-def test_a_sample_keeps_its_annotations_and_meta_data(knob, task):
+def test_a_sample_keeps_its_annotations_and_meta_data(bound):
+    task, knob = bound
     for choice in range(len(knob.values)):
         batch = task.batch()
         metas = [sample.metainfo for sample in batch['data_samples']]
@@ -93,7 +96,8 @@ def test_a_sample_keeps_its_annotations_and_meta_data(knob, task):
             assert any(key.startswith('gt_') for key, _ in sample.items())
 
 
-def test_a_knob_says_its_name_its_values_and_which_of_them_is_full(knob):
+def test_a_knob_says_its_name_its_values_and_which_of_them_is_full(bound):
+    _, knob = bound
     assert knob.name and len(knob.values) > 1
     assert 0 <= knob.full < len(knob.values)
     assert all(isinstance(value, int | float | str) for value in knob.values)
