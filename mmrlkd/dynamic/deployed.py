@@ -232,12 +232,20 @@ def save_controller(path: str | Path, header: ControllerHeader,
     write_atomically(path, buffer.getvalue())
 
 
-def load_controller(path: str | Path) -> LoadedController:
-    """Read what :func:`save_controller` wrote, without running code from it.
+def load_controller(path: str | Path) -> BudgetedController:
+    """Read a controller, without running code from the file.
+
+    Args:
+        path: of a file of :func:`save_controller`, or an ``.onnx`` file of
+            :func:`.export.export`.
 
     Raises:
-        ValueError: the file is missing, or no such checkpoint.
+        ValueError: the file is missing, or holds no controller.
     """
+    if Path(path).suffix == '.onnx':
+        # Those who use none need not have onnxruntime.
+        from .onnx_controller import OnnxController
+        return OnnxController(path)
     state = load_file(path, 'controller')
     try:
         if state['version'] != VERSION:
@@ -250,4 +258,4 @@ def load_controller(path: str | Path) -> LoadedController:
     except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(
             f'controller={str(path)!r} is no controller ({error}); accepted: a '
-            'file of tools/budget/train.py.') from error
+            'file of tools/budget/train.py or tools/budget/export.py.') from error

@@ -156,7 +156,7 @@ def _learn(controller: Controller, draw: _Draw, config: Mapping[str, Any],
     """Improve a controller by a learner."""
     learner: Any = LEARNERS.build(dict(config))
     policy = ControllerPolicy(controller)
-    settings = len(controller.choices)
+    settings = controller.members.shape[1]
     if learner.needs == 'gains':
         learner.bind(policy, SettingTree(settings), torch.zeros(settings), NoCost())
     else:
