@@ -6,9 +6,11 @@ custom_hooks = [
     dict(type='mmrlkd.DropBlocksHook', rate=0.5),
 ]
 # Made by
-#     python tools/datasets/make_scenes.py data/scenes_10_test --size 64 --classes 10 --seed 1 --train 16
+#     python tools/datasets/make_scenes.py data/scenes_10_test --size 64 \
+#         --classes 10 --seed 1 --train 16
 # The validation images are those that settings are profiled on.
-test_dataloader = dict(dataset=dict(data_root='data/scenes_10_test/'))
+test_root = 'data/scenes_10_test/'
+test_dataloader = dict(dataset=dict(data_root=test_root))
 budget = dict(
     knobs=[
         dict(type='mmrlkd.InputScale', scales=(0.5, 0.75, 1.0, 1.5)),

@@ -11,9 +11,16 @@ killed at any moment, the same command continues, and more images can be added
 later.
 """
 
+import sys
+from pathlib import Path
+
+# Python puts this folder first on the path, where this file would hide the module
+# of its name in the standard library, which torch imports.
+sys.path[:] = [each for each in sys.path
+               if Path(each).resolve() != Path(__file__).resolve().parent]
+
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 import torch

@@ -11,11 +11,18 @@ budget, what looking and choosing cost, and the settings that were chosen. With
 each budget is run beside it. Clock and preprocessing are those of the profile.
 """
 
+import sys
+from pathlib import Path
+
+# Python puts this folder first on the path, where profile.py would hide the
+# module of that name in the standard library, which torch imports.
+sys.path[:] = [each for each in sys.path
+               if Path(each).resolve() != Path(__file__).resolve().parent]
+
 import argparse
 import json
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
