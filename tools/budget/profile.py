@@ -14,8 +14,8 @@ later.
 import sys
 from pathlib import Path
 
-# Python puts this folder first on the path, where this file would hide the module
-# of its name in the standard library, which torch imports.
+# Python puts this folder first on the path, where profile.py would hide the
+# module of that name in the standard library, which torch imports.
 sys.path[:] = [each for each in sys.path
                if Path(each).resolve() != Path(__file__).resolve().parent]
 

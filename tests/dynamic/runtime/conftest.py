@@ -46,6 +46,18 @@ class FixedController(BudgetedController):
 
 
 @pytest.fixture
+def budget() -> dict:
+    """A config's, of the tiny detector, or another ResNet-18."""
+    return BUDGET
+
+
+@pytest.fixture
+def fixed_type() -> type[FixedController]:
+    """The class."""
+    return FixedController
+
+
+@pytest.fixture
 def tiny_parts(tiny_student) -> BudgetParts:
     """The tiny detector and its knobs, with random weights."""
     torch.manual_seed(0)
