@@ -44,6 +44,9 @@ from mmrlkd.engine.trained import fill
 from mmrlkd.files import digest, load_file
 from mmrlkd.registry import MODELS
 
+# Configs of this checkout import projects.scenes.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
 #: Seconds between lines about the progress, where there is no terminal.
 SPEAK = 30
 
