@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from mmcv.ops import batched_nms
 from mmdet.models import (
     BaseDetector,
@@ -115,6 +114,5 @@ class Detection(Library):
     @staticmethod
     def _scale_factor(sample: DetDataSample) -> tuple[float, float]:
         """By which the pipeline multiplied width and height."""
-        across, down = torch.as_tensor(
-            sample.get('scale_factor', (1.0, 1.0))).flatten()[:2].tolist()
-        return across, down
+        across, down, *_ = sample.get('scale_factor', (1.0, 1.0))
+        return float(across), float(down)
