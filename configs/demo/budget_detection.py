@@ -15,6 +15,5 @@ budget = dict(
     knobs=[
         dict(type='mmrlkd.InputScale', scales=(0.5, 0.75, 1.0, 1.5)),
         dict(type='mmrlkd.ResidualBlocks', run=[(1, 1, 1, 1), (2, 2, 2, 2)]),
-        dict(type='mmrlkd.Tiles', counts=(1, 4)),
     ],
-    feature=dict(stage='layer1', scale=0.5))
+    feature=dict(stage='maxpool', scale=0.5))

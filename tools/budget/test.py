@@ -193,7 +193,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         time_scale=budgeted.controller.time_scale,
         choosing_ms=budgeted.controller.overhead_ms, budgets=rows)
     write_atomically(args.out, json.dumps(result, indent=1).encode())
-    console.print(to_frame(rows, budgeted.parts.quality.name).to_string())
+    console.print(to_frame(rows, budgeted.parts.quality.name).to_string(),
+                  soft_wrap=True)
     console.print(f'{args.out} is written.')
     return result
 
