@@ -52,7 +52,7 @@ from projects.experiments.budget import (
 from projects.experiments.budget_report import (
     blocks_frame,
     comparison_frame,
-    test_frame,
+    end_to_end_frame,
     write_budget_report,
 )
 from projects.experiments.processes import (
@@ -339,7 +339,7 @@ def budget_demo(args: argparse.Namespace, console: Console) -> None:
         for frame, title in (
                 (comparison_frame(summary), f'{name}: {summary["quality"]} of '
                  'held-out images, ± 95 % intervals over seeds'),
-                (test_frame(each), f'{name}: end to end'),
+                (end_to_end_frame(each), f'{name}: end to end'),
                 (blocks_frame(each), f'{name}: training with dropped blocks')):
             console.print(f'\n{title}\n{frame.to_string()}', soft_wrap=True)
     console.print(f'The report is {report}', soft_wrap=True)

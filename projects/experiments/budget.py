@@ -92,6 +92,7 @@ class Steps:
         ]]).encode()).hexdigest()
         if not (step.output.is_file() and stamp.is_file()
                 and stamp.read_text() == state):
+            stamp.unlink(missing_ok=True)  # what it says is overwritten now
             self.session.reporter.begin(step)
             launch(step, step.output.with_name(f'{step.output.stem}.log'),
                    [self.session.tools / step.words[0], *step.words[1:]],

@@ -48,7 +48,7 @@ def sections(task: str, files: Files) -> list[Section]:
             'and deciding take; “overhead” is what they add to a run in the same '
             'setting, median. “static” is the best single setting for the budget '
             'by the profile, run beside the controller.',
-            test_frame(files).to_html(border=0)),
+            end_to_end_frame(files).to_html(border=0)),
         Section(
             f'{task}: what training with dropped blocks is worth',
             f'Mean {summary["quality"]} of the profiled images with all else at its '
@@ -79,7 +79,7 @@ def comparison_frame(summary: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(lines, orient='index')
 
 
-def test_frame(files: Files) -> pd.DataFrame:
+def end_to_end_frame(files: Files) -> pd.DataFrame:
     """A line for each budget and kind of controller, and for the static setting."""
     tests = list(read_tests(files))
     lines = {}
