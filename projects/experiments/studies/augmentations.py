@@ -1,6 +1,6 @@
 # What K fixed augmentations of each image cost in quality, where a training shows an
 # image ten times: K of 1 and 4, and as many as there are epochs and more. A cache of
-# the teacher's maps has hits with the first two; docs/teacher_cache.md reads the results.
+# the teacher's maps has hits with the first two; see docs/teacher_cache.md.
 version = 1
 worlds = dict(
     scenes=dict(
