@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from tensordict import TensorClass
 from torch import Tensor, nn
 
@@ -86,18 +87,19 @@ class Controller(nn.Module):
         self.trunk = nn.Sequential(
             nn.Linear(len(self.mean) + self.encoding.width, hidden), nn.ReLU(),
             nn.Linear(hidden, hidden), nn.ReLU())
-        self.heads = nn.ModuleList([nn.Linear(hidden, size) for size in sizes])
-        #: (S, K), the choice of each knob in each setting.
-        self.register_buffer('choices', torch.cartesian_prod(
-            *map(torch.arange, sizes)).view(-1, len(sizes)), persistent=False)
+        #: The heads of all knobs, side by side.
+        self.heads = nn.Linear(hidden, sum(sizes))
+        self.sizes = tuple(sizes)
+        #: (Σ n_k, S), which logits are summed for each setting.
+        self.register_buffer('members', _members(self.sizes), persistent=False)
         count = sum(each.numel() for each in self.parameters())
         if count > MOST_PARAMETERS:
             refuse(owner, 'hidden', hidden,
                    f'a width at which {feature_dim + context_dim} inputs make at '
                    f'most {MOST_PARAMETERS} parameters, not {count}')
-        for head in self.heads:  # starts near the uniform policy
-            nn.init.orthogonal_(head.weight, 0.01)
-            nn.init.zeros_(head.bias)
+        # The policy starts near the uniform one.
+        nn.init.orthogonal_(self.heads.weight, 0.01)
+        nn.init.zeros_(self.heads.bias)
 
     def calibrate(self, features: Tensor, context: Tensor, low: float,
                   high: float, reference: float) -> None:
@@ -127,18 +129,26 @@ class Controller(nn.Module):
             context: (B, C), or None without context.
             budget_ms: (B,), > 0; may be infinite.
         """
-        given = features if context is None else torch.cat([features, context], 1)
-        hidden = self.trunk(torch.cat([
-            (given - self.mean) / self.deviation, self.encoding(budget_ms)], 1))
-        return [head(hidden) for head in self.heads]
+        return list(self._logits(features, context, budget_ms).split(self.sizes, 1))
 
     def scores(self, features: Tensor, context: Tensor | None,
                budget_ms: Tensor) -> Tensor:
         """(B, S) unnormalised log-probability of each setting: the sum of its
         choices' logits."""
-        logits = self.forward(features, context, budget_ms)
-        return torch.stack([
-            each[:, self.choices[:, k]] for k, each in enumerate(logits)]).sum(0)
+        return self._logits(features, context, budget_ms) @ self.members
+
+    def _logits(self, features: Tensor, context: Tensor | None, budget_ms: Tensor
+                ) -> Tensor:
+        given = features if context is None else torch.cat([features, context], 1)
+        return self.heads(self.trunk(torch.cat([
+            (given - self.mean) / self.deviation, self.encoding(budget_ms)], 1)))
+
+
+def _members(sizes: tuple[int, ...]) -> Tensor:
+    """(Σ n_k, S) of zeros and ones."""
+    choices = torch.cartesian_prod(*map(torch.arange, sizes)).view(-1, len(sizes))
+    return torch.cat([F.one_hot(choice, size) for choice, size in
+                      zip(choices.unbind(1), sizes, strict=True)], 1).T.float()
 
 
 class BudgetObservation(TensorClass):

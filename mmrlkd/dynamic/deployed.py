@@ -132,23 +132,45 @@ class BudgetedController(ABC):
                 or a budget is no number above 0.
         """
         features, context, budget = self._checked(features, context, budget_ms)
-        allowed, _ = self._allowed(features, budget)
+        allowed, _ = self._fitting(features, budget)
         # A network that overflowed must not choose what is forbidden.
         scores = self.scores(features, context, budget / self.time_scale)
         return scores.nan_to_num(nan=0., posinf=0., neginf=0.).masked_fill(
             ~allowed, -torch.inf).argmax(1)
 
     @torch.inference_mode()
+    def allowed(self, features: Tensor, budget_ms: Tensor | float) -> Tensor:
+        """(B, S) bool, the settings that are chosen from; arguments as in
+        :meth:`choose`."""
+        features, _, budget = self._checked(features, None, budget_ms, False)
+        return self._fitting(features, budget)[0]
+
+    @torch.inference_mode()
     def feasible(self, features: Tensor, budget_ms: Tensor | float) -> Tensor:
         """(B,) bool, whether any setting is predicted to fit into the budget;
         arguments as in :meth:`choose`."""
         features, _, budget = self._checked(features, None, budget_ms, False)
-        return self._allowed(features, budget)[1]
+        return self._fitting(features, budget)[1]
 
-    def _allowed(self, features: Tensor, budget: Tensor
+    @torch.inference_mode()
+    def predicted_ms(self, features: Tensor) -> Tensor:
+        """(B, S) upper quantile of each setting's latency on this machine, with
+        the time of the decision: what a budget is compared with."""
+        _check_width('features', features, self.header.feature_dim)
+        upper = self.latency.upper(features.float().cpu())
+        return upper * self.time_scale + self.overhead_ms
+
+    @property
+    def lowest_ms(self) -> float:
+        """:meth:`predicted_ms` of the cheapest setting on an image of average
+        features."""
+        lowest = (self.latency.median * self.latency.ratio).min().item()
+        return lowest * self.time_scale + self.overhead_ms
+
+    def _fitting(self, features: Tensor, budget: Tensor
                  ) -> tuple[Tensor, Tensor]:
         return self.latency.allowed(
-            features, budget / self.time_scale, self.overhead_ms / self.time_scale)
+            features, (budget - self.overhead_ms) / self.time_scale)
 
     def _checked(self, features: Tensor, context: Tensor | None,
                  budget_ms: Tensor | float, with_context: bool = True
@@ -204,12 +226,20 @@ def save_controller(path: str | Path, header: ControllerHeader,
     write_atomically(path, buffer.getvalue())
 
 
-def load_controller(path: str | Path) -> LoadedController:
-    """Read what :func:`save_controller` wrote, without running code from it.
+def load_controller(path: str | Path) -> BudgetedController:
+    """Read a controller, without running code from the file.
+
+    Args:
+        path: of a file of :func:`save_controller`, or an ``.onnx`` file of
+            :func:`.export.export`.
 
     Raises:
-        ValueError: the file is missing, or no such checkpoint.
+        ValueError: the file is missing, or holds no controller.
     """
+    if Path(path).suffix == '.onnx':
+        # Those who use none need not have onnxruntime.
+        from .onnx_controller import OnnxController
+        return OnnxController(path)
     state = load_file(path, 'controller')
     try:
         if state['version'] != VERSION:
@@ -222,4 +252,4 @@ def load_controller(path: str | Path) -> LoadedController:
     except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(
             f'controller={str(path)!r} is no controller ({error}); accepted: a '
-            'file of tools/budget/train.py.') from error
+            'file of tools/budget/train.py or tools/budget/export.py.') from error

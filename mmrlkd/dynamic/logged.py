@@ -19,6 +19,8 @@ from mmrlkd.arguments import check_number
 from mmrlkd.rl import Algorithm, Batch, Diagnostics, Policy, Rollout, Trainer
 
 from .controller import BudgetObservation
+from .deployed import BudgetedController
+from .table import ProfileTable
 
 
 @dataclass(frozen=True)
@@ -112,3 +114,34 @@ def logged_rollout(observation: BudgetObservation, action: Tensor,
         observation=observation[None], action=action[None],
         log_prob=propensity.log()[None], reward=reward[None],
         batch_size=[1, len(action)])
+
+
+def estimate(controller: BudgetedController, table: ProfileTable,
+             budget_ms: float) -> dict[str, float]:
+    """What a controller would have earned, by the self-normalised estimator.
+
+    Args:
+        controller: chooses.
+        table: a log.
+        budget_ms: of all images.
+
+    Returns:
+        ``quality`` and ``latency_ms``, means; ``within``, share within the
+        budget; ``matched``, the share of the log on which they rest, where the
+        controller chose what was logged. NaN where it is 0.
+    """
+    assert table.propensity is not None, 'a log has them'
+    chosen = controller.choose(
+        table.features, table.context if table.context.shape[1] else None,
+        budget_ms)[:, None]
+    same = table.measured.gather(1, chosen).squeeze(1)
+    weight, quality, latency = (
+        each.gather(1, chosen).squeeze(1)[same] for each in (
+            1 / table.propensity, table.quality,
+            table.latency + controller.overhead_ms))
+    total = weight.sum()
+    return dict(
+        quality=((weight * quality).sum() / total).item(),
+        latency_ms=((weight * latency).sum() / total).item(),
+        within=((weight * (latency <= budget_ms)).sum() / total).item(),
+        matched=same.float().mean().item())
