@@ -13,7 +13,6 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import OptimWrapper
 from mmengine.registry import FUNCTIONS
 
-from mmrlkd.distillation.selection.headroom import Moment
 from mmrlkd.distillation.selection.recorded import Recording
 from mmrlkd.distillation.selection.rewards import Reward
 from mmrlkd.distillation.selection.selectors import PolicySelector
@@ -142,35 +141,3 @@ def warmed_up(model: PyramidDistiller, reward: Reward,
     for data in batches:
         record(model, data, reward, update=True)
     return reward
-
-
-def record_moment(model: PyramidDistiller, reward: Reward, name: str,
-                  warm_up: Iterable[Any],
-                  augmentations: Iterable[Iterable[Any]]) -> Moment:
-    """A moment of the training, for :func:`.headroom.analyse`.
-
-    Args:
-        model: the distiller at that moment.
-        reward: computes the gains; a copy is used.
-        name: of the moment.
-        warm_up: batches that the reward's running means move towards.
-        augmentations: batches of the same images in the same order, once for
-            each augmentation.
-
-    Raises:
-        ValueError: a state or a gain is not finite.
-    """
-    reward = warmed_up(model, reward, warm_up)
-    recordings = [record_images(model, reward, batches)
-                  for batches in augmentations]
-    moment = Moment(name, *(
-        np.stack([part.double().numpy() for part in parts]) for parts in (
-            [torch.cat([each.global_feature, each.level_features,
-                        each.context], 1) for each in recordings],
-            [each.gains for each in recordings])))
-    if not (np.isfinite(moment.states).all()
-            and np.isfinite(moment.gains).all()):
-        raise ValueError(
-            f'{name}: states or gains of some images are not finite; '
-            'accepted: a student that has not diverged.')
-    return moment

@@ -5,24 +5,23 @@
         [--method NAME|FILE] [--cfg-options KEY=VALUE …]
 
 RESULTS.csv is a table of tools/compare.py with fixed subsets; CHECKPOINT is of
-a run of the same pair, part of the way through. For each reward, the rank
-correlation of its mean over training images, λ · cost taken off, with the
-quality of the subsets. The selector's own reward is among them. Writes
-reward_ranking.json.
+a run of the same pair, part of the way through. Prints, for each reward, the rank
+correlation of the mean reward of the subsets over training images with their
+quality. The selector's own reward is among them. Writes reward_ranking.json.
 """
 
 import argparse
 import json
 import sys
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner, set_random_seed
+from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -32,16 +31,16 @@ sys.path.insert(0, str(ROOT))
 
 from mmrlkd.config.compose import add_method_argument, load_config
 from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
-from mmrlkd.config.student import is_distiller, model_config
+from mmrlkd.config.student import check_distils, model_config
 from mmrlkd.distillation import PyramidDistiller
-from mmrlkd.distillation.selection.environment import DecisionProcess
-from mmrlkd.distillation.selection.rewards import Reward
-from mmrlkd.distillation.selection.selectors import UniformSelector
-from mmrlkd.distillation.step import distil, unchanged
+from mmrlkd.distillation.recording import (
+    augmented,
+    record_images,
+    warmed_up,
+)
 from mmrlkd.engine.run_state_hook import read_run_state
 from mmrlkd.files import load_file
 from mmrlkd.registry import MODELS, REWARDS
-from mmrlkd.structures import Choice, LevelSpace, Signals
 from projects.experiments.results import load_table
 from projects.experiments.reward_ranking import (
     Ranking,
@@ -53,51 +52,6 @@ from projects.experiments.reward_ranking import (
 #: Those that need no options.
 REWARD_TYPES = ('ResidualReward', 'AlignmentReward', 'LookaheadReward',
                 'PaperLiteralReward')
-
-
-class Recorder(UniformSelector):
-    """Keeps what rewards say of each batch.
-
-    Args:
-        rewards: configs of rewards, by name.
-    """
-
-    learns = True
-
-    def __init__(self, rewards: dict[str, dict[str, Any]]) -> None:
-        super().__init__()
-        # In a plain dict, which is no module: the units move while the model
-        # is left as it was.
-        self.rewards: dict[str, Reward] = {
-            name: REWARDS.build(each) for name, each in rewards.items()}
-        self.updating = True
-        self.gains: dict[str, list[Tensor]] = {name: [] for name in rewards}
-
-    def bind(self, space: LevelSpace) -> None:
-        super().bind(replace(space, budget=sum(space.costs)))
-        for reward in self.rewards.values():
-            reward.bind(space)
-
-    @property
-    def needs_gradients(self) -> bool:
-        return any(reward.needs_gradients for reward in self.rewards.values())
-
-    @property
-    def descriptors(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(
-            name for reward in self.rewards.values() for name in reward.descriptors))
-
-    def select(self, process: DecisionProcess) -> Choice:
-        for reward in self.rewards.values():
-            reward.to(process.device)
-        return super().select(process)
-
-    def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
-        for name, reward in self.rewards.items():
-            gains = reward.gains(signals, update=self.updating)
-            if not self.updating:
-                self.gains[name].append(gains.cpu())
-        return {}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -135,15 +89,12 @@ def rewards_of(cfg: Config) -> dict[str, dict[str, Any]]:
 
 
 def build(cfg: Config, checkpoint: str) -> PyramidDistiller:
-    """The distiller at a checkpoint, with a :class:`Recorder`."""
-    if not is_distiller(cfg):
-        raise ValueError(
-            f"model.type is {cfg.model.get('type')!r}, which distils "
-            "nothing; accepted: 'mmrlkd.PyramidDistiller'.")
+    """The distiller at a checkpoint. Student and connectors are loaded; the
+    checkpoint may be of a run with another selector."""
+    check_distils(cfg)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model: PyramidDistiller = MODELS.build(dict(
-        model_config(cfg), balancer=None,
-        selector=dict(type=Recorder, rewards=rewards_of(cfg))))
+        model_config(cfg), balancer=None))
     content = load_file(checkpoint)
     model.load_state_dict(content['state_dict'])
     state = read_run_state(checkpoint, content)['distiller']
@@ -153,25 +104,20 @@ def build(cfg: Config, checkpoint: str) -> PyramidDistiller:
 
 def record(model: PyramidDistiller, cfg: Config, images: int,
            seed: int) -> dict[str, Tensor]:
-    """(N, 2^L) gains by reward, of N or some more training images."""
-    recorder = model.selector
-    assert isinstance(recorder, Recorder)
-    model.train()
-    plan = replace(model.schedule.plan(), update_student=False, learn=True)
-    for recorder.updating in True, False:  # the units, then the gains
-        loader = Runner.build_dataloader(cfg.train_dataloader, seed=seed)
-        seen = 0
-        set_random_seed(seed)
-        for data in loader:
-            with unchanged(model):
-                batch = model.data_preprocessor(data, True)
-                distil(model, plan, batch['inputs'], batch['data_samples'],
-                       None)
-            seen += len(batch['inputs'])
-            if seen >= images:
-                break
-    return {name: normalised(torch.cat(each))
-            for name, each in recorder.gains.items()}
+    """(N, 2^L) gains by reward, of N training images."""
+    dataset = Runner.build_dataloader(cfg.train_dataloader).dataset
+
+    def batches() -> Iterator[Any]:
+        return next(augmented(cfg, dataset, images, seed, 1))
+
+    gains = {}
+    for name, options in rewards_of(cfg).items():
+        reward = REWARDS.build(options)
+        reward.bind(model.distillation.space)
+        # The first pass is for the running means, whose unit the gains have.
+        reward = warmed_up(model, reward.to(get_device()), batches())
+        gains[name] = normalised(record_images(model, reward, batches()).gains)
+    return gains
 
 
 def describe(rankings: list[Ranking], subsets: int, images: int) -> Table:
