@@ -19,7 +19,8 @@ from mmrlkd.distillation.selection.selectors import PolicySelector
 from mmrlkd.structures import Phase
 
 from .distiller import PyramidDistiller
-from .step import forward, measure, unchanged
+from .evaluation import unchanged
+from .step import forward, measure
 
 #: All levels for all images; the selector does not learn.
 ALL_LEVELS = Phase('all levels', share=1.0, choose=False, learn_every=0)
