@@ -69,6 +69,7 @@ class Distillation(nn.Module):
                 f'{student.task} does not have; accepted: another loss.')
         self.flops = count_flops(teacher, self.levels, self.links)
         priced = price_levels(costs, teacher.levels, self.flops)
+        # The state always has the deepest stage, even if it is no level.
         stages = [level for level in student.levels.values()
                   if level.in_backbone]
         self.space = LevelSpace(
@@ -82,6 +83,8 @@ class Distillation(nn.Module):
         self.describer = Describer(
             [*context, *descriptors], student, teacher.adapter)
         self._everything = UnregisteredModule(_all_levels(self.space))
+        # Buffers, so that they move with the model; not persistent, because the
+        # state dict is the student's.
         for name, values in (('level_costs', priced),
                              ('running_mean', [0.0] * len(priced))):
             self.register_buffer(
@@ -186,6 +189,7 @@ class Distillation(nn.Module):
         """
         if by_image and not losses.computed_all:
             return
+        # One all_reduce for sums and counts: ranks may know different cells.
         values = losses.values()
         known = losses.known.to(values.device, non_blocking=True)
         finite = known & torch.isfinite(values)

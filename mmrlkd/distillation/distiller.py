@@ -70,12 +70,10 @@ class PyramidDistiller(BaseModel):
         costs: price of each level, see :func:`.costs.price_levels`.
         budget: largest cost an image may use, in the same currency; None
             allows every level.
-        min_levels: levels that every image is distilled at, at least: 1, or 0
-            where a selector may leave an image out.
-        normalize: what selected levels weigh: ``'image'``, an image's weights
-            sum to one; ``'none'``, each level has its fixed weight, 1/L where
-            the selector gives none, and what is not selected is not made up
-            for.
+        min_levels: smallest number of levels of an image: 1, or 0 if a selector
+            may leave an image out.
+        normalize: weights of the selected levels, see
+            :class:`~mmrlkd.structures.LevelSpace`.
         max_skipped_updates: that many updates in a row skipped for a
             non-finite loss stop the run.
         probe_size: height and width, in pixels, of the image on which
@@ -123,12 +121,15 @@ class PyramidDistiller(BaseModel):
         self.data_preprocessor = self.student.data_preprocessor
         self.loss_weight = loss_weight
         self.logit_weight = logit_weight
+        # All that differs between task libraries is in the adapters.
         self.adapter = adapt(self.student, 'student')
         self.held_out = HeldOut()
         self.finite_check = FiniteCheck(self.student, max_skipped_updates)
         #: Set by RunStateHook, which keeps :meth:`run_state` in checkpoints.
         self.keeps_run_state = False
 
+        # Teacher and selector are not registered: otherwise the student's
+        # optimizer would train the policy, and checkpoints hold the teacher.
         chosen = SELECTORS.build(selector)
         self._selector = UnregisteredModule(chosen)
         #: Set before each iteration, see :meth:`.schedule.Schedule.set`.
@@ -145,6 +146,7 @@ class PyramidDistiller(BaseModel):
                     'dict(config=…, checkpoint=…).')
             built = Teacher(**teacher)
             built.check_fits(self.adapter)
+            # One image for both: levels are paired by the sizes of their maps.
             share_probe([self.adapter, built.adapter], probe_size)
             self._teacher = UnregisteredModule(built)
             if logit_loss is not None:
@@ -157,6 +159,7 @@ class PyramidDistiller(BaseModel):
                 self.adapter, self.levels, built,
                 loss, connector, recipe or {}, costs, budget, min_levels, normalize,
                 chosen.context, chosen.descriptors)
+            # Only now costs and widths of the levels are known.
             chosen.bind(self.distillation.space)
         #: What must not change when the run is resumed, see :mod:`.settings`.
         self.settings = flatten(dict(
@@ -320,6 +323,7 @@ class PyramidDistiller(BaseModel):
             self.teacher.require_weights()
         self.student.init_weights()
 
+    # nn.Module moves and casts registered modules only, by this method.
     def _apply(self, fn, recurse: bool = True) -> 'PyramidDistiller':
         self.selector._apply(fn, recurse)
         if self.teacher is not None:

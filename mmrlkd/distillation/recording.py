@@ -71,6 +71,8 @@ def augmented(cfg: Config, dataset: Any, images: int, seed: int,
         seed: of the images and, plus 1, 2, …, of the augmentations.
         times: number of augmentations.
     """
+    # Not the Runner's data loader: its order of images and its random numbers
+    # depend on workers and sampler.
     loader = cfg.train_dataloader
     collate = pseudo_collate
     if loader.get('collate_fn'):

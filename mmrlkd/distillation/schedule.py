@@ -91,6 +91,7 @@ class Schedule:
     @property
     def updates_student(self) -> bool:
         """Whether this iteration updates the student."""
+        # The last of every n iterations, so that a phase ends with an update.
         return (self.iteration + 1) % self.phase.student_every == 0
 
     @property

@@ -187,6 +187,8 @@ class ExpectedReward(Learner):
         """
         gains = without_broken(gains)
         self.replay.add(gains)
+        # One unit for the whole update: with one for each step, the weight of the
+        # entropy would vary with the drawn samples.
         kept = self.replay.gather(gains.weight.device)
         unit = self._unit(kept)
         temperature = max(self.algorithm.entropy_coef, LEAST) * unit
@@ -196,6 +198,7 @@ class ExpectedReward(Learner):
         for part in self._drawn(kept):
             batch, count = self.prepare(part, unit)
             loss, stats = self.algorithm.loss(self.policy, batch)
+            # Means over the ranks, so that λ moves by the same step on all of them.
             names, log = tuple(stats), torch.stack(list(stats.values()))
             dist.all_reduce(log, 'mean')
             if self._descent.step(loss, count):

@@ -80,6 +80,8 @@ class GRPOLoss(Algorithm):
         # Outcome supervision, section 4.1.2.
         advantage, _ = group_advantages(
             returns, weight, self.group_size, self.eps, self.scale_by_std)
+        # The logits of the policy that acted are not in the rollout, which has
+        # log-probabilities of its actions only; the KL is over all actions.
         with torch.no_grad():
             acting, _ = policy.evaluate(rollout.observation)
         each = (steps, episodes)

@@ -51,6 +51,7 @@ class Describer:
         wanted = self.descriptors.values()
         self.needs_student_head = any(
             each.needs_student_head for each in wanted)
+        # Counted once, for the log; the head runs once a batch for all of them.
         self.gflops = 0.0
         if any(each.needs_teacher_head for each in wanted):
             self.gflops = count_head(teacher)[1]
