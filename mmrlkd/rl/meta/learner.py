@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 from weakref import WeakKeyDictionary
@@ -14,7 +14,7 @@ from torch import Tensor
 from mmrlkd.arguments import check_integer, check_number, refuse
 from mmrlkd.rl.algorithm import Diagnostics
 from mmrlkd.rl.descent import Descent
-from mmrlkd.rl.policy import FunctionalPolicy, PolicyModule
+from mmrlkd.rl.policy import FunctionalPolicy, Policy, PolicyModule
 
 from .objectives import Objective
 from .task import Task, check_shots
@@ -140,7 +140,6 @@ class MetaLearner(ABC):
             clone.adapt(self.objective(clone, task))
         return clone
 
-    @torch.enable_grad()
     def fast_adapt(self, environment: Task, shots: int = 100,
                    steps: int = 5) -> PolicyModule:
         """A policy of its own, adapted to a task; the meta-policy stays.
@@ -157,9 +156,9 @@ class MetaLearner(ABC):
         support = environment.take(_permuted(environment)[:shots])
         policy = copy.deepcopy(self.policy.fitted(support))
         policy.zero_grad()
-        descend(policy, self.objective, support, self.lr, steps,
-                [name for name, weight in self.policy.named_parameters()
-                 if weight.requires_grad])
+        descend(policy, lambda each: self.objective(each, support), self.lr,
+                steps, [name for name, weight in self.policy.named_parameters()
+                        if weight.requires_grad])
         return policy
 
     @abstractmethod
@@ -227,14 +226,13 @@ class MetaLearner(ABC):
 
 
 @torch.enable_grad()
-def descend(policy: PolicyModule, objective: Objective, task: Task, lr: float,
+def descend(policy: PolicyModule, loss: Callable[[Policy], Tensor], lr: float,
             steps: int, names: Collection[str]) -> None:
     """Steps of plain gradient descent, in place.
 
     Args:
         policy: fitted to the task.
-        objective: its loss.
-        task: all of its samples are used in every step.
+        loss: 0-dim, of a policy, with its graph.
         lr: of the steps.
         steps: how many.
         names: of the parameters that move.
@@ -243,7 +241,7 @@ def descend(policy: PolicyModule, objective: Objective, task: Task, lr: float,
     for _ in range(steps):
         clone = Clone(policy, {name: weights[name] for name in names}, lr,
                       first_order=True)
-        clone.adapt(objective(clone, task))
+        clone.adapt(loss(clone))
         with torch.no_grad():
             for name, weight in clone.parameters.items():
                 weights[name].copy_(weight)
