@@ -17,7 +17,6 @@ import torch
 
 import mmrlkd  # noqa: F401
 from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
-from mmrlkd.config.meta import digest
 from mmrlkd.distillation.selection.meta_policy import load_meta_policy
 from mmrlkd.distillation.selection.policies import TokenPolicy
 from mmrlkd.distillation.selection.recorded import (
@@ -25,6 +24,7 @@ from mmrlkd.distillation.selection.recorded import (
     load_recording,
 )
 from mmrlkd.engine.atomic import write_atomically
+from mmrlkd.files import digest
 from mmrlkd.rl.meta import MAML, ExactReward, check_shots
 
 

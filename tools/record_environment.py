@@ -11,7 +11,6 @@ of them and what the reward says of every subset of levels is written to a file 
 """
 
 import argparse
-import hashlib
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from mmrlkd.distillation.recording import (
     augmented,
     efficiency_of,
     record_images,
+    reward_config,
     reward_of,
     warmed_up,
 )
@@ -38,8 +38,8 @@ from mmrlkd.distillation.selection.recorded import (
     Recording,
     save_recording,
 )
-from mmrlkd.distillation.selection.rewards import Reward
 from mmrlkd.engine.trained import load_distiller
+from mmrlkd.files import digest
 
 #: Batches for the running means of a reward that has seen none.
 WARM_UP = 20
@@ -96,19 +96,6 @@ def record(args: argparse.Namespace,
         checkpoint=digest(args.checkpoint),
         reward=reward_config(cfg, reward), efficiency=efficiency_of(model),
         context=tuple(model.selector.context))
-
-
-def reward_config(cfg: Config, reward: Reward) -> dict[str, Any]:
-    """The reward's type and options, without λ."""
-    options = Config(dict(cfg.model.selector.get('reward') or {})).to_dict()
-    options.pop('efficiency', None)
-    return {**options, 'type': type(reward).__name__}
-
-
-def digest(path: str | Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with Path(path).open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -8,8 +8,8 @@ tasks = {
     for name in ('detection', 'instance', 'segmentation', 'classification')
 }
 policy = dict(type='mmrlkd.TokenPolicy', width=16, hidden=32, layers=1)
-learner = dict(type='mmrlkd.MAML', lr=0.1, meta_lr=3e-3, steps=5, shots=100)
+learner = dict(type='mmrlkd.MAML', lr=0.3, meta_lr=1e-2, steps=5, shots=100)
 horizon = 1
-iterations = 200
-interval = 20
+iterations = 30
+interval = 10
 seed = 0

@@ -13,7 +13,6 @@
     seed = 0
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from mmrlkd.distillation.selection.recorded import (
     load_recording,
 )
 from mmrlkd.engine.meta_training import MetaTraining
+from mmrlkd.files import digest
 from mmrlkd.registry import META_LEARNERS, POLICIES
 from mmrlkd.rl.meta import ExactReward, MetaLearner
 
@@ -48,12 +48,6 @@ class RecordedTasks:
     environments: Mapping[str, RecordedEnvironment]
     reward: Mapping[str, Any]
     digests: Mapping[str, str]
-
-
-def digest(path: str | Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with Path(path).open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def load_recorded_tasks(tasks: Mapping[str, Mapping[str, Any] | None],

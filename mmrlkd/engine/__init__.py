@@ -4,6 +4,7 @@ from .checkpoint_hook import DistillCheckpointHook
 from .data_parallel import DistillDataParallel
 from .gradnorm_hook import GradNormHook
 from .held_out_hook import HeldOutHook
+from .meta_phase_hook import MetaPhaseHook
 from .param_scheduler_hook import UpdateParamSchedulerHook
 from .phase_hook import PhaseHook
 from .policy_health_hook import PolicyHealthHook
@@ -12,6 +13,6 @@ from .seeding import SeededIterBasedTrainLoop, SeedHook
 
 __all__ = [
     'DistillCheckpointHook', 'DistillDataParallel', 'GradNormHook',
-    'HeldOutHook', 'PhaseHook', 'PolicyHealthHook', 'RunStateHook',
+    'HeldOutHook', 'MetaPhaseHook', 'PhaseHook', 'PolicyHealthHook', 'RunStateHook',
     'SeedHook', 'SeededIterBasedTrainLoop', 'UpdateParamSchedulerHook'
 ]
