@@ -49,7 +49,7 @@ class DemoTask:
 
 TASKS = (
     DemoTask('detection'),
-    DemoTask('instance', teacher=120, student=80),
+    DemoTask('instance', teacher=80, student=60),
     DemoTask('segmentation'),
     DemoTask('classification', teacher=300, student=200, data='data/scenes_10',
              scenes=SceneConfig(size=64, classes=10)),
