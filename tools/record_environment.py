@@ -2,12 +2,13 @@
 
     python tools/record_environment.py CONFIG CHECKPOINT [--images 400]
         [--augmentations 1] [--out FILE.safetensors] [--method NAME|FILE]
-        [--seed 0] [--cfg-options KEY=VALUE …]
+        [--seed 0] [--student-only] [--cfg-options KEY=VALUE …]
 
 CHECKPOINT is one of a run of CONFIG, whose selector has a reward. Training images
 are shown to the student as in training, and nothing learns. What policies would see
 of them and what the reward says of every subset of levels is written to a file that
-``mmrlkd.distillation.selection.recorded.RecordedEnvironment.load`` reads.
+``mmrlkd.distillation.selection.recorded.RecordedEnvironment.load`` reads. With
+``--student-only`` CHECKPOINT may be of a run of the same pair by another method.
 """
 
 import argparse
@@ -58,6 +59,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help='times that each is recorded; default: 1')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
+        '--student-only', action='store_true', help='take the student and its '
+        'connectors alone: the checkpoint may be of another method')
+    parser.add_argument(
         '--out', type=Path, help='file; default: '
         'work_dirs/recordings/CONFIG_CHECKPOINT.safetensors')
     parser.add_argument(
@@ -78,7 +82,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def record(args: argparse.Namespace,
            cfg: Config) -> tuple[Recording, Header]:
     """The images, and what they were recorded with."""
-    model = load_distiller(cfg, args.checkpoint, get_device())
+    model = load_distiller(cfg, args.checkpoint, get_device(),
+                           selector=not args.student_only)
     reward = reward_of(model)
     dataset = Runner.build_dataloader(cfg.train_dataloader).dataset
 

@@ -1,6 +1,6 @@
-# A new task trained in full: with the meta-policy of the four demo tasks, adapted in the
-# run, from scratch, and with fixed subsets. All have the same phases, and may spend the
-# cost of all levels. First
+# A new task trained in full: with the meta-policy of the four demo tasks, adapted in
+# the run, from scratch, and with fixed subsets. All have the same phases, and may spend
+# the cost of all levels. First
 #     python tools/meta_train.py configs/meta/demo.py
 version = 1
 worlds = dict(scenes=dict(
