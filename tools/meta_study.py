@@ -9,12 +9,9 @@ continues.
 """
 
 import argparse
-import hashlib
-import json
 import os
 import signal
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,10 +71,10 @@ def study(args: argparse.Namespace) -> None:
             if args.record_only:
                 return
             tasks = load_recorded_tasks(cfg.tasks, cfg.horizon)
-            text = json.dumps([asdict(settings), dict(tasks.digests)])
-            rows = run(tasks.environments, settings, list(dict.fromkeys(
-                args.seeds)), hashlib.sha256(text.encode()).hexdigest()[:12],
-                TABLE, lambda done: print(done, flush=True))
+            rows = run(
+                tasks.environments, settings, list(dict.fromkeys(args.seeds)),
+                settings.identity(tasks.digests), TABLE,
+                lambda done: print(done, flush=True))
     if rows.empty:
         raise ExperimentFailed(f'{TABLE} holds no rows of these recordings.')
     write_atomically(TABLE.with_suffix('.md'), page(
