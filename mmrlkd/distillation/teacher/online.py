@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from mmrlkd.distillation.features.levels import (
 )
 from mmrlkd.registry import MODELS
 
+from .execution import AS_BUILT, Execution
 from .lazy import LazyPyramid
 from .weights import load_matching
 
@@ -99,8 +99,14 @@ class Teacher(nn.Module):
         trust_checkpoint: read a checkpoint that holds objects of any type,
             **which may run any code**. Files of tensors, and those that
             OpenMMLab publishes, do not need it.
+        fold: see :class:`.execution.Execution`.
+        dtype: likewise.
+        channels_last: likewise.
+        compile: likewise.
+        stream: likewise.
 
     Attributes:
+        execution: how it is run; as built, until :meth:`prepare`.
         wanted: the names in ``levels``.
         levels: levels that the student learns from, see :meth:`align`.
     """
@@ -108,9 +114,13 @@ class Teacher(nn.Module):
     def __init__(self, config: str | dict, checkpoint: str | None,
                  levels: Sequence[str] | None = None,
                  weights_key: str | None = None,
-                 trust_checkpoint: bool = False) -> None:
+                 trust_checkpoint: bool = False, fold: bool = True,
+                 dtype: str = 'float32', channels_last: bool = False,
+                 compile: bool = False, stream: bool = False) -> None:
         super().__init__()
         check_bool('teacher', 'trust_checkpoint', trust_checkpoint)
+        self._options = Execution(fold, dtype, channels_last, compile, stream)
+        self.execution = AS_BUILT
         self.config = read_model_config(config)
         self.checkpoint = checkpoint
         self.model = MODELS.build(self.config)
@@ -210,7 +220,19 @@ class Teacher(nn.Module):
                 'teacher.checkpoint is None; accepted for training: the path '
                 "of the teacher's checkpoint.")
 
-    @torch.no_grad()
+    def prepare(self, head: bool) -> None:
+        """Make the model cheap to run, as the options say. Weights can no longer
+        be loaded afterwards.
+
+        Args:
+            head: whether its head will run, too.
+
+        Raises:
+            ValueError: the model does not take an option.
+        """
+        self._options.prepare(self.adapter, head)
+        self.execution = self._options
+
     def extract(self, images: Tensor, samples: Sequence) -> LazyPyramid:
         """The pyramid of a batch; computes nothing yet.
 
@@ -218,7 +240,7 @@ class Teacher(nn.Module):
             images: (B, 3, H, W), preprocessed.
             samples: their annotations, by which a cache can identify images.
         """
-        return LazyPyramid(self.adapter, self.levels, images)
+        return LazyPyramid(self.adapter, self.levels, images, self.execution)
 
 
 def _plain(value: Any) -> Any:
