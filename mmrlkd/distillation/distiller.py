@@ -163,6 +163,10 @@ class PyramidDistiller(BaseModel):
                 recipe or {}, costs, budget, min_levels, normalize,
                 chosen.context, chosen.descriptors)
             chosen.bind(self.distillation.space)
+        if self.teacher is not None:
+            # At last: levels were found and FLOPs counted on the model as built.
+            self.teacher.prepare(head=self._logits is not None or (
+                self.distils and self.distillation.describer.needs_teacher_head))
         self._settings = flatten(dict(
             levels=[level.name for level in self.levels],
             loss=loss or dict(type='mmrlkd.MSELoss'),

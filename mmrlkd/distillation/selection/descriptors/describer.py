@@ -36,6 +36,7 @@ class Describer:
     Attributes:
         descriptors: by name.
         needs_student_head: whether one of them looks at the student's logits.
+        needs_teacher_head: whether one of them runs the teacher's head.
         gflops: counted, of what the teacher's head (and its neck) runs for
             one probe image; 0 where none looks at it.
 
@@ -51,8 +52,10 @@ class Describer:
         wanted = self.descriptors.values()
         self.needs_student_head = any(
             each.needs_student_head for each in wanted)
+        self.needs_teacher_head = any(
+            each.needs_teacher_head for each in wanted)
         self.gflops = 0.0
-        if any(each.needs_teacher_head for each in wanted):
+        if self.needs_teacher_head:
             self.gflops = count_head(teacher)[1]
 
 
