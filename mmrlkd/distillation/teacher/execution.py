@@ -173,7 +173,7 @@ def _run(adapter: TaskAdapter, image: Tensor, levels: bool,
     if head and adapter.logit_layer is not None:
         used.append(read_logits(adapter, features))
     elif head and adapter.dense_head is not None:
-        used.append(adapter.score_maps(features))
+        used.append(adapter.score_logits(features))
     return used
 
 

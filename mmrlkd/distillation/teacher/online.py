@@ -16,6 +16,7 @@ from mmrlkd.distillation.features.levels import (
 )
 from mmrlkd.registry import MODELS
 
+from .cache import CachedPyramid, TeacherCache, read_settings
 from .execution import AS_BUILT, Execution
 from .lazy import LazyPyramid
 from .weights import load_matching
@@ -104,11 +105,14 @@ class Teacher(nn.Module):
         channels_last: likewise.
         compile: likewise.
         stream: likewise.
+        cache: folder, or settings, of a cache of its maps, see
+            :class:`.cache.CacheSettings`; None for none.
 
     Attributes:
         execution: how it is run; as built, until :meth:`prepare`.
         wanted: the names in ``levels``.
         levels: levels that the student learns from, see :meth:`align`.
+        cache: of its maps; None without one.
     """
 
     def __init__(self, config: str | dict, checkpoint: str | None,
@@ -116,12 +120,15 @@ class Teacher(nn.Module):
                  weights_key: str | None = None,
                  trust_checkpoint: bool = False, fold: bool = True,
                  dtype: str = 'float32', channels_last: bool = False,
-                 compile: bool = False, stream: bool = False) -> None:
+                 compile: bool = False, stream: bool = False,
+                 cache: str | dict | None = None) -> None:
         super().__init__()
         check_bool('teacher', 'trust_checkpoint', trust_checkpoint)
         self._options = Execution(fold, dtype, channels_last, compile, stream)
         self.execution = AS_BUILT
         self.config = read_model_config(config)
+        self.cache = None if cache is None else TeacherCache(
+            read_settings(cache), self.config)
         self.checkpoint = checkpoint
         self.model = MODELS.build(self.config)
         self.adapter = adapt(self.model, 'teacher')
@@ -238,9 +245,14 @@ class Teacher(nn.Module):
 
         Args:
             images: (B, 3, H, W), preprocessed.
-            samples: their annotations, by which a cache can identify images.
+            samples: their annotations.
         """
-        return LazyPyramid(self.adapter, self.levels, images, self.execution)
+        if self.cache is None or not self.cache.store.readable:
+            return LazyPyramid(
+                self.adapter, self.levels, images, self.execution)
+        entries = self.cache.entries(self.model, self.execution, images)
+        return CachedPyramid(
+            self.adapter, self.levels, images, self.execution, entries)
 
 
 def _plain(value: Any) -> Any:
