@@ -152,7 +152,7 @@ class RecordedEnvironment:
         gains = recording.gains
         #: (B, 2^L), what holding each subset is worth.
         self.worth = gains - efficiency * (costs / costs[-1]).to(gains)
-        self._process = DecisionProcess(
+        self.process = DecisionProcess(
             space, recording.global_feature, recording.level_features,
             KnownLosses(recording.level_losses), horizon, recording.context)
         self.reset()
@@ -178,14 +178,14 @@ class RecordedEnvironment:
         """Begin the episodes; nothing is held."""
         self._held = torch.zeros(
             self.batch_size, dtype=torch.int64, device=self.device)
-        return self._process.reset()
+        return self.process.reset()
 
     def step(self, action: Tensor) -> Outcome:
         """Hold the subsets ``action`` (B,) int64, which must be allowed."""
         before, self._held = self._held, action
         change = torch.stack([before, action], 1)
         reward = self.worth.gather(1, change).diff().squeeze(1)
-        return Outcome(self._process.step(action).observation, reward)
+        return Outcome(self.process.step(action).observation, reward)
 
     def take(self, episodes: Tensor) -> 'RecordedEnvironment':
         """The environment of the images ``episodes`` (B',) int64."""
@@ -196,7 +196,7 @@ class RecordedEnvironment:
     @cached_property
     def nodes(self) -> list[Nodes]:
         """All that episodes can show, see :class:`.environment.SubsetTree`."""
-        return self.tree.nodes(self._process.known())
+        return self.tree.nodes(self.process.known())
 
     @cached_property
     def returns(self) -> Tensor:
