@@ -62,22 +62,21 @@ class Execution:
         """Whether the teacher runs in a lower precision of its own."""
         return self.dtype != 'float32'
 
-    def prepare(self, adapter: TaskAdapter, head: bool) -> None:
+    def prepare(self, adapter: TaskAdapter, levels: bool, head: bool) -> None:
         """Change the model once, after its weights were loaded and its levels found.
 
         Args:
             adapter: of the teacher, frozen and in eval mode.
-            head: whether its head will run, too.
+            levels: whether maps of its levels are read.
+            head: whether its head will run.
 
         Raises:
             ValueError: the model does not take an option.
         """
-        _ = adapter.levels  # names layers that folding replaces
-
         def maps(now: 'Execution' = AS_BUILT) -> list[Tensor]:
             image = now.cast(adapter.probe_image())
             with now.running(image.device):
-                return list(tensors(_run(adapter, image, head)))
+                return list(tensors(_run(adapter, image, levels, head)))
 
         before = maps() if self.fold or self.channels_last else []
         if self.fold and fold_batch_norm(adapter.model, maps):
@@ -93,7 +92,8 @@ class Execution:
                        "'float32' or 'bfloat16': the teacher's numbers exceed "
                        'the range of float16')
         if self.compile:
-            for module in adapter.stages.modules():
+            for module in (adapter.stages.modules() if levels
+                           else [adapter.backbone]):
                 module.forward = _Compiled(module.forward)
 
     def cast(self, images: Tensor) -> Tensor:
@@ -155,9 +155,19 @@ class Execution:
 AS_BUILT = Execution(fold=False)
 
 
-def _run(adapter: TaskAdapter, image: Tensor, head: bool) -> list[Any]:
+def run_backbone(adapter: TaskAdapter, images: Tensor,
+                 levels: bool) -> tuple[Any, tuple[Tensor, ...]]:
+    """What a backbone puts out, and its stage maps where levels are read. Logits
+    can be distilled of networks without stages."""
+    if not levels:
+        return adapter.backbone(images), ()
+    return adapter.stages.run(images)
+
+
+def _run(adapter: TaskAdapter, image: Tensor, levels: bool,
+         head: bool) -> list[Any]:
     """All that is read of the teacher."""
-    output, stages = adapter.stages.run(image)
+    output, stages = run_backbone(adapter, image, levels)
     features = output if adapter.neck is None else adapter.neck(output)
     used = [output, stages, features]
     if head and adapter.logit_layer is not None:

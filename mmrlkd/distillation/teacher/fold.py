@@ -25,9 +25,9 @@ def fold_batch_norm(model: nn.Module, run: Callable[[], Any]) -> int:
     """Fold what can be folded, in place; the normalisation becomes an identity.
 
     Exact to rounding. Left alone is a normalisation that does not directly follow
-    a convolution, by statistics of the batch, or shared; a convolution whose
-    output or weight something else uses (weights that are standardised or
-    parametrised); and what ``run`` does not run.
+    a convolution, or is shared, or uses statistics of the batch; a convolution
+    whose output something else reads, too, whose weight is shared, or computed
+    (standardised, parametrised); and what ``run`` does not run.
 
     Args:
         model: in eval mode, without gradients.

@@ -10,7 +10,7 @@ from mmrlkd.distillation.features.adapters import TaskAdapter
 from mmrlkd.distillation.features.levels import Level
 from mmrlkd.distillation.logits import read_logits
 
-from .execution import Execution
+from .execution import Execution, run_backbone
 from .necks import LazyNeck, take
 
 Given = ParamSpec('Given')
@@ -87,12 +87,9 @@ class LazyPyramid:
 
     @cached_property
     def _begun(self) -> Callable[[], tuple[Any, tuple[Tensor, ...]]]:
-        return self._execution.start(self._run, self._images)
-
-    def _run(self, images: Tensor) -> tuple[Any, tuple[Tensor, ...]]:
-        if not self._levels:  # logit distillation alone
-            return self._adapter.backbone(images), ()
-        return self._adapter.stages.run(images)
+        return self._execution.start(
+            lambda images: run_backbone(
+                self._adapter, images, bool(self._levels)), self._images)
 
     @cached_property
     def _backbone(self) -> tuple[Any, tuple[Tensor, ...]]:

@@ -237,7 +237,7 @@ class Teacher(nn.Module):
         Raises:
             ValueError: the model does not take an option.
         """
-        self._options.prepare(self.adapter, head)
+        self._options.prepare(self.adapter, bool(self.levels), head)
         self.execution = self._options
 
     def extract(self, images: Tensor, samples: Sequence) -> LazyPyramid:
