@@ -5,6 +5,7 @@ from .data_parallel import DistillDataParallel
 from .drop_blocks_hook import DropBlocksHook
 from .gradnorm_hook import GradNormHook
 from .held_out_hook import HeldOutHook
+from .meta_phase_hook import MetaPhaseHook
 from .param_scheduler_hook import UpdateParamSchedulerHook
 from .phase_hook import PhaseHook
 from .policy_health_hook import PolicyHealthHook
@@ -14,7 +15,7 @@ from .teacher_cache_hook import TeacherCacheHook
 
 __all__ = [
     'DistillCheckpointHook', 'DistillDataParallel', 'DropBlocksHook',
-    'GradNormHook', 'HeldOutHook', 'PhaseHook', 'PolicyHealthHook',
-    'RunStateHook', 'SeedHook', 'SeededIterBasedTrainLoop', 'TeacherCacheHook',
-    'UpdateParamSchedulerHook'
+    'GradNormHook', 'HeldOutHook', 'MetaPhaseHook', 'PhaseHook',
+    'PolicyHealthHook', 'RunStateHook', 'SeedHook', 'SeededIterBasedTrainLoop',
+    'TeacherCacheHook', 'UpdateParamSchedulerHook'
 ]
