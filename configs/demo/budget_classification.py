@@ -17,4 +17,5 @@ budget = dict(
         dict(type='mmrlkd.ResidualBlocks', run=[
             (0, 1, 1, 1), (1, 1, 1, 1), (2, 2, 1, 1), (2, 2, 2, 2)]),
     ],
-    feature=dict(stage='maxpool', scale=0.5))
+    feature=dict(stage='maxpool', scale=0.5),
+    test_budgets=4)

@@ -16,4 +16,5 @@ budget = dict(
         dict(type='mmrlkd.InputScale', scales=(0.5, 0.75, 1.0, 1.5)),
         dict(type='mmrlkd.ResidualBlocks', run=[(1, 1, 1, 1), (2, 2, 2, 2)]),
     ],
-    feature=dict(stage='maxpool', scale=0.5))
+    feature=dict(stage='maxpool', scale=0.5),
+    test_budgets=4)

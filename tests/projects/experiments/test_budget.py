@@ -52,7 +52,7 @@ def test_a_step_runs_again_if_its_words_or_what_it_reads_change(steps, tmp_path)
     assert [runs('b'), runs('b')] == [6, 6]  # what was written is not of these
 
 
-def test_both_students_of_a_task_have_configs(monkeypatch):
+def test_both_students_of_a_task_have_configs():
     from tools.demo import CONFIGS
     for task in TASKS:
         runs = students(task, CONFIGS, CONFIGS)
@@ -98,3 +98,13 @@ def test_the_comparison_is_a_line_for_each_budget():
     assert frame.loc['12 ms', 'GRPO'] == '0.500 ± 0.010'
     assert frame.loc['12 ms', 'within, GRPO'] == '0.980'
     assert frame.loc['12 ms', 'GRPO − static'] == '-0.020 ± 0.030'
+
+
+def test_the_command_line_of_a_budget(capsys):
+    from tools.demo import parse_args
+    args = parse_args(['--task', 'budget'])
+    assert args.seeds == [0, 1, 2, 3, 4] and args.work_dir.name == 'demo_budget'
+    assert parse_args(['--task', 'budget', '--seeds', '3', '3']).seeds == [3]
+    with pytest.raises(SystemExit):
+        parse_args(['--task', 'budget', '--methods', 'ppo'])
+    assert '--methods and --figure-dir: a budget has none' in capsys.readouterr().err
