@@ -180,7 +180,9 @@ def run_task(task: BudgetTask, runs: dict[str, Run], seeds: list[int],
                 f'{task.name}: test of seed {seed}, {kind}',
                 ('budget/test.py', config, str(runs[DROPPED].checkpoint), str(file),
                  '--table', str(table), '--images', str(task.tested), '--out',
-                 str(out), *threads, '--budget-ms', *budgets), out), file)
+                 # The budgets are the profile's, of a moment ago.
+                 str(out), '--drift', 'ignore', *threads, '--budget-ms', *budgets),
+                out), file)
     return Files(plain, table, comparison, tests)
 
 

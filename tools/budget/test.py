@@ -51,6 +51,9 @@ from mmrlkd.engine.trained import fill
 from mmrlkd.files import load_file
 from mmrlkd.registry import MODELS
 
+# Configs of this checkout import projects.scenes.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
