@@ -203,7 +203,7 @@ def _text(value: dict[str, float] | None, digits: int, sign: str = '') -> str:
 def train(args: argparse.Namespace, console: Console) -> None:
     """Train the seeds that are not finished, and write the comparison."""
     cfg = load_config(args.config, cfg_options=args.cfg_options)
-    if not cfg.get('budget'):
+    if cfg.get('budget') is None:
         raise ValueError(
             'The config has no budget; accepted: budget=dict(knobs=[…], …), as '
             'in docs/latency_budget.md.')
