@@ -1,7 +1,8 @@
 """Build everything a config names, without training, and show what it does.
 
-    python tools/check.py CONFIG [--skip-weights] [--cfg-options KEY=VALUE …]
-    python tools/check.py --pair STUDENT TEACHER
+    python tools/check.py CONFIG [--method NAME|FILE] [--skip-weights]
+        [--cfg-options KEY=VALUE …]
+    python tools/check.py --pair STUDENT TEACHER [--method NAME|FILE]
 
 The second form shows what two configs of a library, named as in
 ``mmdet::retinanet/retinanet_r18_fpn_1x_coco.py``, would have in common.
@@ -19,7 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 import mmrlkd  # noqa: F401
-from mmrlkd.config.compose import add_method_argument, load_config
+from mmrlkd.config.compose import (
+    add_method_argument,
+    load_config,
+    put_method,
+)
 from mmrlkd.config.data_check import check_data
 from mmrlkd.config.decisions import dead_copies, decisions
 from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
@@ -165,6 +170,8 @@ def main(argv: list[str] | None = None) -> None:
     with errors_as_sentences(CONFIG_ERRORS):
         if args.pair:
             cfg = Config(dict(model=pair_model(*args.pair)))
+            if args.method:
+                put_method(cfg, args.method)
             model = MODELS.build(cfg.model)
         else:
             cfg = load_config(args.config, args.method, args.cfg_options)
@@ -181,7 +188,7 @@ def main(argv: list[str] | None = None) -> None:
         show_distillation(console, model)
     elif model.teacher is None:
         console.print('The student is trained alone: nothing is distilled.')
-    if not args.pair:
+    if args.method or not args.pair:
         console.print(describe_decisions(cfg, model))
         for line in dead_copies(cfg):
             console.print(f'Not read: {line}')

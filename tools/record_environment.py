@@ -2,12 +2,13 @@
 
     python tools/record_environment.py CONFIG CHECKPOINT [--images 400]
         [--augmentations 1] [--out FILE.safetensors] [--method NAME|FILE]
-        [--seed 0] [--cfg-options KEY=VALUE …]
+        [--seed 0] [--student-only] [--cfg-options KEY=VALUE …]
 
 CHECKPOINT is one of a run of CONFIG, whose selector has a reward. Training images
 are shown to the student as in training, and nothing learns. What policies would see
 of them and what the reward says of every subset of levels is written to a file that
-``mmrlkd.distillation.selection.recorded.RecordedEnvironment.load`` reads.
+``mmrlkd.distillation.selection.recorded.RecordedEnvironment.load`` reads. With
+``--student-only`` CHECKPOINT may be of a run of the same pair by another method.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from mmrlkd.distillation.recording import (
     augmented,
     efficiency_of,
     record_images,
+    reward_config,
     reward_of,
     warmed_up,
 )
@@ -37,7 +39,6 @@ from mmrlkd.distillation.selection.recorded import (
     Recording,
     save_recording,
 )
-from mmrlkd.distillation.selection.rewards import Reward
 from mmrlkd.engine.trained import load_distiller
 from mmrlkd.files import digest
 
@@ -57,6 +58,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--augmentations', type=int, default=1,
                         help='times that each is recorded; default: 1')
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--student-only', action='store_true', help='take the student and its '
+        'connectors alone: the checkpoint may be of another method')
     parser.add_argument(
         '--out', type=Path, help='file; default: '
         'work_dirs/recordings/CONFIG_CHECKPOINT.safetensors')
@@ -78,7 +82,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def record(args: argparse.Namespace,
            cfg: Config) -> tuple[Recording, Header]:
     """The images, and what they were recorded with."""
-    model = load_distiller(cfg, args.checkpoint, get_device())
+    model = load_distiller(cfg, args.checkpoint, get_device(),
+                           selector=not args.student_only)
     reward = reward_of(model)
     dataset = Runner.build_dataloader(cfg.train_dataloader).dataset
 
@@ -96,13 +101,6 @@ def record(args: argparse.Namespace,
         checkpoint=digest(args.checkpoint),
         reward=reward_config(cfg, reward), efficiency=efficiency_of(model),
         context=tuple(model.selector.context))
-
-
-def reward_config(cfg: Config, reward: Reward) -> dict[str, Any]:
-    """The reward's type and options, without λ."""
-    options = Config(dict(cfg.model.selector.get('reward') or {})).to_dict()
-    options.pop('efficiency', None)
-    return {**options, 'type': type(reward).__name__}
 
 
 def main(argv: list[str] | None = None) -> None:

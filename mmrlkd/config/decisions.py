@@ -1,29 +1,25 @@
 """The values of a config that decide what a distillation does."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
 from torch import nn
 
+from mmrlkd.distillation.selection.selectors import ControlSelector
+
 from .keywords import FAMILIES, parameters_of, type_name
 
 
 def decisions(cfg: Config, selector: nn.Module) -> list[tuple[str, str]]:
-    """Key and value of λ or budget, learner, phases, weight of the loss and
+    """Key and value of λ or mean cost, budget, learner, phases, weight of the loss and
     schedule.
 
     Args:
         cfg: of a distillation.
         selector: built from the config; it supplies the defaults.
     """
-    given = cfg.model.get('selector') or {}
-    rows = [('model.selector', _describe(selector, given))]
-    for name in ('reward', 'learner', 'policy'):
-        part = getattr(selector, name, None)
-        if part is not None:
-            rows.append((f'model.selector.{name}',
-                         _describe(part, given.get(name) or {})))
+    rows = _choosing('model.selector', selector, cfg.model.get('selector') or {})
     rows += [('model.budget', _value(cfg.model.get('budget'))),
              ('model.loss_weight', _value(cfg.model.get('loss_weight', 1.0)))]
     for i, hook in enumerate(cfg.get('custom_hooks') or []):
@@ -50,12 +46,33 @@ def decisions(cfg: Config, selector: nn.Module) -> list[tuple[str, str]]:
     return rows
 
 
-def _describe(part: Any, given: Mapping[str, Any]) -> str:
+def _choosing(key: str, selector: nn.Module,
+              given: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Rows of a selector and its parts; of a control, those of what it
+    controls, too."""
+    rows = [(key, _describe(selector, given))]
+    if isinstance(selector, ControlSelector):
+        return rows + _choosing(
+            f'{key}.selector', selector.selector, given['selector'])
+    # With a mean cost, λ is found, and the reward's default is not charged.
+    found = {'efficiency'} if given.get('mean_cost') is not None else set()
+    # Selectors differ in the parts that they have.
+    for name in ('reward', 'learner', 'policy'):
+        part = getattr(selector, name, None)
+        if part is not None:
+            rows.append((f'{key}.{name}',
+                         _describe(part, given.get(name) or {}, found)))
+    return rows
+
+
+def _describe(part: Any, given: Mapping[str, Any],
+              without: Collection[str] = ()) -> str:
     """The class of a part and its options with plain values: from ``given`` of
     the config, or its default."""
     values = {
         name: given.get(name, parameter.default)
-        for name, parameter in parameters_of(type(part))[0].items()}
+        for name, parameter in parameters_of(type(part))[0].items()
+        if name not in without}
     text = _options({
         name + (' (λ)' if name == 'efficiency' else ''): value
         for name, value in values.items()
@@ -88,6 +105,7 @@ def dead_copies(cfg: Config) -> Iterator[str]:
 
 def _differences(dead: Any, read: Any, path: str
                  ) -> Iterator[tuple[str, Any, Any]]:
+    # Of other types, nothing can be said key by key: one replaced the other.
     if isinstance(dead, Mapping) and isinstance(read, Mapping):
         if dead.get('type') == read.get('type'):
             for key in dead:

@@ -36,13 +36,14 @@ def count_head(adapter: TaskAdapter) -> tuple[Any, float]:
     """What the head puts out for the probe image, and the counted GFLOPs of
     what only it needs: itself and the neck."""
     with torch.no_grad(), evaluating(adapter.model):
+        # Outside the counter: the backbone runs for the levels anyway.
         features = adapter.backbone(adapter.probe_image())
         with FlopCounterMode(display=False) as counter:
             if adapter.neck is not None:
                 features = adapter.neck(features)
             output = (read_logits(adapter, features)
                       if adapter.dense_head is None
-                      else adapter.score_maps(features))
+                      else adapter.score_logits(features))
     return output, counter.get_total_flops() / 1e9
 
 
@@ -66,6 +67,8 @@ class LogitDistillation:
 
     def __init__(self, student: TaskAdapter, teacher: TaskAdapter,
                  loss: dict) -> None:
+        # Heads of mmseg and mmpretrain have a softmax or a sigmoid by config; the
+        # loss has to use the same.
         self.loss: LogitLoss = LOGIT_LOSSES.build(loss)
         self.loss.sigmoid = _sigmoid(student, teacher, self.loss)
         self._student = student

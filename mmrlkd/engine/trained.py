@@ -21,14 +21,16 @@ from .run_state_hook import read_run_state
 _BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
 
 
-def load_distiller(cfg: Config, checkpoint: str | Path,
-                   device: str = 'cpu') -> PyramidDistiller:
+def load_distiller(cfg: Config, checkpoint: str | Path, device: str = 'cpu',
+                   selector: bool = True) -> PyramidDistiller:
     """A trained distiller, in eval mode: student, connectors and selector.
 
     Args:
         cfg: the config it was trained with.
         checkpoint: that the run wrote.
         device: where the model goes.
+        selector: take the selector's state, too. Without it, the run may have
+            had another selector.
 
     Raises:
         ValueError: the config distils nothing, or a file is missing.
@@ -41,7 +43,12 @@ def load_distiller(cfg: Config, checkpoint: str | Path,
     model = MODELS.build(model_config(cfg))
     content = load_file(checkpoint)
     model.load_state_dict(content['state_dict'])
-    model.load_run_state(read_run_state(checkpoint, content)['distiller'])
+    state = read_run_state(checkpoint, content)['distiller']
+    if selector:
+        model.load_run_state(state)
+    else:
+        model.distillation.links.load_state_dict(state['links'])
+        model.distillation.running_mean.copy_(state['running_mean'])
     return model.to(device).eval()
 
 

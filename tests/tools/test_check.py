@@ -102,6 +102,27 @@ def test_it_prints_what_decides(check, config_file):
     assert 'Not read' not in said
 
 
+@pytest.mark.parametrize(('method', 'key'), [
+    ('worth', 'model.selector'),
+    ('worth_shuffled', 'model.selector.selector')])
+def test_a_mean_cost_decides_in_place_of_the_price(
+        check, config_file, method, key):
+    said = check(config_file, '--method', method, '--skip-weights')
+    assert f'│ {key} │ PolicySelector horizon=1,' in said
+    assert 'mean_cost=2' in said and '(λ)' not in said
+    assert f'│ {key}.reward │ WorthReward signal=teacher_detections' in said
+
+
+def test_a_pair_may_have_a_method(check):
+    pair = ('--pair', 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py',
+            'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py')
+    said = check(*pair, '--method', 'shuffled')
+    assert 'ControlSelector control=shuffled' in said
+    assert 'ExpectedReward lr=0.001' in said and 'custom_hooks' in said
+    with pytest.raises(SystemExit, match='--method wroth is not known'):
+        check(*pair, '--method', 'wroth')
+
+
 def test_a_value_that_nothing_reads_is_reported(check, config_file):
     config_file.write_text(
         config_file.read_text() + '\nimport copy\n'

@@ -152,7 +152,7 @@ class RecordedEnvironment:
         gains = recording.gains
         #: (B, 2^L), what holding each subset is worth.
         self.worth = gains - efficiency * (costs / costs[-1]).to(gains)
-        self._process = DecisionProcess(
+        self.process = DecisionProcess(
             space, recording.global_feature, recording.level_features,
             KnownLosses(recording.level_losses), horizon, recording.context)
         self.reset()
@@ -178,14 +178,14 @@ class RecordedEnvironment:
         """Begin the episodes; nothing is held."""
         self._held = torch.zeros(
             self.batch_size, dtype=torch.int64, device=self.device)
-        return self._process.reset()
+        return self.process.reset()
 
     def step(self, action: Tensor) -> Outcome:
         """Hold the subsets ``action`` (B,) int64, which must be allowed."""
         before, self._held = self._held, action
         change = torch.stack([before, action], 1)
         reward = self.worth.gather(1, change).diff().squeeze(1)
-        return Outcome(self._process.step(action).observation, reward)
+        return Outcome(self.process.step(action).observation, reward)
 
     def take(self, episodes: Tensor) -> 'RecordedEnvironment':
         """The environment of the images ``episodes`` (B',) int64."""
@@ -196,7 +196,7 @@ class RecordedEnvironment:
     @cached_property
     def nodes(self) -> list[Nodes]:
         """All that episodes can show, see :class:`.environment.SubsetTree`."""
-        return self.tree.nodes(self._process.known())
+        return self.tree.nodes(self.process.known())
 
     @cached_property
     def returns(self) -> Tensor:
@@ -225,7 +225,8 @@ class RecordedEnvironment:
 def load_tasks(paths: Sequence[str | Path], horizon: int = 4,
                efficiency: float | None = None, device: str = 'cpu'
                ) -> list[RecordedEnvironment]:
-    """Recorded environments for one policy.
+    """Recorded environments for one meta-policy; their levels, widths and
+    descriptors may differ.
 
     Args:
         paths: see :func:`load_recording`.
@@ -234,8 +235,7 @@ def load_tasks(paths: Sequence[str | Path], horizon: int = 4,
         device: where the tensors go.
 
     Raises:
-        ValueError: their rewards, levels or states differ in kind, so that no
-            policy fits all of them.
+        ValueError: they have not all the same reward.
     """
     if not paths:
         refuse('load_tasks', 'paths', paths, 'at least one recording')
@@ -246,22 +246,10 @@ def load_tasks(paths: Sequence[str | Path], horizon: int = 4,
             raise ValueError(
                 f'{path} has the reward {header.reward} and {paths[0]} '
                 f'{first.reward}; accepted: tasks with a common reward.')
-        for key, one, other in (
-                ('levels', *(_shapes(each.space) for each in (header, first))),
-                ('context', header.context, first.context)):
-            if one != other:
-                raise ValueError(
-                    f'{path} has the {key} {one} and {paths[0]} {other}; '
-                    'accepted: tasks that one policy fits.')
     return [RecordedEnvironment(
         recording.to(device), header.space, horizon,
         header.efficiency if efficiency is None else efficiency)
         for recording, header in loaded]
-
-
-def _shapes(space: LevelSpace) -> tuple[Any, ...]:
-    """What the shapes of a policy depend on."""
-    return space.names, space.level_channels, space.global_channels
 
 
 def _check_shapes(recording: Recording, space: LevelSpace) -> None:

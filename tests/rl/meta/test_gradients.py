@@ -250,4 +250,4 @@ def test_rewards_must_be_known(small_policy, recorded):
     task = recorded()
     with pytest.raises(ValueError, match='DiCE: DecisionProcess.step returns '
                        'no reward; accepted'):
-        DiCE()(small_policy(), task._process)
+        DiCE()(small_policy(), task.process)

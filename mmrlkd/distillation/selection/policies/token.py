@@ -1,4 +1,6 @@
-"""A policy whose learnt weights fit any pyramid."""
+"""A policy whose learned weights fit any number of levels and widths."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,48 +10,20 @@ from mmrlkd.registry import POLICIES
 from mmrlkd.rl.policy import Memory
 from mmrlkd.structures import LevelSpace, State
 
+from .adapter import InputAdapter
 from .base import LevelPolicy
 from .encoder import orthogonal
 from .lstm import EpisodeMemory
 
 
-class InputAdapter(nn.Module):
-    """Brings a task's pooled maps to the width of the tokens, and with the
-    deepest one what else is known of the image: the only weights of
-    :class:`TokenPolicy` whose number depends on the levels or the context.
-
-    Args:
-        space: the levels and the widths of the student's maps.
-        width: of what comes out.
-    """
-
-    def __init__(self, space: LevelSpace, width: int) -> None:
-        super().__init__()
-        self.channels = space.level_channels
-        self.deepest = orthogonal(
-            nn.Linear(space.global_channels + space.context, width))
-        self.levels = nn.ModuleList(
-            orthogonal(nn.Linear(channels, width))
-            for channels in space.level_channels)
-
-    def forward(self, state: State) -> tuple[Tensor, Tensor]:
-        """(B, L, width) of the levels and (B, width) of the deepest map."""
-        dtype = self.deepest.weight.dtype  # maps may come in half precision
-        maps = state.level_features.to(dtype).split(self.channels, dim=-1)
-        return torch.stack([
-            adapt(each) for adapt, each in zip(self.levels, maps, strict=True)
-        ], dim=-2), self.deepest(torch.cat([
-            state.global_feature.to(dtype), state.context.to(dtype)], dim=-1))
-
-
 class SetLayer(nn.Module):
     """One round of exchange between the tokens of a set and a global token.
 
-    Every token sees itself, the mean of all and the global one: the layers
-    that are equivariant to the order of a set are of this form (Zaheer et al.
-    2017, https://arxiv.org/abs/1703.06114, lemma 3). Matrix products and sums
-    only, which have second derivatives and run the same kernels with
-    gradients as without; fused attention has neither.
+    Each token is updated from itself, the mean of all tokens and the global
+    one. Linear layers that are equivariant to the order of a set have this form
+    (Zaheer et al. 2017, https://arxiv.org/abs/1703.06114, lemma 3). Only matrix
+    products and sums are used: they have second derivatives and run the same
+    kernels with gradients as without. Fused attention has neither property.
 
     Args:
         width: of all tokens.
@@ -68,7 +42,8 @@ class SetLayer(nn.Module):
         self.whole_norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, L, width) tokens and the (B, width) global one, again."""
+        """The new (B, L, width) tokens and the new (B, width) global one."""
+        # A mean, not a sum: its size does not depend on the number of levels.
         mean = tokens.mean(-2)
         context = self.others(mean) + self.whole(whole)
         update = torch.relu(self.own(tokens) + context[:, None])
@@ -79,7 +54,7 @@ class SetLayer(nn.Module):
 
 
 class TokenNetwork(nn.Module):
-    """From tokens to logits and value, with weights that no task changes.
+    """Computes logits and value from tokens; no shape depends on the task.
 
     Args:
         width: of the adapted maps.
@@ -99,7 +74,7 @@ class TokenNetwork(nn.Module):
         self.whole = orthogonal(nn.Linear(width + self.WHOLE, hidden))
         self.layers = nn.ModuleList(SetLayer(hidden) for _ in range(layers))
         self.memory = EpisodeMemory(hidden, cells)
-        # A near-zero last layer starts the policy near the uniform one.
+        # With a last layer near zero the policy starts near the uniform one.
         self.action = nn.Sequential(
             orthogonal(nn.Linear(2 * hidden, hidden)), nn.ReLU(),
             orthogonal(nn.Linear(hidden, 1), gain=0.01))
@@ -128,16 +103,19 @@ class TokenNetwork(nn.Module):
 
 @POLICIES.register_module()
 class TokenPolicy(LevelPolicy):
-    """Sees each level as a token, so that what it learnt fits another task.
+    """Represents each level by a token, so that its weights fit another task.
 
-    A token is the level's pooled map, brought to a fixed width by the task's
+    A token is the level's pooled map, projected to a fixed width by the task's
     own :attr:`adapter`, with its log-stride, share of the cost, loss and
-    whether it is selected. Everything behind the adapter is :attr:`shared`:
-    no shape of it depends on the number of levels, the widths of the maps or
+    whether it is selected. The weights after the adapter are in :attr:`shared`:
+    no shape there depends on the number of levels, the widths of the maps or
     the number of steps, and permuting the levels permutes the logits. To carry
     a policy to another task::
 
         other.shared.load_state_dict(policy.shared.state_dict())
+
+    Before it is bound to levels, a policy has its shared weights alone: a
+    meta-policy. :meth:`fitted` gives the policy of a task that uses them.
 
     Args:
         width: given to each pooled map.
@@ -156,21 +134,40 @@ class TokenPolicy(LevelPolicy):
         self.hidden = hidden
         self.layers = layers
         self.cells = cells
+        self.shared = TokenNetwork(width, hidden, layers, cells)
+
+    @property
+    def architecture(self) -> dict[str, int]:
+        """What the shapes of the shared weights depend on."""
+        return dict(width=self.width, hidden=self.hidden, layers=self.layers,
+                    cells=self.cells)
 
     def bind(self, space: LevelSpace, horizon: int) -> None:
         if len(space.strides) != len(space):
             raise ValueError(
                 f'TokenPolicy: the levels {space.names} have the strides '
                 f'{space.strides}; accepted: one for each.')
-        self.horizon = horizon
+        super().bind(space, horizon)
         self.adapter = InputAdapter(space, self.width)
-        self.shared = TokenNetwork(
-            self.width, self.hidden, self.layers, self.cells)
         costs = torch.tensor(space.costs)
-        # In octaves of stride 32, the coarsest of most pyramids.
+        # log2(stride) / 5: 1 for stride 32, the coarsest level of most pyramids.
         self.register_buffer('_fixed', torch.stack([
             torch.tensor(space.strides, dtype=costs.dtype).log2() / 5,
             costs / costs.sum()], dim=-1), persistent=False)
+
+    def fitted(self, environment: Any) -> 'TokenPolicy':
+        """A policy for the levels of an environment: this one's shared
+        weights, not a copy, behind an adapter that does not learn, see
+        :meth:`.adapter.InputAdapter.fit`."""
+        with torch.random.fork_rng(devices=[]):  # no weight stays as drawn
+            policy = TokenPolicy(**self.architecture)
+            policy.bind(environment.space, environment.horizon)
+        weight = self.shared.token.weight
+        policy.to(weight.device, weight.dtype)
+        policy.shared = self.shared
+        policy.adapter.fit(environment.reset())
+        policy.adapter.requires_grad_(False)
+        return policy
 
     def initial(self, batch: int, device: torch.device) -> Memory:
         return self.shared.memory.initial(batch, device)

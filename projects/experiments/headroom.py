@@ -1,22 +1,25 @@
-"""How much a choice for each image could win, before anything is learned.
+"""An upper bound on what a choice by image can gain, before any training.
 
-Arrays in, numbers out. N images, S = 2^L subsets of levels, D numbers in a
-state. All comparisons are at equal mean cost, in units of what the images
-would gain if each got its best subset whatever that costs.
+N images, S = 2^L subsets of levels, D numbers in a state. All comparisons are
+at equal mean cost. Gains are in units of the mean gain of each image's best
+subset at any cost.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
+from mmrlkd.distillation import PyramidDistiller
+from mmrlkd.distillation.recording import record_images, warmed_up
+from mmrlkd.distillation.selection.environment import subset_costs, within_budget
+from mmrlkd.distillation.selection.rewards import Reward
+from mmrlkd.distillation.selection.selectors.static import tilted
 from mmrlkd.structures import LevelSpace
-
-from .environment import subset_costs, within_budget
-from .selectors.static import tilted
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -27,12 +30,12 @@ NORMAL = 1.96
 
 @dataclass(frozen=True)
 class Moment:
-    """What was recorded of the same images at one moment of the training.
+    """States and gains of the images at one moment of the training.
 
     Attributes:
         name: such as ``'iteration 200'``.
         states: (A, N, D), under A >= 2 augmentations of the images.
-        gains: (A, N, S), what each subset gains over none.
+        gains: (A, N, S), of each subset over the empty one.
     """
     name: str
     states: Array
@@ -41,21 +44,22 @@ class Moment:
 
 @dataclass(frozen=True)
 class Row:
-    """What can be gained at one mean cost; means over images and moments.
+    """Gains at one mean cost, of several ways to choose; means over images and
+    moments.
 
     Attributes:
         cost: mean cost of an image.
-        random: gain of subsets drawn with the largest entropy.
-        fixed: gain of the best subset of no greater cost for all images.
+        random: random subsets, drawn with the largest entropy.
+        fixed: the best subset of no greater cost, for all images.
         subset: names of its levels, at the last moment.
-        mixture: gain of the best lottery over subsets, the same for all
-            images: what no choice by image has to be compared with less than.
-        told: gain of a choice by the gains that a ridge regression predicts
-            from the state, cross-validated.
-        repeated: gain of a choice by the signal of another augmentation of
-            the image: what a signal this noisy is good for.
-        optimum: gain of the best choice by image. Too large where the signal
-            is noisy, which is why there is ``repeated``.
+        mixture: the best lottery over subsets, the same for all images: the
+            most that is possible without looking at the image.
+        told: the choice by the gains that a ridge regression predicts from the
+            state, cross-validated.
+        repeated: the choice by the gains of the image under another
+            augmentation: how much the noise of the gains leaves.
+        optimum: the best choice by image. It fits the noise, too, so it is
+            larger than any policy can reach; compare with ``repeated``.
         above: ``told`` − ``mixture``.
         half_width: of its 95 % interval, over images.
     """
@@ -96,17 +100,49 @@ class Headroom:
     images: int
 
 
+def record_moment(model: PyramidDistiller, reward: Reward, name: str,
+                  warm_up: Iterable[Any],
+                  augmentations: Iterable[Iterable[Any]]) -> Moment:
+    """A moment of the training, for :func:`analyse`.
+
+    Args:
+        model: the distiller at that moment.
+        reward: computes the gains; a copy is used.
+        name: of the moment.
+        warm_up: batches that the reward's running means move towards.
+        augmentations: batches of the same images in the same order, once for
+            each augmentation.
+
+    Raises:
+        ValueError: a state or a gain is not finite.
+    """
+    reward = warmed_up(model, reward, warm_up)
+    recordings = [record_images(model, reward, batches)
+                  for batches in augmentations]
+    moment = Moment(name, *(
+        np.stack([part.double().numpy() for part in parts]) for parts in (
+            [torch.cat([each.global_feature, each.level_features,
+                        each.context], 1) for each in recordings],
+            [each.gains for each in recordings])))
+    if not (np.isfinite(moment.states).all()
+            and np.isfinite(moment.gains).all()):
+        raise ValueError(
+            f'{name}: states or gains of some images are not finite; '
+            'accepted: a student that has not diverged.')
+    return moment
+
+
 @dataclass(frozen=True)
 class Allocation:
-    """A subset for each image, at an exact mean cost.
+    """A random choice of a subset for each image, at an exact mean cost.
 
-    Two choices that differ where the last bit of budget is spent; an image
-    gets the dear one with probability ``share``.
+    An image gets its subset of ``dear`` with probability ``share``, else that of
+    ``cheap``. The two differ in few images.
 
     Attributes:
-        cheap: (N,) subset indices.
-        dear: likewise.
-        share: of the images that get the dear one, in [0, 1].
+        cheap: (N,) subset indices, of a mean cost below the budget.
+        dear: (N,) subset indices, of a mean cost above it.
+        share: probability of ``dear``, in [0, 1].
     """
     cheap: Indices
     dear: Indices
@@ -120,12 +156,12 @@ class Allocation:
 
 
 def allocate(gains: Array, costs: Array, budget: float) -> Allocation:
-    """The choice by image of largest gain with the mean cost ``budget``.
+    """The choice by image of the largest mean gain, at the mean cost ``budget``.
 
     Lagrangian relaxation: each image takes argmax_s gain_s − λ·cost_s, and λ
-    is bisected until the mean cost is the budget. Mixing the choices just above
-    and just below it solves the linear programme exactly (Everett, 1963,
-    https://doi.org/10.1287/opre.11.3.399).
+    is bisected until the mean cost is the budget. A mixture of the choices with
+    costs just above and just below it solves the linear programme exactly
+    (Everett, 1963, https://doi.org/10.1287/opre.11.3.399).
 
     Args:
         gains: (N, S), −inf for subsets that must not be chosen.
@@ -140,7 +176,7 @@ def allocate(gains: Array, costs: Array, budget: float) -> Allocation:
         raise ValueError(
             f'mean cost={budget}; accepted: at least {costs[allowed].min():g}, '
             'the cost of the cheapest subset.')
-    # Of equal ones, argmax takes the first: the cheapest.
+    # Of equal gains argmax takes the first, which should be the cheapest.
     order = np.argsort(costs, kind='stable')
     sorted_gains, sorted_costs = gains[:, order], costs[order]
 
@@ -180,7 +216,8 @@ def best_mixture(gains: Array, costs: Array, budget: float) -> Array:
 
 def predict(states: Array, gains: Array, folds: int = 5,
             seed: int = 0) -> Array:
-    """Gains as a ridge regression tells them from states that it has not seen.
+    """Gains that a ridge regression predicts from the states, by
+    cross-validation: no image is predicted from itself.
 
     Args:
         states: (A, N, D); the A augmentations of an image stay in one fold.
@@ -226,18 +263,9 @@ def _ridge(x: Array, y: Array, new: Array) -> Array:
 
 def spearman(x: Array, y: Array) -> float:
     """Rank correlation; 0 where one of them is constant."""
-    a, b = _ranks(x), _ranks(y)
-    if a.std() == 0 or b.std() == 0:
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
-
-
-def _ranks(values: Array) -> Array:
-    """Ranks, of equal values their mean."""
-    _, inverse, counts = np.unique(
-        values, return_inverse=True, return_counts=True)
-    last = counts.cumsum()
-    return (last - (counts - 1) / 2)[inverse]
+    return float(spearmanr(x, y).statistic)
 
 
 def explained_variance(true: Array, predicted: Array) -> float:
@@ -293,7 +321,8 @@ def analyse(moments: Sequence[Moment], space: LevelSpace,
 def _compare(gains: Array, predicted: Array, costs: Array,
              allowed: NDArray[np.bool_], budget: float,
              unit: float) -> dict[str, Any]:
-    """The gains (N,) of each image at one mean cost and moment, in units."""
+    """Gains (N,) of each way to choose, by the name of its field in
+    :class:`Row`, at one mean cost and moment, divided by ``unit``."""
     first, second = (np.where(allowed, each, -np.inf) for each in gains[:2])
     true = gains[0] / unit
     affordable = np.where(allowed & (costs <= budget * (1 + 1e-9)),
@@ -317,7 +346,7 @@ def _compare(gains: Array, predicted: Array, costs: Array,
 
 def _row(budget: float, parts: list[dict[str, Any]],
          space: LevelSpace) -> Row:
-    """Means over moments and images; the interval is that over images."""
+    """Means over moments and images, with the interval over images."""
     mean = {key: np.mean([part[key] for part in parts], axis=0)
             for key in parts[0] if key != 'subset'}
     difference = mean['told'] - mean['mixture']
