@@ -161,6 +161,10 @@ class PyramidDistiller(BaseModel):
                 chosen.context, chosen.descriptors)
             # Only now costs and widths of the levels are known.
             chosen.bind(self.distillation.space)
+        if self.teacher is not None:
+            # At last: levels were found and FLOPs counted on the model as built.
+            self.teacher.prepare(head=self._logits is not None or (
+                self.distils and self.distillation.describer.needs_teacher_head))
         #: What must not change when the run is resumed, see :mod:`.settings`.
         self.settings = flatten(dict(
             levels=[level.name for level in self.levels], loss=loss,

@@ -50,6 +50,13 @@ def reward_of(model: PyramidDistiller) -> Reward:
     return reward
 
 
+def reward_config(cfg: Config, reward: Reward) -> dict[str, Any]:
+    """The reward's type and options, without λ, in plain containers."""
+    options = Config(dict(cfg.model.selector.get('reward') or {})).to_dict()
+    options.pop('efficiency', None)
+    return {**options, 'type': type(reward).__name__}
+
+
 def efficiency_of(model: PyramidDistiller) -> float:
     """The present λ of the selector: that of its reward, or the one that it has
     fitted to a mean cost."""

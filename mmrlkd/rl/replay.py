@@ -40,6 +40,11 @@ class GainsStorage:
         """Number of batches stored."""
         return len(self._batches)
 
+    @property
+    def samples(self) -> int:
+        """Number of samples stored."""
+        return sum(len(batch) for batch in self._batches)
+
     def add(self, gains: Gains) -> None:
         """Store a batch, in place of the oldest one where there is no room."""
         self._batches.append(gains.detach())

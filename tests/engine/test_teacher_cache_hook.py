@@ -7,7 +7,7 @@ UNIFORM = dict(type='mmrlkd.UniformSelector')
 
 
 @pytest.fixture
-def cached(run_config, train, tmp_path, caplog):
+def cached(run_config, train, tmp_path):
     """Train with a cache; the student's weights, the hits of the iterations,
     and what was said."""
 
