@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from mmrlkd.config.compose import load_config
 from projects.experiments import choice, study
 from projects.experiments.figures import families
 from projects.experiments.runs import ExperimentFailed
@@ -128,6 +129,21 @@ def test_the_front_names_methods_that_there_are() -> None:
     assert {'student', 'uniform', 'P5', 'policy 1.5', 'shuffled 1.5'} <= {
         entry.name for entry in read.entries}
     assert json.loads(read.entry('shuffled 1.5').text)['control'] == 'shuffled'
+
+
+def test_the_augmentations_differ_in_nothing_else() -> None:
+    read = read_study(FRONT.with_name('augmentations.py'))
+    world, = read.worlds.values()
+    for method in ('uniform', None):
+        configs = [load_config(
+            world.student if method is None else world.pair, method,
+            entry.options) for entry in read.entries if entry.method == method]
+        data = [cfg.train_dataloader.dataset for cfg in configs]
+        assert [each.pop('variants') for each in data] == [1, 4, 10**6]
+        assert all(cfg.to_dict() == configs[0].to_dict() for cfg in configs)
+        # Ten epochs: a cache has nearly all maps of the last with K = 4.
+        assert configs[0].train_cfg.max_iters * configs[
+            0].train_dataloader.batch_size == 10 * data[0].dataset.indices
 
 
 def test_a_file_that_is_no_study_is_refused(tmp_path: Path) -> None:
