@@ -318,7 +318,7 @@ import xxhash
 store = Store(Path(sys.argv[1]), 1.0)
 for number in range(int(sys.argv[2]), 10 ** 9):
     for part in range(8):
-        key = xxhash.xxh3_128_digest(f'{number} {part}')
+        key = xxhash.xxh3_128_digest(b'%d %d' % (number, part))
         store.write(key, key * random.Random(number).randrange(1, 9000))
     store.flush()
     print(number, flush=True)
@@ -344,7 +344,7 @@ def test_a_killed_writer_leaves_whole_entries(tmp_path):
         store = Store(folder, 1.0)
         assert store.readable and store.writable
         for number in finished:
-            keys = [xxhash.xxh3_128_digest(f'{number} {part}')
+            keys = [xxhash.xxh3_128_digest(b'%d %d' % (number, part))
                     for part in range(8)]
             for key, entry in zip(keys, store.read(keys), strict=True):
                 assert entry == key * random.Random(number).randrange(1, 9000)
