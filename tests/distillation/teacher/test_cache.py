@@ -188,6 +188,12 @@ def test_wrong_settings_are_refused_in_a_sentence(cache, message):
         read_settings(cache)
 
 
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'lmdb', None)
+    with pytest.raises(ValueError, match=r'lmdb.*pip install mmrlkd\[cache\]'):
+        read_settings('x')
+
+
 # -- files that are not as they should be -------------------------------------
 
 
