@@ -1,6 +1,7 @@
 """Controllers trained on a table whose best settings are known."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -17,6 +18,8 @@ from mmrlkd.dynamic.comparison import (
     paired,
     split,
 )
+from mmrlkd.dynamic.environment import BudgetTask
+from mmrlkd.dynamic.latency import LatencyModel
 from mmrlkd.dynamic.logged import estimate
 from mmrlkd.dynamic.plan import (
     TrainingPlan,
@@ -24,8 +27,9 @@ from mmrlkd.dynamic.plan import (
     compared_budgets,
     drawn_budgets,
 )
+from mmrlkd.dynamic.reward import BudgetReward
 from mmrlkd.dynamic.table import ProfileTable
-from mmrlkd.dynamic.training import EXACT, WARM_START, train_controllers
+from mmrlkd.dynamic.training import EXACT, WARM_START, Draw, train_controllers
 
 #: In ms: between the settings that help images of type 0 (30 ms) or type 1
 #: (25 ms), and the one that helps both (45 ms).
@@ -101,6 +105,35 @@ def test_a_seed_says_all(profile):
     assert all(one[key].equal(two[key]) for key in one)
     assert not all(one[key].equal(other[key]) for key in one)
     assert torch.random.get_rng_state().equal(state)  # the caller's is its own
+
+
+def test_updates_see_images_with_noise(profile):
+    task = BudgetTask(profile, LatencyModel.fit(profile), BudgetReward(), 0.5)
+    for noise in (0., 0.7):
+        draw = Draw(task, TrainingPlan(noise=noise, images=200, train_budgets=20))
+        torch.manual_seed(0)
+        decisions = draw()
+        added = decisions.observation.features - profile.features[decisions.image]
+        torch.testing.assert_close(
+            added.std(0), noise * profile.features.std(0), rtol=0.05, atol=0)
+        # What fits is known by what was measured, without noise.
+        clean = task.decisions(decisions.image, decisions.observation.budget)
+        assert decisions.observation.action_mask.equal(
+            clean.observation.action_mask)
+        assert decisions.reward.equal(clean.reward)
+
+
+def test_a_classifier_s_probability_may_be_learned_from(profile):
+    plan = TrainingPlan(**{**vars(PLAN), 'updates': 2})
+    told = TrainingPlan(**{**vars(plan), 'learn_from': 'probability'})
+    right = (profile.quality > 0.5).float()
+    known = replace(profile, quality=right, log_prob=profile.quality.log())
+    one, two = (train_controllers(*each, 0).controllers['GRPO'].state_dict()
+                for each in ((known, told), (profile, plan)))
+    for key in one:
+        torch.testing.assert_close(one[key], two[key])
+    with pytest.raises(ValueError, match="learn_from='probability'; accepted: 'qua"):
+        train_controllers(profile, told, 0)
 
 
 def as_log(rows, seed=0):
@@ -180,6 +213,8 @@ def test_compared_budgets_divide_the_range(profile):
 @pytest.mark.parametrize(('section', 'message'), [
     (dict(updatess=3), r"budget has \['updatess'\]; accepted: knobs, .*updates"),
     (dict(updates=0), 'budget: updates=0; accepted: an integer >= 1'),
+    (dict(noise=-1.), 'budget: noise=-1.0; accepted: a number >= 0'),
+    (dict(learn_from='log'), "budget: learn_from='log'; accepted: 'quality', 'pro"),
     (dict(held_out=1.), 'budget: held_out=1.0'),
     (dict(train_budgets=[]), r'budget: train_budgets=\[\]; accepted'),
     (dict(test_budgets=[0.]), 'budget: test_budgets=0.0; accepted'),
