@@ -121,7 +121,8 @@ class TrainingPlan:
 def budget_range(table: ProfileTable, overhead_ms: float) -> tuple[float, float]:
     """From what the cheapest setting takes on most images, to what the dearest
     one does, in ms, with the time of a decision."""
-    most = torch.nanquantile(table.latency, _MOST, dim=0) + overhead_ms
+    most = torch.nanquantile(table.latency, _MOST, dim=0)
+    most = most + overhead_ms + table.looking
     return most.min().item(), most.max().item()
 
 

@@ -146,6 +146,11 @@ class ProfileTable:
             log_prob=(rows.cells('log_prob') if rows.has('log_prob')
                       else None))
 
+    @property
+    def looking(self) -> Tensor:
+        """(S,) see :func:`looking_ms`."""
+        return looking_ms(self.header.feature, len(self.space))
+
     def take(self, images: Tensor) -> 'ProfileTable':
         """The table of the images (N',) int64."""
         def some(tensor: Tensor | None) -> Any:
@@ -157,6 +162,21 @@ class ProfileTable:
             some(self.latency), some(self.quality), some(self.features),
             some(self.context), tuple(self.difficulty[i] for i in kept),
             some(self.measured), some(self.propensity), some(self.log_prob))
+
+
+def looking_ms(feature: Mapping[str, Any], settings: int) -> Tensor:
+    """(S,) in ms, what the image feature adds to a run in each setting.
+
+    It is 0 where the run continues from the stage that the feature is of, and
+    everywhere if nobody measured it.
+
+    Args:
+        feature: of a header: ``ms``, and ``reused``, the settings that continue.
+        settings: S.
+    """
+    added = torch.full((settings, ), float(feature.get('ms', 0.)))
+    added[list(feature.get('reused', ()))] = 0.
+    return added
 
 
 def write_table(path: str | Path, header: TableHeader,

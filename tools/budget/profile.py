@@ -47,6 +47,8 @@ from mmrlkd.registry import MODELS
 # Configs of this checkout import projects.scenes.
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
+#: What of a config's ``budget`` a measurement depends on.
+MEASURED = ('knobs', 'feature', 'quality')
 #: Seconds between lines about the progress, where there is no terminal.
 SPEAK = 30
 
@@ -135,7 +137,8 @@ def main(argv: list[str] | None = None) -> None:
     model = digest(args.checkpoint)
     identity: dict[str, Any] = dict(
         model=model, knobs=parts.space.header(),
-        budget=cfg.budget.to_dict(), machine=machine, split=args.split,
+        budget={key: value for key, value in cfg.budget.to_dict().items()
+                if key in MEASURED}, machine=machine, split=args.split,
         images=len(profiler.dataset), seed=args.seed, repeats=args.repeats)
     kept = MeasuredImages(Path(f'{args.out}.parts'), identity)
     images = profiler.images(args.images)

@@ -60,6 +60,9 @@ from mmrlkd.dynamic.table import KINDS, ProfileTable
 from mmrlkd.dynamic.training import train_controllers
 from mmrlkd.engine.atomic import write_atomically
 
+# Configs of this checkout import projects.scenes.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
