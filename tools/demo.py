@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import shlex
-import signal
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -43,6 +42,7 @@ from projects.experiments.processes import (
     cores,
     locked,
     most_jobs,
+    stoppable,
 )
 from projects.experiments.progress import Reporter
 from projects.experiments.report import ABOUT, save_figures, write_report
@@ -276,14 +276,10 @@ def demo(args: argparse.Namespace, console: Console) -> None:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     torch.set_num_threads(THREADS)
-    # As with Ctrl-C, so that running trainings are ended, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(
         width=None if sys.stdout.isatty() else 140, highlight=False)
-    try:
+    with stoppable():
         demo(args, console)
-    except KeyboardInterrupt:
-        sys.exit('Stopped. The same command continues where this left off.')
 
 
 if __name__ == '__main__':

@@ -30,11 +30,13 @@ class TrainingPlan:
         latency: ``quantile`` and ``ridge`` of
             :meth:`.latency.LatencyModel.fit`.
         algorithm: config of a learner of :mod:`mmrlkd.rl`: GRPO, REINFORCE or
-            ExpectedReward. Of a log: arguments of :class:`.logged.LoggedReward`.
+            ExpectedReward.
         exact: arguments of :class:`~mmrlkd.rl.ExpectedReward`, which follows the
             exact gradient beside it, for comparison.
         warm_start: ``steps`` and ``lr`` of the supervised training before it;
             0 steps for none.
+        logged: arguments of :class:`.logged.LoggedReward`, which takes the place
+            of all three where the table is a log.
         updates: of the learner.
         images: that an update learns from, drawn without replacement.
         train_budgets: the budgets of each image in an update: how many, drawn
@@ -51,6 +53,7 @@ class TrainingPlan:
     exact: Mapping[str, Any] = field(default_factory=lambda: dict(
         replay=1, steps=1, batch_size=None))
     warm_start: Mapping[str, Any] = field(default_factory=dict)
+    logged: Mapping[str, Any] = field(default_factory=dict)
     updates: int = 300
     images: int = 32
     train_budgets: int | Sequence[float] = 4

@@ -65,8 +65,8 @@ def train_controllers(table: ProfileTable, plan: TrainingPlan, seed: int,
     """Train with all images of a table.
 
     Of a complete table: the supervised warm start, and from its weights on the
-    exact gradient and the plan's algorithm. Of a log: the algorithm alone, which
-    is :class:`.logged.LoggedReward`.
+    exact gradient and the plan's algorithm. Of a log: importance weights alone,
+    see :mod:`.logged`.
 
     Args:
         table: the training images.
@@ -171,14 +171,12 @@ def _learn(controller: Controller, draw: _Draw, config: Mapping[str, Any],
 
 def _learn_from_log(controller: Controller, draw: _Draw, plan: TrainingPlan
                     ) -> None:
-    options = {key: value for key, value in plan.algorithm.items()
-               if key != 'type'}
     try:
-        learner = LoggedReward(**options)
+        learner = LoggedReward(**plan.logged)
     except TypeError as error:
         raise ValueError(
-            f'budget.algorithm: {error}; accepted for a log: lr, cap, '
-            'entropy_coef, max_grad_norm.') from error
+            f'budget.logged: {error}; accepted: lr, cap, entropy_coef, '
+            'max_grad_norm.') from error
     policy = ControllerPolicy(controller)
     learner.bind(policy)
     table = draw.task.table

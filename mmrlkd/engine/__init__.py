@@ -4,6 +4,7 @@ from .checkpoint_hook import DistillCheckpointHook
 from .data_parallel import DistillDataParallel
 from .gradnorm_hook import GradNormHook
 from .held_out_hook import HeldOutHook
+from .meta_phase_hook import MetaPhaseHook
 from .param_scheduler_hook import UpdateParamSchedulerHook
 from .phase_hook import PhaseHook
 from .policy_health_hook import PolicyHealthHook
@@ -13,7 +14,7 @@ from .teacher_cache_hook import TeacherCacheHook
 
 __all__ = [
     'DistillCheckpointHook', 'DistillDataParallel', 'GradNormHook',
-    'HeldOutHook', 'PhaseHook', 'PolicyHealthHook', 'RunStateHook',
-    'SeedHook', 'SeededIterBasedTrainLoop', 'TeacherCacheHook',
+    'HeldOutHook', 'MetaPhaseHook', 'PhaseHook', 'PolicyHealthHook',
+    'RunStateHook', 'SeedHook', 'SeededIterBasedTrainLoop', 'TeacherCacheHook',
     'UpdateParamSchedulerHook'
 ]

@@ -67,6 +67,8 @@ def make_phases(configs: Sequence[dict]) -> list[Phase]:
     Raises:
         ValueError: a phase that cannot work, or shares that do not sum to 1.
     """
+    # All of it is checked when the hook is built: a phase may begin after days of
+    # training.
     if not configs:
         raise ValueError(
             'phases is empty; accepted: a list such as '
@@ -183,6 +185,8 @@ def loop_length(cfg: Config) -> int | None:
     """Epochs, or iterations, of a config's training loop: those of ``train_cfg``,
     and more if a phase does not update the student in each iteration. None if
     ``train_cfg`` has no number."""
+    # A phase that updates the student in every n-th iteration takes n times as
+    # many iterations for its share of the updates.
     train_cfg = cfg.get('train_cfg') or {}
     total = train_cfg.get('max_iters') or train_cfg.get('max_epochs')
     phases = phases_of(cfg)

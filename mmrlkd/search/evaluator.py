@@ -105,6 +105,7 @@ class ShortTraining:
         Returns:
             What its training cost, now or earlier; 0 if no weights are shared.
         """
+        # The cost is stored in the file: a resumed search reports the whole cost.
         if self.shared is None:
             return Outcome(None, 0, 0.)
         if self.shared.is_file():
@@ -162,6 +163,8 @@ class ShortTraining:
         cfg = Config(self._cfg)
         cfg.model = apply_recipe(
             self._cfg['model'], recipe, self.config.vocabulary)
+        # A whole schedule in few iterations: with the learning rate of the long
+        # training's beginning, candidates would be ranked before they converge.
         warm = max(iterations // 10, 1)
         cfg.train_cfg = dict(
             type='mmrlkd.SeededIterBasedTrainLoop', max_iters=iterations,

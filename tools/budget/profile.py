@@ -11,9 +11,16 @@ killed at any moment, the same command continues, and more images can be added
 later.
 """
 
+import sys
+from pathlib import Path
+
+# Python puts this folder first on the path, where profile.py would hide the
+# module of that name in the standard library, which torch imports.
+sys.path[:] = [each for each in sys.path
+               if Path(each).resolve() != Path(__file__).resolve().parent]
+
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,6 +43,9 @@ from mmrlkd.dynamic.table import write_table
 from mmrlkd.engine.trained import fill
 from mmrlkd.files import digest, load_file
 from mmrlkd.registry import MODELS
+
+# Configs of this checkout import projects.scenes.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 #: Seconds between lines about the progress, where there is no terminal.
 SPEAK = 30

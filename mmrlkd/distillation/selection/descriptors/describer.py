@@ -54,6 +54,7 @@ class Describer:
             each.needs_student_head for each in wanted)
         self.needs_teacher_head = any(
             each.needs_teacher_head for each in wanted)
+        # Counted once, for the log; the head runs once a batch for all of them.
         self.gflops = 0.0
         if self.needs_teacher_head:
             self.gflops = count_head(teacher)[1]

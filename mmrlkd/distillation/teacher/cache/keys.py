@@ -7,7 +7,6 @@ be keyed by hand.
 
 from importlib import import_module
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -71,10 +70,10 @@ def hash_images(images: Tensor, teacher: bytes) -> list[bytes]:
     return found
 
 
-def _bytes(tensor: Tensor) -> np.ndarray:
+def _bytes(tensor: Tensor) -> memoryview:
     """The memory of a tensor on the CPU, in the order of its dimensions."""
     flat = tensor.contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy()
+    return flat.view(torch.uint8).numpy().data
 
 
 def _version(package: str) -> str:

@@ -32,9 +32,9 @@ def walk(folder: str) -> str:
         # Reads the list of free pages as well; adds nothing.
         with lmdb.open(folder, map_size=(last + 64) * page + 2**24,
                        max_readers=512) as env:
-            txn = env.begin(write=True)
-            txn.put(b'probe', bytes(2**16))
-            txn.abort()
+            adding = env.begin(write=True)
+            adding.put(b'probe', bytes(2**16))
+            adding.abort()
     except lmdb.Error as error:
         return f'cannot be read ({error})'
     return ''
