@@ -114,7 +114,7 @@ class Execution:
     def running(self, device: torch.device) -> Iterator[None]:
         """Run parts of the teacher inside this block."""
         # Not inference mode: autograd cannot save its tensors, and the gradient of
-        # a loss needs the teacher's maps. It is not measurably faster.
+        # a loss needs the teacher's maps.
         with torch.no_grad(), (
                 torch.autocast(device.type, enabled=False) if self.lower
                 else nullcontext()):
