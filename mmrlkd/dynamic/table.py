@@ -38,6 +38,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from torch import Tensor
 
 from mmrlkd.arguments import check_choice
