@@ -1,10 +1,10 @@
 """Where the time of a training step goes, by torch.profiler.
 
-    python benchmarks/step_profile.py [--variant 'all levels'] [--size 256] [--steps 10]
+    python benchmarks/step_profile.py [--variant NAME] [--case narrow-256] [--steps 10]
 
 Prints the share of each part of the step, the operators that take most of the time
 themselves, and how often the host waits for numbers. The models are those of
-``step_overhead.py``, and so are the variants; the teacher is as by default.
+``step_overhead.py``, and so are the variants and the cases.
 """
 
 import argparse
@@ -87,13 +87,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--variant', choices=list(VARIANTS)[1:],
                         default='all levels')
-    parser.add_argument('--size', type=int, default=256)
+    parser.add_argument('--case', default='narrow-256')
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--steps', type=int, default=10)
     args = parser.parse_args()
     MMLogger.get_current_instance().setLevel('ERROR')
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    run = make_step(args.variant, args.batch, args.size, device)
+    run = make_step(args.variant, args.batch, args.case, device)
     activities = [ProfilerActivity.CPU]
     if device.type == 'cuda':
         activities.append(ProfilerActivity.CUDA)
@@ -108,7 +108,7 @@ def main() -> None:
     for i in range(args.steps):
         timer.call('step', run, 5 + args.steps + i)
     console = Console(width=100)
-    title = f'{args.variant}, {args.size} px'
+    title = f'{args.variant}, {args.case}'
     console.print(parts_table(timer, title, args.steps),
                   operators_table(profiled, args.steps))
     calls = {each.key: each.count for each in profiled.key_averages()}

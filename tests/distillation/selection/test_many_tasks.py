@@ -46,7 +46,7 @@ def test_the_gradient_of_a_mixed_batch_equals_finite_differences(
     for sign in (1, -1):
         torch.nn.utils.vector_to_parameters(
             start + sign * 1e-6 * direction, weights)
-        losses.append(float(total(learner, tasks)))
+        losses.append(total(learner, tasks).item())
     expected = (losses[0] - losses[1]) / 2e-6
     assert abs(expected) > 1e-3
     assert float(found @ direction) == pytest.approx(expected, rel=1e-4)

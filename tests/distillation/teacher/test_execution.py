@@ -51,6 +51,17 @@ def test_maps_are_those_of_the_teacher_as_built(build, options, tolerance):
         assert (own - plain).norm() <= tolerance * plain.norm()
 
 
+@pytest.mark.parametrize('options', [
+    {}, dict(channels_last=True), dict(dtype='bfloat16', channels_last=True)])
+def test_maps_do_not_depend_on_the_batch(build, options):
+    """So that a cache may give them for another: to the last bit, on a CPU."""
+    teacher = build(options).teacher
+    whole, part = (teacher.extract(images, [])
+                   for images in (IMAGES, IMAGES[SOME]))
+    for i in range(len(teacher.levels)):
+        assert torch.equal(whole.level(i)[SOME], part.level(i))
+
+
 def test_a_lower_precision_rounds_and_the_default_does_not(build):
     plain, folded, lower = (maps(build(options))[0] for options in (
         AS_BUILT, {}, dict(dtype='bfloat16')))
