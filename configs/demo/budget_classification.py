@@ -18,4 +18,5 @@ budget = dict(
             (0, 1, 1, 1), (1, 1, 1, 1), (2, 2, 1, 1), (2, 2, 2, 2)]),
     ],
     feature=dict(stage='maxpool', scale=0.5),
-    test_budgets=4)
+    test_budgets=4,
+    overhead_ms=0.5)  # deciding, pooling, and switching
