@@ -55,6 +55,9 @@ class Selector(nn.Module, ABC):
         """Names of the descriptors that :meth:`observe` asks the signals for."""
         return ()
 
+    def spend(self, choice: Choice) -> None:
+        """Told what :meth:`select` chose in training, if that is distilled."""
+
     def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
         """See how a choice of training turned out.
 
