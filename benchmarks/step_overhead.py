@@ -30,9 +30,9 @@ from mmrlkd.registry import MODELS
 from mmrlkd.structures import Phase
 
 FLOOR = 'floor'
-#: Rounds that make one quotient: a policy that learns every 5th step has
+#: Rounds that make one quotient: a policy that learns every 10th step has
 #: learnt once in them.
-GROUP = 5
+GROUP = 10
 POLICY = dict(type='mmrlkd.PolicySelector')
 UNIFORM = dict(type='mmrlkd.UniformSelector')
 RANDOM = dict(type='mmrlkd.RandomSelector', share=0.5)
@@ -55,11 +55,13 @@ VARIANTS: dict[str, tuple[dict, Phase]] = {
     'expected reward chooses': (WORTH, Phase('run', 1.0, learn_every=0)),
     'expected reward learns, every 5th step': (
         WORTH, Phase('run', 1.0, learn_every=5)),
+    'expected reward learns, every 10th step': (
+        WORTH, Phase('run', 1.0, learn_every=10)),
 }
 #: What distils the same levels without a policy.
 WITHOUT_POLICY = dict.fromkeys(
-    ('expected reward chooses', 'expected reward learns, every 5th step'),
-    'random levels')
+    ('expected reward chooses', 'expected reward learns, every 5th step',
+     'expected reward learns, every 10th step'), 'random levels')
 
 
 def retinanet(depth: int, base_channels: int) -> ConfigDict:

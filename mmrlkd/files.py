@@ -7,6 +7,7 @@ hold logs, configs and numpy numbers, which torch refuses as well, and mmengine
 are allowed, and nothing else.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -60,6 +61,12 @@ def load_file(path: str | Path, owner: str = 'checkpoint', *,
         ) from error
     except Exception as error:
         raise _unreadable(path, owner, error) from error
+
+
+def digest(path: str | Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with Path(path).open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 @contextmanager

@@ -19,10 +19,11 @@ MODEL_WRAPPERS = Registry(
     locations=['mmrlkd.engine'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, locations=['mmrlkd.engine'])
 LOOPS = Registry('loop', parent=MMENGINE_LOOPS, locations=['mmrlkd.engine'])
-#: Empty in this package; projects register in them, as ``mmrlkd.NAME``. They
-#: name a location because mmengine warns about registries without one.
+#: Projects register in it as well, as ``mmrlkd.NAME``.
 DATASETS = Registry(
-    'dataset', parent=MMENGINE_DATASETS, locations=['mmrlkd.registry'])
+    'dataset', parent=MMENGINE_DATASETS, locations=['mmrlkd.datasets'])
+#: Empty in this package; projects register in it. It names a location because
+#: mmengine warns about registries without one.
 METRICS = Registry(
     'metric', parent=MMENGINE_METRICS, locations=['mmrlkd.registry'])
 
@@ -58,3 +59,5 @@ REWARDS = _family('reward', 'mmrlkd.distillation.selection.rewards')
 LEARNERS = _family('learner', 'mmrlkd.rl.algorithms')
 STRATEGIES = _family('strategy', 'mmrlkd.search.strategies')
 EXECUTORS = _family('executor', 'mmrlkd.search.executors')
+KNOBS = _family('knob', 'mmrlkd.dynamic.knobs')
+QUALITIES = _family('quality', 'mmrlkd.dynamic.quality')

@@ -12,7 +12,6 @@ of them and what the reward says of every subset of levels is written to a file 
 """
 
 import argparse
-import hashlib
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,7 @@ from mmrlkd.distillation.selection.recorded import (
 )
 from mmrlkd.distillation.selection.rewards import Reward
 from mmrlkd.engine.trained import load_distiller
+from mmrlkd.files import digest
 
 #: Batches for the running means of a reward that has seen none.
 WARM_UP = 20
@@ -108,12 +108,6 @@ def reward_config(cfg: Config, reward: Reward) -> dict[str, Any]:
     options = Config(dict(cfg.model.selector.get('reward') or {})).to_dict()
     options.pop('efficiency', None)
     return {**options, 'type': type(reward).__name__}
-
-
-def digest(path: str | Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with Path(path).open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def main(argv: list[str] | None = None) -> None:

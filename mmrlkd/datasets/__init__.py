@@ -1,1 +1,5 @@
-"""Dividing data sets."""
+"""Dividing data sets, and repeating their augmentations."""
+
+from .fixed_augmentations import FixedAugmentations
+
+__all__ = ['FixedAugmentations']

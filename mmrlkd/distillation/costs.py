@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmrlkd.distillation.features.levels import Level
+from mmrlkd.distillation.teacher.lazy import LazyPyramid
 from mmrlkd.distillation.teacher.online import Teacher
 from mmrlkd.structures import Boxes
 
@@ -49,7 +50,7 @@ def count_flops(teacher: Teacher, student: tuple[Level, ...],
     """Count by running each link once, as in training."""
     parameter = next(teacher.parameters())
     image = teacher.adapter.probe_image()
-    pyramid = teacher.extract(image, [])
+    pyramid = LazyPyramid(teacher.adapter, teacher.levels, image)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         pyramid.prepare()
     trunk = counter.get_total_flops()

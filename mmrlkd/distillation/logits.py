@@ -42,7 +42,7 @@ def count_head(adapter: TaskAdapter) -> tuple[Any, float]:
                 features = adapter.neck(features)
             output = (read_logits(adapter, features)
                       if adapter.dense_head is None
-                      else adapter.score_maps(features))
+                      else adapter.score_logits(features))
     return output, counter.get_total_flops() / 1e9
 
 

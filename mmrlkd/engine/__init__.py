@@ -9,9 +9,11 @@ from .phase_hook import PhaseHook
 from .policy_health_hook import PolicyHealthHook
 from .run_state_hook import RunStateHook
 from .seeding import SeededIterBasedTrainLoop, SeedHook
+from .teacher_cache_hook import TeacherCacheHook
 
 __all__ = [
     'DistillCheckpointHook', 'DistillDataParallel', 'GradNormHook',
     'HeldOutHook', 'PhaseHook', 'PolicyHealthHook', 'RunStateHook',
-    'SeedHook', 'SeededIterBasedTrainLoop', 'UpdateParamSchedulerHook'
+    'SeedHook', 'SeededIterBasedTrainLoop', 'TeacherCacheHook',
+    'UpdateParamSchedulerHook'
 ]

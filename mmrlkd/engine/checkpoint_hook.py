@@ -11,6 +11,7 @@ from mmrlkd.registry import HOOKS
 
 from . import atomic
 from .run_state_hook import RunStateHook, keep_run_state
+from .teacher_cache_hook import report_cache
 
 
 @HOOKS.register_module()
@@ -100,6 +101,7 @@ class DistillCheckpointHook(CheckpointHook):
         """Before an automatic resume, let ``last_checkpoint`` name a file: a run
         killed between a checkpoint and this file leaves it missing."""
         keep_run_state(runner)
+        report_cache(runner)
         if not (runner._resume and runner._load_from is None):
             return
         latest = find_latest_checkpoint(runner.work_dir)

@@ -21,6 +21,7 @@ from .data_parallel import DistillDataParallel
 from .distiller_hook import DistillerHook, distiller_of
 from .param_scheduler_hook import UpdateParamSchedulerHook
 from .run_state_hook import RUN_STATE, keep_run_state
+from .teacher_cache_hook import report_cache
 
 #: Fields of the named phases; a config may override any of them.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -236,6 +237,7 @@ class PhaseHook(DistillerHook):
 
     def before_run(self, runner) -> None:
         keep_run_state(runner)
+        report_cache(runner)
         # Exactly mmengine's own: a user's subclass is kept.
         for i, hook in enumerate(runner.hooks):
             if type(hook) is ParamSchedulerHook:

@@ -10,7 +10,7 @@ https://arxiv.org/abs/2006.14171).
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributions import Categorical
 
 #: A tensor, or a tree of tensors with one batch shape.
-Tree = Tensor | TensorDictBase
+Tree: TypeAlias = Tensor | TensorDictBase
 
 
 class Distribution(ABC):

@@ -7,7 +7,6 @@ import torch
 from tensordict import TensorClass, is_tensor_collection
 from torch import Tensor
 
-from .distributions import Tree
 from .environment import Environment, Observation
 from .policy import Policy
 
@@ -121,7 +120,7 @@ class RolloutStorage:
                 batch_size=shape))
 
 
-def plain(tree: Tree) -> dict[str, Any]:
+def plain(tree: Any) -> dict[str, Any]:
     return {key: plain(value) if is_tensor_collection(value) else value
             for key, value in tree.items() if value is not None}
 

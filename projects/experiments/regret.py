@@ -28,8 +28,8 @@ HELD_OUT = 1 / 3
 _STEPS = {'horizon': 4, 'policy.type': 'mmrlkd.LSTMPolicy'}
 #: Stands for the task's mean cost: λ is then found, as the method does it.
 _FOUND = {'mean_cost': None}
-#: Method and options of its selector, by the name in tables; the first is what
-#: the others are compared with.
+#: Method and options of its selector, by the name in tables; see
+#: :func:`reference` for what each is compared with.
 LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     'ExpectedReward, T = 1': ('expected_reward', {}),
     'ExpectedReward, T = 1, λ found': ('expected_reward', _FOUND),
@@ -41,9 +41,19 @@ LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     'ExpectedReward, T = 4, λ found': ('expected_reward', _STEPS | _FOUND),
     'PPO, T = 1': ('ppo_one_step', {}),
     'PPO, T = 4': ('ppo', {}),
+    'PPO, T = 4, λ found': ('ppo', _FOUND),
     'GRPO, T = 4': ('grpo', {}),
+    'GRPO, T = 4, λ found': ('grpo', _FOUND),
     'REINFORCE, T = 4': ('reinforce', {}),
+    'REINFORCE, T = 4, λ found': ('reinforce', _FOUND),
 }
+
+
+def reference(learner: str) -> str:
+    """What a learner is compared with: the exact one whose λ is given, or
+    found, as its own is."""
+    first = 'ExpectedReward, T = 1'
+    return f'{first}, λ found' if 'λ found' in learner else first
 
 
 class RecordedGains(Reward):

@@ -245,7 +245,7 @@ def read_row(folder: Path, cfg: Config) -> dict[str, Any]:
         100); ``distill_cost`` and ``levels_per_image``, means over all
         iterations, and ``chosen_cost``, over those after the warm-up; 0 where
         nothing is distilled. ``subset`` of a fixed choice; ``seconds`` of an
-        iteration.
+        iteration; ``config``, see :func:`config_hash`.
 
     Raises:
         ExperimentFailed: it logged no evaluation.
@@ -273,7 +273,17 @@ def read_row(folder: Path, cfg: Config) -> dict[str, Any]:
             ('distill_cost', mean_of(training, length, 'distill_cost')),
             ('chosen_cost', cost_after_warm_up(cfg, length, training)),
             ('levels_per_image', mean_of(training, length, 'levels_per_image')),
-            ('seconds', mean_of(training, length, 'time')))})
+            ('seconds', mean_of(training, length, 'time')))},
+        config=config_hash(cfg))
+
+
+def config_hash(cfg: Config) -> str:
+    """Twelve hexadecimal digits that tell a composed config, whatever its
+    seed: rows of one entry that differ in it are not seeds of one training."""
+    content = {key: value for key, value in cfg.to_dict().items()
+               if key != 'randomness'}
+    return hashlib.sha256(json.dumps(
+        content, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def load_rows(path: Path) -> pd.DataFrame:
@@ -282,7 +292,7 @@ def load_rows(path: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=list(KEY))
     table = pd.read_csv(path, dtype=dict.fromkeys(
         ('study', 'world', 'entry', 'method', 'options', 'teacher', 'subset',
-         'commit', 'family'), str), keep_default_na=True)
+         'config', 'commit', 'family'), str), keep_default_na=True)
     text = table.select_dtypes(include=['object', 'string']).columns
     return table.assign(**{key: table[key].fillna('') for key in text})
 
@@ -418,7 +428,7 @@ def add_row(study: Study, world: World, entry: Entry, seed: int,
     table = pd.concat([rows, pd.DataFrame([new])], ignore_index=True)
     study.table.parent.mkdir(parents=True, exist_ok=True)
     # Metrics of all worlds stand before what is known of the machine.
-    last = ['commit', 'torch', 'threads']
+    last = [c for c in ('config', 'commit', 'torch', 'threads') if c in table]
     save_table(table[[*(c for c in table if c not in last), *last]],
                study.table)
 

@@ -1,1 +1,1 @@
-"""What chooses the levels of an image, and what it is paid for."""
+"""Selectors of levels, their environment, policies, rewards and descriptors."""

@@ -1,4 +1,4 @@
-"""Choosing levels as an environment: each is offered once, coarse ones first."""
+"""The environment of the selectors: each level is offered once, coarsest first."""
 
 import math
 from dataclasses import dataclass
@@ -77,7 +77,8 @@ def _tables(space: LevelSpace, device: torch.device) -> _Tables:
 
 
 class KnownLosses:
-    """Losses (B, L) of which nothing is left to compute."""
+    """A :class:`~mmrlkd.structures.LossSource` of losses (B, L) that are all
+    computed already."""
 
     def __init__(self, losses: Tensor) -> None:
         self._losses = losses
@@ -93,14 +94,15 @@ class KnownLosses:
 
 
 def opened_levels(space: LevelSpace, horizon: int, step: int) -> int:
-    """How many levels, counted from the coarsest, have been offered before
+    """Number of levels, counted from the coarsest, that are offered before
     ``step`` of ``horizon``: ceil(L · step / T)."""
     return -(-len(space) * step // horizon)
 
 
 def allowed_subsets(space: LevelSpace, horizon: int, step: int,
                     held: Tensor) -> Tensor:
-    """(…, 2^L) bool, the subsets that may be held after ``step``.
+    """(…, 2^L) bool, the action mask of ``step``: the subsets that may be held
+    after it.
 
     Args:
         space: the levels.
@@ -112,12 +114,15 @@ def allowed_subsets(space: LevelSpace, horizon: int, step: int,
     levels = len(space)
     before, after = (opened_levels(space, horizon, each)
                      for each in (step, step + 1))
+    # Bit i is level i, finest first: this step offers the bits from L − after
+    # to L − before − 1.
     offered = (1 << levels - before) - (1 << levels - after)
     index, held = tables.index, held[..., None]
     keeps = index & held == held
     adds_offered = index & ~held & ~offered == 0
     allowed = keeps & adds_offered & tables.affordable
-    # Passing is forbidden where it leaves nothing that could be paid for.
+    # The empty subset is masked where no later level fits in the budget: the
+    # episode would have to end without a level.
     if space.min_levels and not any(
             within_budget(cost, space) for cost in space.costs[:levels - after]):
         allowed = allowed & (index > 0)
@@ -128,31 +133,30 @@ class DecisionProcess:
     """Episodes of ``horizon`` steps, one for each image of a batch: the
     :class:`~mmrlkd.rl.environment.Environment` of the selectors.
 
-    An action is the subset held *after* the step. It keeps what was held,
-    adds only levels that this step offers, and stays within the budget. After
-    step ``t`` of ``T`` the coarsest ``ceil(L (t + 1) / T)`` levels have been
-    offered, each of them once: were passed-over levels offered again, a policy
-    that prefers nothing would select the coarse levels more often than the
-    fine ones. A step that offers nothing (``T > L``) only keeps.
+    An action is the subset held *after* the step. It contains the subset held
+    before, adds only levels that this step offers, and fits in the budget.
+    Steps count from 0. After step ``t`` of ``T`` the coarsest
+    ``ceil(L (t + 1) / T)`` levels have been offered, each of them once. If
+    levels were offered again, a uniform policy would select coarse levels more
+    often than fine ones. A step without an offer (``T > L``) changes nothing.
 
-    Every sequence can be completed with ``space.min_levels`` levels: where
-    passing would leave only levels that the budget does not pay for, it is
-    masked.
+    Every episode can end with ``space.min_levels`` levels: the empty subset is
+    masked where no later level fits in the budget.
 
-    Rewards are not known here: they are computed from the whole batch, once
-    it has been distilled.
+    The environment gives no rewards. They are computed for the whole batch,
+    after its losses.
 
     Args:
         space: the levels; checked when the selector was bound to it.
         global_feature: (B, G), pooled deepest map of the student.
         level_features: (B, C_1 + … + C_L), pooled level maps.
-        losses: asked after each step but the last, for what is selected and
-            nothing else: what is seen after the last step decides nothing.
+        losses: asked after each step but the last, for the selected levels
+            only. No action follows the last step, so no loss is needed there.
         horizon: number of steps ``T`` ≥ 1.
-        context: (B, K), what else is known of the images; None for nothing.
+        context: (B, K), scaled descriptors of the images; None for none.
 
     Attributes:
-        state: what is seen before the next step.
+        state: the observation before the next step.
     """
 
     def __init__(self, space: LevelSpace, global_feature: Tensor,
@@ -168,27 +172,28 @@ class DecisionProcess:
         self._context = (global_feature.new_zeros(self.batch_size, 0)
                          if context is None else context)
         self._tables = _tables(space, self.device)
-        self._begin()
+        self._restart()
 
     def reset(self) -> State:
-        """Begin the episodes; nothing is held."""
+        """Begin the episodes with the empty subset."""
         if self._step:
-            self._begin()
+            self._restart()
         return self.state
 
-    def _begin(self) -> None:
+    def _restart(self) -> None:
         self._step = 0
         self._held = torch.zeros(
             self.batch_size, dtype=torch.int64, device=self.device)
         nothing = self._tables.subsets[self._held]
-        self.state = self._see(nothing, torch.zeros(
+        self.state = self._make_state(nothing, torch.zeros(
             nothing.shape, device=self.device))
 
     def repeated(self, copies: int) -> 'DecisionProcess':
-        """A process that has not begun, with ``copies`` episodes an image.
+        """A fresh process with ``copies`` episodes for each image.
 
         Those of image ``i`` are ``copies·i`` to ``copies·(i + 1) − 1``. The
-        losses of all levels are asked for once, whatever the episodes choose.
+        losses of all levels are computed at once: different episodes of an
+        image select different levels.
         """
         global_feature, level_features, losses, context = (
             tensor.repeat_interleave(copies, dim=0) for tensor in (
@@ -199,29 +204,30 @@ class DecisionProcess:
             self.horizon, context)
 
     def compute_all(self) -> Tensor:
-        """(B, L), the losses of all levels; see :class:`LossSource`."""
+        """(B, L), the losses of all levels; see
+        :meth:`mmrlkd.structures.LossSource.compute_all`."""
         return self._losses.compute_all()
 
     def compute_shares(self) -> Tensor:
-        """(B, L), likewise in one unit for all levels."""
+        """(B, L), the same in one unit for all levels; see
+        :meth:`mmrlkd.structures.LossSource.compute_shares`."""
         return self._losses.compute_shares()
 
     def known(self) -> State:
-        """What is seen before the first step, with the losses of all levels in
-        ``level_losses``, from which follows what is seen at every node of a
-        :class:`SubsetTree`. One step alone shows no losses: none are asked
-        for."""
+        """The state before the first step, with the losses of all levels in
+        ``level_losses``: :meth:`SubsetTree.nodes` computes every later state
+        from it. With one step no state shows a loss, and none is computed."""
         first = self.reset()
         if self.horizon == 1:
             return first
         return first.replace(level_losses=self.compute_all().float())
 
     def step(self, action: Tensor) -> Outcome:
-        """Hold the subsets ``action`` (B,) int64, which must be allowed.
+        """Hold the subsets ``action`` (B,) int64, which the mask must allow.
 
         Returns:
-            The new :attr:`state`, and no reward; after the last step, the
-            state's ``step`` is ``T``, and its losses are 0.
+            The new :attr:`state`, and no reward. After the last step the
+            state's ``step`` is ``T`` and its losses are 0.
         """
         selected = self._tables.subsets[action]
         self._step += 1
@@ -230,11 +236,12 @@ class DecisionProcess:
         else:
             losses = torch.zeros(selected.shape, device=self.device)
         self._held = action
-        self.state = self._see(selected, losses)
+        self.state = self._make_state(selected, losses)
         return Outcome(self.state, None)
 
-    def _see(self, selected: Tensor, losses: Tensor) -> State:
-        """The state, given what is held (B, L) bool and its losses (B, L)."""
+    def _make_state(self, selected: Tensor, losses: Tensor) -> State:
+        """The state with the levels ``selected`` (B, L) bool, whose losses are
+        ``losses`` (B, L)."""
         return State(
             global_feature=self._global_feature,
             level_features=self._level_features,
@@ -244,12 +251,12 @@ class DecisionProcess:
             budget_left=self._tables.budget_left[self._held],
             step=torch.full_like(self._held, self._step),
             context=self._context,
-            action_mask=self._allowed(),
+            action_mask=self._action_mask(),
             batch_size=[self.batch_size])
 
-    def _allowed(self) -> Tensor:
+    def _action_mask(self) -> Tensor:
         """(B, 2^L) bool, the subsets that may be held after the next step."""
-        if self._step == self.horizon:  # the end: nothing is chosen any more
+        if self._step == self.horizon:  # no action follows; any mask will do
             return self._tables.affordable.expand(self.batch_size, -1)
         return allowed_subsets(
             self.space, self.horizon, self._step, self._held)
@@ -261,11 +268,12 @@ def _mean_loss(losses: Tensor, selected: Tensor) -> Tensor:
 
 
 class SubsetTree:
-    """All courses that the episodes of a :class:`DecisionProcess` can take.
+    """All paths that episodes of a :class:`DecisionProcess` can take: a
+    :class:`~mmrlkd.rl.tree.DecisionTree`.
 
-    A node is a step and the subset held before it. As each level is offered
-    once, a subset is reached along one path only, and the outcomes are the
-    affordable subsets; see :class:`~mmrlkd.rl.tree.DecisionTree`.
+    A node is a step and the subset held before it. Each level is offered once,
+    so exactly one path leads to each subset, and the outcomes are the
+    affordable subsets.
 
     Args:
         space: the levels.
@@ -275,8 +283,8 @@ class SubsetTree:
     def __init__(self, space: LevelSpace, horizon: int) -> None:
         self.space = space
         self.horizon = horizon
-        #: T + 1 tensors: the subsets that can be held before each step (before
-        #: the first, none) and at the end.
+        #: T + 1 tensors: the subsets that can be held before each step, and at
+        #: the end.
         self.held = [torch.zeros(1, dtype=torch.int64)]
         self._parents = []
         for step in range(horizon):
@@ -291,10 +299,10 @@ class SubsetTree:
         return self.held[-1]
 
     def nodes(self, known: State) -> list[Nodes]:
-        """What is seen at the nodes of each step.
+        """The observations at the nodes of each step.
 
         Args:
-            known: (B,), see :meth:`DecisionProcess.known`.
+            known: (B,), from :meth:`DecisionProcess.known`.
         """
         device = known.step.device
         tables = _tables(self.space, device)

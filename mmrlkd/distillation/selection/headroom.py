@@ -1,8 +1,8 @@
-"""How much a choice for each image could win, before anything is learned.
+"""An upper bound on what a choice by image can gain, before any training.
 
-Arrays in, numbers out. N images, S = 2^L subsets of levels, D numbers in a
-state. All comparisons are at equal mean cost, in units of what the images
-would gain if each got its best subset whatever that costs.
+N images, S = 2^L subsets of levels, D numbers in a state. All comparisons are
+at equal mean cost. Gains are in units of the mean gain of each image's best
+subset at any cost.
 """
 
 from collections.abc import Sequence
@@ -27,12 +27,12 @@ NORMAL = 1.96
 
 @dataclass(frozen=True)
 class Moment:
-    """What was recorded of the same images at one moment of the training.
+    """States and gains of the images at one moment of the training.
 
     Attributes:
         name: such as ``'iteration 200'``.
         states: (A, N, D), under A >= 2 augmentations of the images.
-        gains: (A, N, S), what each subset gains over none.
+        gains: (A, N, S), of each subset over the empty one.
     """
     name: str
     states: Array
@@ -41,21 +41,22 @@ class Moment:
 
 @dataclass(frozen=True)
 class Row:
-    """What can be gained at one mean cost; means over images and moments.
+    """Gains at one mean cost, of several ways to choose; means over images and
+    moments.
 
     Attributes:
         cost: mean cost of an image.
-        random: gain of subsets drawn with the largest entropy.
-        fixed: gain of the best subset of no greater cost for all images.
+        random: random subsets, drawn with the largest entropy.
+        fixed: the best subset of no greater cost, for all images.
         subset: names of its levels, at the last moment.
-        mixture: gain of the best lottery over subsets, the same for all
-            images: what no choice by image has to be compared with less than.
-        told: gain of a choice by the gains that a ridge regression predicts
-            from the state, cross-validated.
-        repeated: gain of a choice by the signal of another augmentation of
-            the image: what a signal this noisy is good for.
-        optimum: gain of the best choice by image. Too large where the signal
-            is noisy, which is why there is ``repeated``.
+        mixture: the best lottery over subsets, the same for all images: the
+            most that is possible without looking at the image.
+        told: the choice by the gains that a ridge regression predicts from the
+            state, cross-validated.
+        repeated: the choice by the gains of the image under another
+            augmentation: how much the noise of the gains leaves.
+        optimum: the best choice by image. It fits the noise, too, so it is
+            larger than any policy can reach; compare with ``repeated``.
         above: ``told`` − ``mixture``.
         half_width: of its 95 % interval, over images.
     """
@@ -98,15 +99,15 @@ class Headroom:
 
 @dataclass(frozen=True)
 class Allocation:
-    """A subset for each image, at an exact mean cost.
+    """A random choice of a subset for each image, at an exact mean cost.
 
-    Two choices that differ where the last bit of budget is spent; an image
-    gets the dear one with probability ``share``.
+    An image gets its subset of ``dear`` with probability ``share``, else that of
+    ``cheap``. The two differ in few images.
 
     Attributes:
-        cheap: (N,) subset indices.
-        dear: likewise.
-        share: of the images that get the dear one, in [0, 1].
+        cheap: (N,) subset indices, of a mean cost below the budget.
+        dear: (N,) subset indices, of a mean cost above it.
+        share: probability of ``dear``, in [0, 1].
     """
     cheap: Indices
     dear: Indices
@@ -120,12 +121,12 @@ class Allocation:
 
 
 def allocate(gains: Array, costs: Array, budget: float) -> Allocation:
-    """The choice by image of largest gain with the mean cost ``budget``.
+    """The choice by image of the largest mean gain, at the mean cost ``budget``.
 
     Lagrangian relaxation: each image takes argmax_s gain_s − λ·cost_s, and λ
-    is bisected until the mean cost is the budget. Mixing the choices just above
-    and just below it solves the linear programme exactly (Everett, 1963,
-    https://doi.org/10.1287/opre.11.3.399).
+    is bisected until the mean cost is the budget. A mixture of the choices with
+    costs just above and just below it solves the linear programme exactly
+    (Everett, 1963, https://doi.org/10.1287/opre.11.3.399).
 
     Args:
         gains: (N, S), −inf for subsets that must not be chosen.
@@ -140,7 +141,7 @@ def allocate(gains: Array, costs: Array, budget: float) -> Allocation:
         raise ValueError(
             f'mean cost={budget}; accepted: at least {costs[allowed].min():g}, '
             'the cost of the cheapest subset.')
-    # Of equal ones, argmax takes the first: the cheapest.
+    # Of equal gains argmax takes the first, which should be the cheapest.
     order = np.argsort(costs, kind='stable')
     sorted_gains, sorted_costs = gains[:, order], costs[order]
 
@@ -180,7 +181,8 @@ def best_mixture(gains: Array, costs: Array, budget: float) -> Array:
 
 def predict(states: Array, gains: Array, folds: int = 5,
             seed: int = 0) -> Array:
-    """Gains as a ridge regression tells them from states that it has not seen.
+    """Gains that a ridge regression predicts from the states, by
+    cross-validation: no image is predicted from itself.
 
     Args:
         states: (A, N, D); the A augmentations of an image stay in one fold.
@@ -293,7 +295,8 @@ def analyse(moments: Sequence[Moment], space: LevelSpace,
 def _compare(gains: Array, predicted: Array, costs: Array,
              allowed: NDArray[np.bool_], budget: float,
              unit: float) -> dict[str, Any]:
-    """The gains (N,) of each image at one mean cost and moment, in units."""
+    """Gains (N,) of each way to choose, by the name of its field in
+    :class:`Row`, at one mean cost and moment, divided by ``unit``."""
     first, second = (np.where(allowed, each, -np.inf) for each in gains[:2])
     true = gains[0] / unit
     affordable = np.where(allowed & (costs <= budget * (1 + 1e-9)),
@@ -317,7 +320,7 @@ def _compare(gains: Array, predicted: Array, costs: Array,
 
 def _row(budget: float, parts: list[dict[str, Any]],
          space: LevelSpace) -> Row:
-    """Means over moments and images; the interval is that over images."""
+    """Means over moments and images, with the interval over images."""
     mean = {key: np.mean([part[key] for part in parts], axis=0)
             for key in parts[0] if key != 'subset'}
     difference = mean['told'] - mean['mixture']

@@ -1,4 +1,4 @@
-"""λ, the price of cost in units of gain: given, or found for a mean cost."""
+"""λ, the weight of the cost in a reward: constant, or fitted to a mean cost."""
 
 from typing import Any
 
@@ -11,14 +11,15 @@ from mmrlkd.rl.distributions import SubsetDistribution
 from mmrlkd.rl.policy import Memory, PolicyModule
 from mmrlkd.structures import LevelSpace, State
 
-#: Share of Newton's step that is taken: the costs that it is told are those of
-#: the images of one gradient step.
+#: Share of Newton's step that is taken. The cost is measured on the images of
+#: one gradient step only, and a full step would follow that noise.
 RATE = 0.2
-#: A step of dual ascent moves the price by at most this share of itself and of
-#: one logit for the cost of all levels: Newton's step is unbounded where the
-#: policy is certain of all images, and the logits grow as the policy learns.
+#: A step of dual ascent changes the price by at most MOST · (1 + price). Newton's
+#: step is unbounded where the policy is certain of all images, because the
+#: variance of the cost is then 0. The bound grows with the price, because the
+#: logits that it must outweigh grow as the policy learns.
 MOST = 0.25
-#: Added to the variance of the cost, for the same reason.
+#: Added to the variance of the cost, which may be 0.
 EPSILON = 1e-3
 #: Momentum of the running mean of the temperature.
 MOMENTUM = 0.1
@@ -32,26 +33,26 @@ class LagrangeMultiplier(nn.Module):
 
     Without a target it is constant. With one, ``max E[gain] subject to E[c] <=
     target`` is solved by dual ascent (Boyd and Vandenberghe 2004, Convex
-    Optimization, section 5.9), c being the share of Σ cost_i.
+    Optimization, section 5.9), c being the cost as a share of Σ cost_i.
 
     With entropy of weight τ the best policy is π ∝ exp((gain − λ c) / τ). So
-    the *price* λ / τ is taken from the policy's logits at once
-    (:class:`PricedPolicy`), and the policy learns what remains, its gains. The
-    mean cost then answers to the price without delay: dE[c] / dprice is minus
-    the mean variance of c under the policy, and dual ascent takes a part of Newton's
-    step, (E[c] − target) / Var[c]. The price cannot wind up, and no level is given up
-    for good because λ was too high for a while.
+    the *price* λ / τ is subtracted from the logits of the policy directly
+    (:class:`PricedPolicy`), and the network learns gain / τ. The mean cost then
+    changes in the same iteration as the price: dE[c] / dprice is minus the mean
+    variance of c under the policy, and dual ascent takes a part of Newton's
+    step, (E[c] − target) / Var[c]. If the network had to learn λ, it would lag
+    behind: λ would overshoot, and levels dropped meanwhile would not come back.
 
-    It moves only when told a cost, that is when the policy has learned. That
-    cost may be one of images as an earlier student showed them, where what was
-    learned from is kept. So the target of dual ascent is corrected by the
-    integral of the error at the images that were distilled since, whether the
-    policy learned from them or not: the sum of these errors is the correction
-    over :data:`INTEGRAL`, so their mean goes to 0 as training goes on.
+    λ changes when the policy learns, by :meth:`update`. The costs that it gets may
+    be of images as an earlier student showed them, where what was learned from
+    is kept. So :meth:`correct` moves the target by the integral of the error at
+    the images that were distilled since, whether the policy learned from them
+    or not: the sum of these errors is the correction over :data:`INTEGRAL`, so
+    that their mean goes to 0 as training goes on.
 
     Args:
         start: λ without a target.
-        mean_cost: the target, in the levels' currency; None for none.
+        mean_cost: the target, in the unit of the levels' costs; None for none.
 
     Attributes:
         price: 0-dim, λ / τ; 0 without a target.
@@ -74,7 +75,7 @@ class LagrangeMultiplier(nn.Module):
                                  persistent=False)
 
     def bind(self, space: LevelSpace) -> None:
-        """Get to know the levels.
+        """Store the levels' costs.
 
         Raises:
             ValueError: no choice of levels has that mean cost.
@@ -103,8 +104,8 @@ class LagrangeMultiplier(nn.Module):
     @torch.no_grad()
     def update(self, mean: Tensor, variance: Tensor,
                temperature: Tensor) -> None:
-        """Follow what the policy spends; all arguments 0-dim and equal on all
-        ranks.
+        """Take a step of dual ascent; does nothing without a target. All
+        arguments are 0-dim and equal on all ranks.
 
         Args:
             mean: the policy's mean cost as a share of Σ cost_i.
@@ -152,11 +153,11 @@ class LagrangeMultiplier(nn.Module):
 
 
 class PricedPolicy(PolicyModule):
-    """A policy over levels that pays the price of each level.
+    """A policy from whose logits the price of each level is subtracted.
 
     Args:
         policy: bound to the levels.
-        multiplier: likewise; has the price.
+        multiplier: holds the price; bound to the levels.
     """
 
     def __init__(self, policy: LevelPolicy,

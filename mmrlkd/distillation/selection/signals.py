@@ -1,4 +1,4 @@
-"""What a batch tells about the worth of its levels, for the rewards."""
+"""Computes the quantities of a batch that rewards ask for."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -12,19 +12,20 @@ from mmrlkd.distillation.features.probing import evaluating
 from mmrlkd.distillation.features.stages import as_maps
 from mmrlkd.distillation.level_losses import LevelLosses
 
-#: Gradients are taken of scaled losses: small ones vanish in half precision.
+#: Losses are scaled before their gradient is taken, and the gradient is divided
+#: by it: small gradients would be 0 in half precision.
 GRADIENT_SCALE = 2.0**10
 
 
 class BatchSignals:
-    """Measures a batch as :class:`~mmrlkd.structures.Signals` asks.
+    """The :class:`~mmrlkd.structures.Signals` of one batch.
 
-    Everything is computed at the first question, and nothing that no reward
-    asks for; gradients too, where the caller keeps no graph.
+    Each is computed when it is first asked for; a signal that no reward asks
+    for costs nothing. Gradients are computed under ``no_grad``, too.
 
     Args:
         losses: of the batch.
-        maps: what the student showed.
+        maps: the student's, recorded in its forward pass.
         levels: the student's levels.
         student: its adapter.
         task_loss: scalar with its graph; None if no reward asks for it.
@@ -58,11 +59,13 @@ class BatchSignals:
     def after_step(self, levels: Tensor, step: float) -> Tensor:
         """See :meth:`mmrlkd.structures.Signals.after_step`.
 
-        The virtual step moves the backbone's maps of each image, the part of
-        the student's step that acts on this image, and runs the neck again;
-        so levels that the neck connects help one another. Its length is the
+        The virtual step moves the backbone's maps of each image instead of the
+        weights: so it is the image's own, without the other images of the
+        batch. The neck then runs again, so a step for one level changes the
+        losses of the levels that the neck connects with it. The length is the
         Polyak step of the full pyramid's loss, the same for every selection:
-        η = step · L / ‖∇L‖².
+        η = step · L / ‖∇L‖² (Hazan and Kakade 2019,
+        https://arxiv.org/abs/1905.00313).
         """
         gradients, length, before = self._stage_gradients
         chosen = levels.to(before.dtype)
@@ -90,7 +93,7 @@ class BatchSignals:
     @cached_property
     @torch.enable_grad()
     def _alignment(self) -> Tensor:
-        """(B, L). Once a batch: a reward asks for its unit and for its gains."""
+        """(B, L), kept: a reward asks twice, for its unit and for its gains."""
         assert self._task_loss is not None, 'the reward asked for no gradients'
         task = torch.autograd.grad(
             self._task_loss * GRADIENT_SCALE, self._maps.sources,
@@ -98,12 +101,14 @@ class BatchSignals:
         products = []
         for i, (maps, gradient) in enumerate(
                 zip(self._maps.levels, task, strict=True)):
-            if gradient is None:  # the task does not look at this level
+            if gradient is None:  # the task loss does not depend on this level
                 products.append(maps.new_zeros(len(maps)).float())
                 continue
-            if gradient.ndim == 3:  # by tokens
+            if gradient.ndim == 3:  # (B, N, C) of a transformer's tokens
                 gradient = gradient.transpose(1, 2).unflatten(
                     2, maps.shape[-2:])
+            # A leaf, so that the backward pass ends at the map and does not
+            # run through the student.
             leaf = maps.detach().requires_grad_()
             total = self._losses.compare(i, leaf).sum() * GRADIENT_SCALE
             (distillation,) = torch.autograd.grad(total, leaf)
@@ -135,7 +140,8 @@ class BatchSignals:
         return gradients, before / squared.clamp_min(tiny), before
 
     def _pyramid(self, stages: list[Tensor]) -> list[Tensor]:
-        """Level maps from the backbone's maps, without touching statistics."""
+        """Level maps from the backbone's maps. The neck runs in evaluation mode,
+        so that its normalisation statistics stay."""
         outputs: dict[str, Sequence[Tensor]] = {'backbone': stages}
         neck = self._student.neck
         if neck is not None:

@@ -30,7 +30,7 @@ class LazyPyramid:
         self._images = images
         self._whole: dict[int, Tensor] = {}
         self._logits: Tensor | None = None
-        self._score_maps: list[Tensor] | None = None
+        self._score_logits: list[Tensor] | None = None
         #: Number of images that each level was computed for.
         self.computed = [0] * len(levels)
 
@@ -47,6 +47,10 @@ class LazyPyramid:
         self.computed[i] += len(self._images if index is None else index)
         if level.in_backbone:  # the backbone always runs for the whole batch
             return take(self.stages[level.index], index)
+        if index is not None and len(index) == 1 < len(self._images):
+            # Libraries have other kernels for one image, which round otherwise:
+            # its map would depend on what else is selected in the batch.
+            return self.neck.output(level.index, index.repeat(2))[:1]
         maps = self.neck.output(level.index, index)
         if index is None:
             self._whole[i] = maps
@@ -82,18 +86,23 @@ class LazyPyramid:
         return self._logits
 
     @torch.no_grad()
-    def score_maps(self) -> list[Tensor]:
+    def score_logits(self) -> list[Tensor]:
         """A detector's, see
-        :meth:`~mmrlkd.distillation.features.adapters.TaskAdapter.score_maps`;
+        :meth:`~mmrlkd.distillation.features.adapters.TaskAdapter.score_logits`;
         likewise."""
-        if self._score_maps is None:
-            self._score_maps = self._adapter.score_maps(self._features())
-        return self._score_maps
+        if self._score_logits is None:
+            self._score_logits = self._adapter.score_logits(self._features())
+        return self._score_logits
+
+    @torch.no_grad()
+    def score_maps(self) -> list[Tensor]:
+        """The probabilities of these logits."""
+        return self._adapter.score_maps(self.score_logits())
 
     @property
     def ran_head(self) -> bool:
         """Whether the head was run for this batch."""
-        return self._logits is not None or self._score_maps is not None
+        return self._logits is not None or self._score_logits is not None
 
     def _features(self) -> Any:
         """What the head takes."""

@@ -17,6 +17,7 @@ from mmrlkd.distillation.features.levels import (
 )
 from mmrlkd.registry import MODELS
 
+from .cache import CachedPyramid, TeacherCache, read_settings
 from .lazy import LazyPyramid
 from .weights import load_matching
 
@@ -99,19 +100,25 @@ class Teacher(nn.Module):
         trust_checkpoint: read a checkpoint that holds objects of any type,
             **which may run any code**. Files of tensors, and those that
             OpenMMLab publishes, do not need it.
+        cache: folder, or settings, of a cache of its maps, see
+            :class:`.cache.CacheSettings`; None for none.
 
     Attributes:
         wanted: the names in ``levels``.
         levels: levels that the student learns from, see :meth:`align`.
+        cache: of its maps; None without one.
     """
 
     def __init__(self, config: str | dict, checkpoint: str | None,
                  levels: Sequence[str] | None = None,
                  weights_key: str | None = None,
-                 trust_checkpoint: bool = False) -> None:
+                 trust_checkpoint: bool = False,
+                 cache: str | dict | None = None) -> None:
         super().__init__()
         check_bool('teacher', 'trust_checkpoint', trust_checkpoint)
         self.config = read_model_config(config)
+        self.cache = None if cache is None else TeacherCache(
+            read_settings(cache), self.config)
         self.checkpoint = checkpoint
         self.model = MODELS.build(self.config)
         self.adapter = adapt(self.model, 'teacher')
@@ -216,9 +223,12 @@ class Teacher(nn.Module):
 
         Args:
             images: (B, 3, H, W), preprocessed.
-            samples: their annotations, by which a cache can identify images.
+            samples: their annotations.
         """
-        return LazyPyramid(self.adapter, self.levels, images)
+        if self.cache is None or not self.cache.store.readable:
+            return LazyPyramid(self.adapter, self.levels, images)
+        return CachedPyramid(self.adapter, self.levels, images,
+                             self.cache.entries(self.model, images))
 
 
 def _plain(value: Any) -> Any:

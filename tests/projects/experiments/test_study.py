@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from mmrlkd.config.compose import load_config
 from projects.experiments import choice, study
 from projects.experiments.figures import families
 from projects.experiments.runs import ExperimentFailed
@@ -81,6 +82,25 @@ def test_only_what_the_table_lacks_is_trained(
         'a policy 2 0', 'a shuffled 2 0', 'a P5 0']
 
 
+def test_a_config_that_changed_is_told(front: Study, tmp_path: Path) -> None:
+    assert not run_study(front, tmp_path, seeds=[0, 1], say=lambda _: None)
+    rows = load_rows(front.table)
+    assert 'The config changed' not in choice.page(front, rows)
+    # Rows from before it was noted are not known to differ.
+    rows = rows.assign(config=[
+        '' if seed == 0 and entry == 'P5' else
+        f'{seed if entry == "policy 2" else "one"}' for entry, seed in zip(
+            rows.entry, rows.seed, strict=True)])
+    assert ('The config changed between rows of policy 2 (a), policy 2 (b).'
+            in choice.page(front, rows))
+    cfg = load_config('configs/demo/study.py', 'worth')
+    seeded = load_config('configs/demo/study.py', 'worth', {'randomness.seed': 7})
+    other = load_config('configs/demo/study.py', 'worth',
+                        {'model.selector.mean_cost': 3.0})
+    assert study.config_hash(cfg) == study.config_hash(seeded)
+    assert study.config_hash(cfg) != study.config_hash(other)
+
+
 def test_a_failure_is_told_and_the_rest_is_trained(
         front: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
@@ -128,6 +148,21 @@ def test_the_front_names_methods_that_there_are() -> None:
     assert {'student', 'uniform', 'P5', 'policy 1.5', 'shuffled 1.5'} <= {
         entry.name for entry in read.entries}
     assert json.loads(read.entry('shuffled 1.5').text)['control'] == 'shuffled'
+
+
+def test_the_augmentations_differ_in_nothing_else() -> None:
+    read = read_study(FRONT.with_name('augmentations.py'))
+    world, = read.worlds.values()
+    for method in ('uniform', None):
+        configs = [load_config(
+            world.student if method is None else world.pair, method,
+            entry.options) for entry in read.entries if entry.method == method]
+        data = [cfg.train_dataloader.dataset for cfg in configs]
+        assert [each.pop('variants') for each in data] == [1, 4, 10**6]
+        assert all(cfg.to_dict() == configs[0].to_dict() for cfg in configs)
+        # Ten epochs: a cache has nearly all maps of the last with K = 4.
+        assert configs[0].train_cfg.max_iters * configs[
+            0].train_dataloader.batch_size == 10 * data[0].dataset.indices
 
 
 def test_a_file_that_is_no_study_is_refused(tmp_path: Path) -> None:

@@ -122,15 +122,23 @@ class TaskAdapter(ABC):
     @property
     def dense_head(self) -> nn.Module | None:
         """A detector's head that scores the classes of all positions, see
-        :meth:`score_maps`; None where the task or the head has none."""
+        :meth:`score_logits`; None where the task or the head has none."""
         return None
 
-    def score_maps(self, features: Any) -> list[Tensor]:
+    def score_logits(self, features: Any) -> list[Tensor]:
         """Run :attr:`dense_head` on what the neck put out.
 
         Returns:
-            For each of its levels (B, A, K, h, w): probabilities of the K
-            classes at each of A anchors.
+            For each of its levels (B, A, K, h, w): logits of the classes at
+            each of A anchors, as :meth:`score_maps` takes them.
+        """
+        raise NotImplementedError
+
+    def score_maps(self, logits: list[Tensor]) -> list[Tensor]:
+        """The probabilities of the K classes, (B, A, K, h, w) for each level.
+
+        Args:
+            logits: of :meth:`score_logits`.
         """
         raise NotImplementedError
 

@@ -51,15 +51,19 @@ class DetectorAdapter(TaskAdapter):
                 return head
         return None
 
-    def score_maps(self, features: Any) -> list[Tensor]:
+    def score_logits(self, features: Any) -> list[Tensor]:
         head = self.dense_head
         assert head is not None
-        maps = [logits.float().unflatten(1, (-1, head.cls_out_channels))
+        return [logits.float().unflatten(1, (-1, head.cls_out_channels))
                 for logits in head(features)[0]]
+
+    def score_maps(self, logits: list[Tensor]) -> list[Tensor]:
+        head = self.dense_head
+        assert head is not None
         if head.use_sigmoid_cls:
-            return [logits.sigmoid() for logits in maps]
+            return [each.sigmoid() for each in logits]
         # The last class of a softmax is the background.
-        return [logits.softmax(dim=2)[:, :, :-1] for logits in maps]
+        return [each.softmax(dim=2)[:, :, :-1] for each in logits]
 
     def boxes(self, samples: list) -> list[Tensor] | None:
         if not all('gt_instances' in sample for sample in samples):

@@ -1,5 +1,5 @@
-"""What can be told of an image by one number: its labels, its teacher, its
-student. For the state of a policy, for groups of images, for rewards."""
+"""Descriptors: one number for each image, from its labels, its teacher or its
+student. States of policies, groups of images and rewards use them."""
 
 from .base import Batch, Descriptor
 from .describer import Describer, Descriptions, check_context

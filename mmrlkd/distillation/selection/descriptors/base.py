@@ -15,15 +15,15 @@ from mmrlkd.distillation.teacher.lazy import LazyPyramid
 
 @dataclass(frozen=True)
 class Batch:
-    """What descriptors may look at.
+    """The inputs of a descriptor.
 
     Attributes:
         images: (B, 3, H, W), preprocessed.
         samples: the annotations, one for each image.
         student: its adapter.
         teacher: its adapter.
-        maps: what the student showed.
-        pyramid: the teacher's; its head runs when it is asked for.
+        maps: the student's, recorded in its forward pass.
+        pyramid: the teacher's; its head runs when its logits are asked for.
         losses: of the levels.
     """
     images: Tensor
@@ -36,9 +36,9 @@ class Batch:
 
 
 class Descriptor(ABC):
-    """Says one number of each image of a batch.
+    """Computes one number for each image of a batch.
 
-    It has no options and no state: configs have its name.
+    It has no options and no state: a config names it, and no more.
     """
 
     #: Whether the teacher's head must run.
@@ -47,8 +47,8 @@ class Descriptor(ABC):
     needs_student_head: ClassVar[bool] = False
 
     def misfit(self, student: TaskAdapter, teacher: TaskAdapter) -> str:
-        """Why the models cannot give it, as the end of a sentence that begins
-        with its name; empty if they can."""
+        """Why it cannot be computed from these models, as the end of a sentence
+        that begins with its name; empty if it can."""
         return ''
 
     @abstractmethod
@@ -60,15 +60,15 @@ class Descriptor(ABC):
         """
 
     def scale(self, values: Tensor) -> Tensor:
-        """What a state shows of ``values``: numbers around 1. A fixed and
-        monotonic transform, so that neither resuming nor a second rank could
-        make another one of it."""
+        """``values`` in the order of 1, for a policy's state. The transform is
+        fixed and monotonic: a running mean would have to be resumed and shared
+        between ranks."""
         return values
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """(B,) mean of ``values`` (B, …) where ``mask`` (B, …) is set; 0 where it
-    nowhere is."""
+    """(B,) mean of ``values`` (B, …) where ``mask`` (B, …) is set; 0 where the
+    mask is empty."""
     values = values.where(mask, values.new_zeros(())).flatten(1).sum(1)
     return values / mask.flatten(1).sum(1).clamp(min=1)
 
@@ -78,8 +78,8 @@ def per_image_loss(logits: Tensor, targets: Tensor | None) -> Tensor:
 
     Args:
         logits: (B, K) or (B, K, h, w), of a softmax.
-        targets: int64 (B,) or (B, H, W), of which each position gets the
-            nearest; a label < 0 or >= K is none.
+        targets: int64 (B,) or (B, H, W), resized to the logits by nearest
+            neighbour; labels < 0 or >= K are ignored.
 
     Raises:
         ValueError: there are no targets.
@@ -101,7 +101,8 @@ def per_image_loss(logits: Tensor, targets: Tensor | None) -> Tensor:
 
 
 def loss_misfit(model: TaskAdapter) -> str:
-    """Why a model's task loss cannot be told by image from its logits."""
+    """Why a model's task loss by image cannot be computed from its logits; see
+    :meth:`Descriptor.misfit`."""
     if model.logit_layer is None:
         return (f'needs logits for each image or pixel, which the '
                 f'{model.owner} ({type(model.model).__name__}) does not have')

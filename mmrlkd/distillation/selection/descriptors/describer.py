@@ -1,4 +1,4 @@
-"""The descriptors that a distillation asks for, each computed once a batch."""
+"""The descriptors of a distillation; each is computed at most once a batch."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,10 +14,10 @@ from .base import Batch, Descriptor
 
 
 def check_context(owner: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Names of descriptors, each once.
+    """Check an option ``context``: a list of different names.
 
     Raises:
-        ValueError: they are not.
+        ValueError: it is something else.
     """
     if isinstance(names, str) or len(set(names)) != len(names):
         refuse(owner, 'context', names,
@@ -26,7 +26,7 @@ def check_context(owner: str, names: Sequence[str]) -> tuple[str, ...]:
 
 
 class Describer:
-    """Builds descriptors and sees that the models can give them.
+    """Builds descriptors, and checks that the models have what they need.
 
     Args:
         names: of the descriptors that may be asked for.
@@ -35,12 +35,12 @@ class Describer:
 
     Attributes:
         descriptors: by name.
-        needs_student_head: whether one of them looks at the student's logits.
-        gflops: counted, of what the teacher's head (and its neck) runs for
-            one probe image; 0 where none looks at it.
+        needs_student_head: whether one of them needs the student's logits.
+        gflops: of the teacher's head and neck for one probe image; 0 if no
+            descriptor needs the head.
 
     Raises:
-        ValueError: a name that is none, or what the models cannot give.
+        ValueError: a name is unknown, or a descriptor does not fit the models.
     """
 
     def __init__(self, names: Iterable[str], student: TaskAdapter,
@@ -75,12 +75,12 @@ def _build(name: str, student: TaskAdapter,
 
 
 class Descriptions:
-    """What the descriptors say of a batch; each is computed when first asked
-    for, whoever asks.
+    """The descriptors of one batch. Each is computed when it is first asked for,
+    and shared between the state and the reward.
 
     Args:
-        describer: has the descriptors.
-        batch: to describe.
+        describer: holds the descriptors.
+        batch: their input.
     """
 
     def __init__(self, describer: Describer, batch: Batch) -> None:
@@ -90,7 +90,7 @@ class Descriptions:
 
     @torch.no_grad()
     def __call__(self, name: str) -> Tensor:
-        """(B,) float32, detached: what the descriptor ``name`` says."""
+        """(B,) float32, detached: the descriptor ``name`` of each image."""
         if name not in self._known:
             self._known[name] = self._describer.descriptors[name](
                 self._batch).detach().float()
@@ -98,7 +98,7 @@ class Descriptions:
 
     @torch.no_grad()
     def context(self, names: Sequence[str]) -> Tensor:
-        """(B, K) for a state: scaled, and 0 for what is not finite."""
+        """(B, K) scaled descriptors, for a state; 0 where not finite."""
         described = [self._describer.descriptors[name].scale(self(name))
                      for name in names]
         return torch.stack(described, dim=1).nan_to_num(0., 0., 0.)

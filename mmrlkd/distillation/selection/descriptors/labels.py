@@ -1,5 +1,5 @@
-"""What the annotations say of an image. They are known in training, and
-choosing happens in training only."""
+"""Descriptors of the annotations. Levels are chosen in training only, where the
+annotations are known."""
 
 from abc import abstractmethod
 
@@ -14,9 +14,8 @@ from .base import Batch, Descriptor, masked_mean
 
 
 class BoxDescriptor(Descriptor):
-    """Looks at the boxes of the annotated objects, crowds and ignored regions
-    left out. They are taken as they lie in the image, as pipelines of training
-    give them."""
+    """Computed from the boxes of the annotated objects, without crowds and
+    ignored regions, after the augmentation of the training pipeline."""
 
     def misfit(self, student: TaskAdapter, teacher: TaskAdapter) -> str:
         return '' if student.has_boxes else (
@@ -35,7 +34,7 @@ class BoxDescriptor(Descriptor):
 
     @abstractmethod
     def describe(self, boxes: Boxes) -> Tensor:
-        """(B,) of B images."""
+        """(B,), one number for each image."""
 
 
 @DESCRIPTORS.register_module(name='objects')
@@ -79,7 +78,7 @@ class Crowding(BoxDescriptor):
 
 
 class MapDescriptor(Descriptor):
-    """Looks at the annotated label map."""
+    """Computed from the annotated label map."""
 
     def misfit(self, student: TaskAdapter, teacher: TaskAdapter) -> str:
         return '' if student.label_classes else (
@@ -100,12 +99,13 @@ class MapDescriptor(Descriptor):
 
     @abstractmethod
     def describe(self, labels: Tensor, classes: int) -> Tensor:
-        """(B,) of (B, H, W) int64 labels, −1 where there is none."""
+        """(B,), from (B, H, W) int64 labels, −1 where there is none."""
 
 
 def class_shares(labels: Tensor, classes: int) -> Tensor:
-    """(B, K) share of the labelled pixels that each class has; 0 without."""
-    # Pixels without a label are counted in a column that is dropped.
+    """(B, K) share of the labelled pixels that each class has; 0 in an image
+    without labels."""
+    # Pixels without a label are counted in one more column, which is dropped.
     index = labels.flatten(1).where(labels.flatten(1) >= 0, classes)
     counts = torch.zeros(len(labels), classes + 1, device=labels.device)
     counts = counts.scatter_add_(

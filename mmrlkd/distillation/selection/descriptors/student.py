@@ -1,4 +1,4 @@
-"""How far the student is with an image."""
+"""Descriptors of the student's progress on an image."""
 
 from torch import Tensor
 
@@ -10,8 +10,8 @@ from .base import Batch, Descriptor, loss_misfit, per_image_loss
 
 @DESCRIPTORS.register_module(name='student_loss')
 class StudentLoss(Descriptor):
-    """The student's cross entropy; log(1 + loss) in a state. Its head runs in
-    iterations that would not need it, too."""
+    """The student's cross entropy; log(1 + loss) in a state. The student's head
+    must run in every iteration."""
 
     needs_student_head = True
 
@@ -29,8 +29,8 @@ class StudentLoss(Descriptor):
 
 @DESCRIPTORS.register_module(name='discrepancy')
 class Discrepancy(Descriptor):
-    """Mean over the levels of the distance to the teacher, each in units of
-    its running mean; log(1 + d) in a state. All levels are computed for it."""
+    """Mean over the levels of the distance to the teacher, each in units of its
+    running mean; log(1 + d) in a state. It needs the losses of all levels."""
 
     def __call__(self, batch: Batch) -> Tensor:
         return batch.losses.compute_all().mean(1)

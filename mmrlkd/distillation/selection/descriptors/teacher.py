@@ -1,5 +1,5 @@
-"""What the teacher knows of an image. Its head runs for these, and is booked
-as ``descriptor_gflops``."""
+"""Descriptors of the teacher's predictions. They run the teacher's head, which
+is logged as ``descriptor_gflops``."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -19,8 +19,9 @@ from .base import (
     per_image_loss,
 )
 
-#: A detector's positions below this score are background, as in most
-#: libraries' post-processing; above the other, a detection is confident.
+#: Scores of a detector: below the first a position is background, which is the
+#: usual ``score_thr`` of mmdet's test configs; above the second a detection is
+#: confident.
 BACKGROUND, CONFIDENT = 0.05, 0.3
 
 
@@ -30,7 +31,7 @@ class Scores:
 
     Attributes:
         probabilities: (B, K, N).
-        counts: (B, N) bool, the positions that say something.
+        counts: (B, N) bool, the positions that count.
         exclusive: whether the classes of a position sum to one.
     """
     probabilities: Tensor
@@ -39,14 +40,14 @@ class Scores:
 
 
 def read_scores(batch: Batch) -> Scores:
-    """What the teacher's head says.
+    """The class scores of the teacher's head.
 
-    Of a classifier or a segmentor, all positions count. Of a detector, those
-    where an object may be: the best score of all anchors and classes is above
+    All positions of a classifier or a segmentor count. Of a detector, the peaks
+    count: positions whose best score over anchors and classes is above
     :data:`BACKGROUND` and the largest of its 3 × 3 neighbours on its level.
-    That is how CenterNet reads off its detections without NMS (Zhou et al.
-    2019, https://arxiv.org/abs/1904.07850); an object that several levels see
-    counts as often.
+    CenterNet finds its detections in the same way, without NMS (Zhou et al.
+    2019, https://arxiv.org/abs/1904.07850). An object with peaks on several
+    levels is counted several times.
     """
     teacher = batch.teacher
     if teacher.dense_head is None:
@@ -67,7 +68,7 @@ def read_scores(batch: Batch) -> Scores:
 
 
 class TeacherDescriptor(Descriptor):
-    """Looks at the teacher's class scores."""
+    """Computed from the teacher's class scores."""
 
     needs_teacher_head = True
 
@@ -83,7 +84,7 @@ class TeacherDescriptor(Descriptor):
 
     @abstractmethod
     def describe(self, scores: Scores) -> Tensor:
-        """(B,) of B images."""
+        """(B,), one number for each image."""
 
 
 @DESCRIPTORS.register_module(name='teacher_confidence')
@@ -96,8 +97,8 @@ class TeacherConfidence(TeacherDescriptor):
 
 @DESCRIPTORS.register_module(name='teacher_entropy')
 class TeacherEntropy(TeacherDescriptor):
-    """Mean over the positions of the entropy of the classes, in nats; where
-    each has a probability of its own, the mean entropy of those coins."""
+    """Mean over the positions of the entropy of the classes, in nats. Where each
+    class has a sigmoid, it is the mean of the classes' binary entropies."""
 
     def describe(self, scores: Scores) -> Tensor:
         terms = torch.special.entr(scores.probabilities)

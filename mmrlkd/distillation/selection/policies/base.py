@@ -1,4 +1,4 @@
-"""What all policies over levels share."""
+"""The base class of policies over levels."""
 
 from abc import abstractmethod
 
@@ -11,18 +11,18 @@ from mmrlkd.structures import LevelSpace, State
 
 
 class LevelPolicy(PolicyModule):
-    """Scores the levels of each image and values the state.
+    """Computes logits of the levels and the value of the state.
 
-    No dropout: the probability of an action must be the same when acting and
-    when learning.
+    Policies must not use dropout: PPO's ratio is 1 before the first update only
+    if an action has the same probability when acting and when learning.
     """
 
     @abstractmethod
     def bind(self, space: LevelSpace, horizon: int) -> None:
-        """Build the network for the levels and number of steps at hand.
+        """Build the network for these levels and this number of steps.
 
         Raises:
-            ValueError: it does not fit the levels.
+            ValueError: the policy cannot work with these levels.
         """
 
     @abstractmethod
@@ -32,9 +32,9 @@ class LevelPolicy(PolicyModule):
 
     def forward(self, observation: State, memory: Memory
                 ) -> tuple[SubsetDistribution, Tensor, Memory]:
-        """One step: the distribution over the subsets that may be held."""
-        # Selecting happens inside the student's autocast, learning outside:
-        # in half precision their probabilities would differ before an update.
+        """The distribution over the subsets, the value (B,) and the memory."""
+        # The policy acts inside the student's autocast and learns outside. In
+        # half precision its probabilities would differ before any update.
         with torch.autocast(observation.step.device.type, enabled=False):
             logits, value, memory = self.score(observation, memory)
         return (SubsetDistribution(logits, observation.action_mask), value,

@@ -1,4 +1,4 @@
-"""From a state to a vector of numbers, and from there to hidden units."""
+"""Encodes a state as a vector of fixed width, for the MLP and LSTM policies."""
 
 import math
 
@@ -42,18 +42,19 @@ class StateEncoder(nn.Module):
             orthogonal(nn.Linear(self.width, hidden)), nn.ReLU(),
             nn.LayerNorm(hidden), orthogonal(nn.Linear(hidden, hidden)),
             nn.ReLU())
-        # The end of an episode depends on the step alone, and so do the
-        # values: the step must be seen. An embedding, because it is an index.
+        # The number of steps left decides what can still be earned, so the
+        # critic needs the step. It is an index, hence an embedding.
         self.step = nn.Embedding(horizon, hidden)
         nn.init.zeros_(self.step.weight)
-        # A path of its own, with weights of size 1: a number that says much
-        # would be one in a thousand among the features.
+        # A layer of its own, whose weights have norm 1 per input: in the first
+        # layer a descriptor would be one input among 1500.
         self.context = nn.Sequential(
             orthogonal(nn.Linear(space.context, hidden), math.sqrt(hidden)),
             nn.ReLU()) if space.context else None
 
     def vector(self, state: State) -> Tensor:
-        """(B, width): global ‖ levels ‖ loss ‖ selected ‖ budget left."""
+        """(B, width), concatenated: global feature, level features, loss,
+        selected, budget left."""
         dtype = self.step.weight.dtype  # maps may come in half precision
         features = state.level_features.to(dtype).split(
             self.level_channels, dim=-1)
@@ -75,7 +76,7 @@ class StateEncoder(nn.Module):
 
 
 def projection(channels: int, width: int) -> nn.Module:
-    """Brings features of any width to a given one."""
+    """A layer from ``channels`` to ``width`` features; the identity if equal."""
     if channels == width:
         return nn.Identity()
     return orthogonal(nn.Linear(channels, width))

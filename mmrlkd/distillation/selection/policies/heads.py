@@ -16,8 +16,9 @@ class ActorCriticHeads(nn.Module):
 
     def __init__(self, hidden: int, levels: int, width: int = 128) -> None:
         super().__init__()
-        # A near-zero last layer starts the policy near the uniform one, and
-        # the critic near 0: values drawn at random explain less than none.
+        # With a last layer near zero the policy starts near the uniform one, and
+        # the critic near 0: random values would have a negative explained
+        # variance (Engstrom et al. 2020, https://arxiv.org/abs/2005.12729).
         self.action = nn.Sequential(
             orthogonal(nn.Linear(hidden, width)), nn.ReLU(),
             orthogonal(nn.Linear(width, levels), gain=0.01))

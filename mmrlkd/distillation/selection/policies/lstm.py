@@ -1,4 +1,4 @@
-"""A policy that remembers the earlier steps of its episode."""
+"""A policy with an LSTM over the steps of an episode."""
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,11 @@ from .mlp import MLPPolicy
 
 
 class EpisodeMemory(nn.ModuleList):
-    """LSTM cells, one above the other, carried across an episode's steps.
+    """Stacked LSTM cells whose state is carried across an episode's steps.
 
-    Cells, because nn.LSTM runs other kernels with gradients than without: an
-    action's probability would not be the same to the last bit when acting and
-    when learning. And cuDNN's LSTM has no second derivatives, which
+    It uses cells because nn.LSTM runs different kernels with gradients than
+    without: the probability of an action would differ in the last bits between
+    acting and learning. And cuDNN's LSTM has no second derivatives, which
     meta-learning needs.
 
     Args:
@@ -40,16 +40,17 @@ class EpisodeMemory(nn.ModuleList):
         return ((zeros, zeros), ) * len(self)
 
     def recall(self, encoded: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        """Join (B, hidden) of this step with the memory of earlier ones."""
-        # Time is the episode's; images are the batch. (The draft fed the
-        # batch as time.)
+        """(B, hidden): the encoding of this step plus the LSTM's output; and the
+        new memory."""
+        # The steps of the episode are the sequence, the images are the batch.
+        # The first draft of the method had the images as the sequence.
         output, kept = encoded, []
         for cell, state in zip(self, memory, strict=True):
             output, carried = cell(output, state)
             kept.append((output, carried))
-        # The memory is added to what is seen now. Through two fresh layers
-        # alone, gates half open, little of the image arrives, and the policy
-        # hardly learns to tell images apart.
+        # A residual connection. At initialisation the gates of a cell are half
+        # open; behind two cells little of the image is left, and the policy
+        # hardly learns to distinguish images.
         return encoded + output, tuple(kept)
 
 

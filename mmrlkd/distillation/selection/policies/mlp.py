@@ -1,4 +1,4 @@
-"""A policy without memory: it sees this step's state and nothing else."""
+"""A policy without memory: it depends on the state of this step only."""
 
 import torch
 from torch import Tensor
@@ -14,8 +14,8 @@ from .heads import ActorCriticHeads
 
 @POLICIES.register_module()
 class MLPPolicy(LevelPolicy):
-    """Encoder and heads of :class:`LSTMPolicy` without the LSTM; the ablation
-    that shows what memory is worth, and enough for one-step episodes.
+    """Encoder and heads of :class:`.lstm.LSTMPolicy` without the LSTM. It serves
+    as the ablation of the memory, and is enough for one-step episodes.
 
     Args:
         hidden: width of the encoding.
@@ -39,7 +39,8 @@ class MLPPolicy(LevelPolicy):
         return ()
 
     def recall(self, encoded: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        """Join (B, hidden) of this step with the memory of earlier ones."""
+        """Combine the encoding (B, hidden) of this step with the memory of the
+        earlier ones; here there is none."""
         return encoded, memory
 
     def score(self, state: State,

@@ -1,4 +1,4 @@
-"""A policy whose learnt weights fit any pyramid."""
+"""A policy whose learned weights fit any number of levels and widths."""
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,9 @@ from .lstm import EpisodeMemory
 
 
 class InputAdapter(nn.Module):
-    """Brings a task's pooled maps to the width of the tokens, and with the
-    deepest one what else is known of the image: the only weights of
-    :class:`TokenPolicy` whose number depends on the levels or the context.
+    """Projects a task's pooled maps to the width of the tokens; the deepest map
+    together with the context. It holds the only weights of :class:`TokenPolicy`
+    whose shape depends on the levels or the context.
 
     Args:
         space: the levels and the widths of the student's maps.
@@ -45,11 +45,11 @@ class InputAdapter(nn.Module):
 class SetLayer(nn.Module):
     """One round of exchange between the tokens of a set and a global token.
 
-    Every token sees itself, the mean of all and the global one: the layers
-    that are equivariant to the order of a set are of this form (Zaheer et al.
-    2017, https://arxiv.org/abs/1703.06114, lemma 3). Matrix products and sums
-    only, which have second derivatives and run the same kernels with
-    gradients as without; fused attention has neither.
+    Each token is updated from itself, the mean of all tokens and the global
+    one. Linear layers that are equivariant to the order of a set have this form
+    (Zaheer et al. 2017, https://arxiv.org/abs/1703.06114, lemma 3). Only matrix
+    products and sums are used: they have second derivatives and run the same
+    kernels with gradients as without. Fused attention has neither property.
 
     Args:
         width: of all tokens.
@@ -68,7 +68,7 @@ class SetLayer(nn.Module):
         self.whole_norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, L, width) tokens and the (B, width) global one, again."""
+        """The new (B, L, width) tokens and the new (B, width) global one."""
         mean = tokens.mean(-2)
         context = self.others(mean) + self.whole(whole)
         update = torch.relu(self.own(tokens) + context[:, None])
@@ -79,7 +79,7 @@ class SetLayer(nn.Module):
 
 
 class TokenNetwork(nn.Module):
-    """From tokens to logits and value, with weights that no task changes.
+    """Computes logits and value from tokens; no shape depends on the task.
 
     Args:
         width: of the adapted maps.
@@ -99,7 +99,7 @@ class TokenNetwork(nn.Module):
         self.whole = orthogonal(nn.Linear(width + self.WHOLE, hidden))
         self.layers = nn.ModuleList(SetLayer(hidden) for _ in range(layers))
         self.memory = EpisodeMemory(hidden, cells)
-        # A near-zero last layer starts the policy near the uniform one.
+        # With a last layer near zero the policy starts near the uniform one.
         self.action = nn.Sequential(
             orthogonal(nn.Linear(2 * hidden, hidden)), nn.ReLU(),
             orthogonal(nn.Linear(hidden, 1), gain=0.01))
@@ -128,12 +128,12 @@ class TokenNetwork(nn.Module):
 
 @POLICIES.register_module()
 class TokenPolicy(LevelPolicy):
-    """Sees each level as a token, so that what it learnt fits another task.
+    """Represents each level by a token, so that its weights fit another task.
 
-    A token is the level's pooled map, brought to a fixed width by the task's
+    A token is the level's pooled map, projected to a fixed width by the task's
     own :attr:`adapter`, with its log-stride, share of the cost, loss and
-    whether it is selected. Everything behind the adapter is :attr:`shared`:
-    no shape of it depends on the number of levels, the widths of the maps or
+    whether it is selected. The weights after the adapter are in :attr:`shared`:
+    no shape there depends on the number of levels, the widths of the maps or
     the number of steps, and permuting the levels permutes the logits. To carry
     a policy to another task::
 
@@ -167,7 +167,7 @@ class TokenPolicy(LevelPolicy):
         self.shared = TokenNetwork(
             self.width, self.hidden, self.layers, self.cells)
         costs = torch.tensor(space.costs)
-        # In octaves of stride 32, the coarsest of most pyramids.
+        # log2(stride) / 5: 1 for stride 32, the coarsest level of most pyramids.
         self.register_buffer('_fixed', torch.stack([
             torch.tensor(space.strides, dtype=costs.dtype).log2() / 5,
             costs / costs.sum()], dim=-1), persistent=False)

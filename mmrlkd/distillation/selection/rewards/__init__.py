@@ -1,4 +1,4 @@
-"""What a selection is worth: quality gained, less its cost."""
+"""Rewards: the gain of a selection. The selector subtracts the cost."""
 
 from .alignment import AlignmentReward
 from .base import AdditiveReward, Reward

@@ -1,4 +1,4 @@
-"""The reward of a selection: what it gains, less what it costs."""
+"""The interface of rewards: the gain of every subset of levels."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,24 +17,25 @@ class Reward(nn.Module, ABC):
     r"""R(x, s) = G(x, s) / u − λ · Σ_{i ∈ s} cost_i / Σ_i cost_i.
 
     G is the gain of selecting the levels ``s`` for image ``x`` over selecting
-    none, and the unit ``u`` the running mean of max_s \|G(x, s)\| over the
-    stream of images: of what the best subset gains, which is all levels where
-    none of them harms. There is one unit for all images and levels: an image
-    that gains twice as much is rewarded twice as much, so that a budget can
-    flow to it, and λ is what the full pyramid may cost in that unit.
+    none. The unit ``u`` is the running mean of max_s \|G(x, s)\| over the
+    training images, that is, of the gain of the best subset where no subset
+    loses more than that. There is one unit for all images and levels: an image
+    with twice the gain has twice the reward, so that the budget goes to such
+    images. λ is the cost of the full pyramid in that unit.
 
-    A reward says what is gained; who chooses takes off the cost. A step is
-    rewarded by the difference that it makes, so the rewards of an episode sum
-    to R of what it selected.
+    A reward computes G / u; the selector subtracts the cost, because it may
+    change λ. The reward of a step is the difference in R between the subsets
+    after and before it, so the rewards of an episode sum to R of its last
+    subset.
 
     Args:
         efficiency: λ ≥ 0, weight of the cost; 0 rewards quality only.
     """
 
-    #: Whether :meth:`Signals.alignment` or :meth:`Signals.after_step` is
-    #: asked, which need gradients at the student's maps.
+    #: Whether it calls :meth:`Signals.alignment` or :meth:`Signals.after_step`,
+    #: which need gradients at the student's maps.
     needs_gradients: bool = False
-    #: Names of the descriptors that :meth:`Signals.describe` is asked for.
+    #: Names of the descriptors that it asks :meth:`Signals.describe` for.
     descriptors: tuple[str, ...] = ()
 
     def __init__(self, efficiency: float = 0.5) -> None:
@@ -44,21 +45,24 @@ class Reward(nn.Module, ABC):
         self.stream = StreamMean()
 
     def bind(self, space: LevelSpace) -> None:
-        """Get to know the levels; raise a ValueError where options do not fit
-        them."""
+        """Store the levels.
+
+        Raises:
+            ValueError: an option does not fit them.
+        """
 
     @abstractmethod
     def raw_gains(self, signals: Signals) -> Tensor:
         """(B, 2^L), G of each subset of levels; 0 for the empty one."""
 
     def gains(self, signals: Signals, update: bool = False) -> Tensor:
-        """(B, 2^L), G / u of each subset of levels; no cost is in it. Not
-        finite where the signals are not: learners drop such images.
+        """(B, 2^L), G / u of each subset of levels, without cost. Where the
+        signals are not finite the gains are not, and learners drop the image.
 
         Args:
             signals: of the batch.
-            update: move the running means towards the batch first; once in
-                each iteration that is learned from, on all ranks.
+            update: first move the running means towards the batch. All ranks
+                must do so once in each iteration that is learned from.
         """
         raw = self.raw_gains(signals).detach()
         if update:
@@ -69,22 +73,23 @@ class Reward(nn.Module, ABC):
 class AdditiveReward(Reward):
     """G is a sum over the selected levels: G(x, s) = Σ_{i ∈ s} g_i(x).
 
-    By default g_i is the level's signal as it is. With ``level_values`` it is
-    v_i · signal_i(x) / E|signal_i|, the mean being the level's own over the
-    stream: what the level is worth in the long run, times how much this image
-    has of it. Such a worth is that of the level's weight where it is distilled
-    alone, and falls with it: under ``normalize='image'`` G is then the *mean*
-    of g_i, as the weights of an image sum to one whatever is selected.
+    By default g_i is the signal of the level. With ``level_values`` it is
+    v_i · signal_i(x) / E|signal_i|, with the running mean of that level over
+    the training images: the level's measured value, times the image's signal
+    relative to the mean. Such a value is measured with the level distilled
+    alone, at the full weight of the image. So g_i is multiplied by the weight
+    of the level in the subset, relative to that weight: under
+    ``normalize='image'`` G is the *mean* of g_i.
 
     Args:
         level_values: v_i by the level's name, or a number for each level,
-            finest first; negative where a level harms. None takes signals as
-            they are.
+            finest first; negative for a level that lowers the metric. None
+            takes the signals as they are.
         efficiency: see :class:`Reward`.
     """
 
     level_values: Tensor
-    #: Whether g_i is the worth of distilling the level alone.
+    #: Whether g_i was measured with the level distilled alone.
     worth_of_weight = False
 
     def __init__(self, level_values: Mapping[str, float] | Sequence[float]
@@ -122,7 +127,7 @@ class AdditiveReward(Reward):
 
     @abstractmethod
     def level_signals(self, signals: Signals) -> Tensor:
-        """(B, L), what each level has to give the image, in any unit."""
+        """(B, L), the signal of each level for the image, in any unit."""
 
     def level_gains(self, signals: Signals) -> Tensor:
         """(B, L), g_i of each level, in one unit for all levels."""
@@ -136,6 +141,8 @@ class AdditiveReward(Reward):
         table = subset_table(each.shape[1], each.device)
         gains = each[:, None].where(table, 0.)
         if self.worth_of_weight:
+            # Weight of each level if it is selected alone: 1, or 1/L with
+            # normalize='none'.
             alone = self._space.weights(torch.eye(
                 each.shape[1], dtype=torch.bool, device=each.device)).amax(-1)
             gains = gains * (self._space.weights(table) / alone)
@@ -150,7 +157,8 @@ class AdditiveReward(Reward):
 def check_level_values(
         owner: str, values: Mapping[str, float] | Sequence[float]
         ) -> dict[str, float] | list[float]:
-    """Finite numbers by level or in order, not all of them 0."""
+    """Check that ``values`` are finite numbers, by level or in order, of which
+    at least one is not 0."""
     if isinstance(values, Mapping):
         by_name = {name: float(check_number(
             owner, f'level_values[{name!r}]', value))

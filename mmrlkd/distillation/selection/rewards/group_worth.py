@@ -1,4 +1,4 @@
-"""What a level is worth in the long run to an image of this kind."""
+"""The reward by the measured worth of a level to a group of images."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from mmrlkd.structures import LevelSpace, Signals
 
 from .base import AdditiveReward
 
-#: What a file of worths must hold; others it may.
+#: Keys that a file of worths must have; others are ignored.
 _KEYS = ('descriptor', 'edges', 'levels', 'worth')
 
 
@@ -22,18 +22,19 @@ _KEYS = ('descriptor', 'edges', 'levels', 'worth')
 class GroupWorthReward(AdditiveReward):
     """g_i(x) = the worth of level i for the images of x's group.
 
-    Groups are ranges of a descriptor. Their worths are measured: many short
-    trainings, each with random rates by group and level, and a regression of
-    the metric on the rates, as in data models (Ilyas et al. 2022,
-    https://arxiv.org/abs/2202.00622). The policy generalises them over states.
+    Groups are ranges of a descriptor. ``tools/pilot.py`` measures their worth:
+    many short trainings, each with random rates by group and level, and a
+    regression of the metric on the rates, as in data models (Ilyas et al. 2022,
+    https://arxiv.org/abs/2202.00622). The policy learns to predict the worth
+    from the state.
 
     Args:
         descriptor: name of a descriptor of images, such as ``'objects'``.
         edges: K − 1 rising numbers; an image with ``edges[g − 1] < value <=
             edges[g]`` is in group ``g``.
         worth: K lists of a number for each level, finest first.
-        file: a JSON file with these three and ``levels``, the names that the
-            lists of ``worth`` are in the order of; instead of them.
+        file: instead of these three, a JSON file that has them, and ``levels``:
+            the names of the levels in the order of the lists of ``worth``.
         efficiency: see :class:`.base.Reward`.
     """
 
@@ -92,7 +93,8 @@ class GroupWorthReward(AdditiveReward):
     def level_signals(self, signals: Signals) -> Tensor:
         values = signals.describe(self.descriptor).to(self.edges)
         group = torch.bucketize(values, self.edges)
-        # A number of no range says nothing: its episode is dropped.
+        # bucketize puts NaN into the last group. With a reward of NaN the
+        # learner drops the image instead.
         return self.worth[group].where(
             ~values.isnan()[:, None], float('nan'))
 

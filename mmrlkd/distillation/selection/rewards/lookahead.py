@@ -1,4 +1,4 @@
-"""What would be left after the student took the step?"""
+"""The reward by the full pyramid's loss after a virtual student step."""
 
 import torch
 from torch import Tensor
@@ -14,10 +14,10 @@ from .base import Reward
 @REWARDS.register_module()
 class LookaheadReward(Reward):
     """G(x, s) = how much a virtual student step on the levels ``s`` lowers the
-    full pyramid's loss of the image.
+    full pyramid's loss of the image; see :meth:`.BatchSignals.after_step`.
 
-    Levels that the neck connects help one another, so G is no sum over levels:
-    each subset takes one pass of the neck, 2^L for a batch.
+    The neck connects the levels, so G is not a sum over them: each of the 2^L
+    subsets needs a forward pass of the neck for the batch.
 
     Args:
         step: size of the virtual step relative to the map, > 0.

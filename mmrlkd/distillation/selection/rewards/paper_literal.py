@@ -1,4 +1,4 @@
-"""The draft's reward, kept to show what it does."""
+"""The reward of the method's first draft, kept for comparison."""
 
 from torch import Tensor
 
@@ -10,12 +10,12 @@ from .base import AdditiveReward
 
 @REWARDS.register_module()
 class PaperLiteralReward(AdditiveReward):
-    """signal_i = −ℓ_i: the loss summed over the *selected* levels is what is
-    left to do, as the first draft of the method had it.
+    """signal_i = −ℓ_i: minus the sum of the losses of the *selected* levels, as
+    in the first draft of the method.
 
-    Each level added makes the reward smaller: a policy trained on it collapses
-    to as few levels as it is allowed. It stands in the comparison of rewards
-    as the reason why the others measure what no selection changes.
+    Each selected level lowers the reward, so a policy that is trained on it
+    selects as few levels as it is allowed. The comparison of rewards includes
+    it to show why the others are computed from the losses of all levels.
 
     Args:
         efficiency: λ of :class:`Reward`.

@@ -1,4 +1,4 @@
-"""How far is the student from its teacher, at the levels selected?"""
+"""The reward by the distillation losses of the selected levels."""
 
 from torch import Tensor
 
@@ -10,10 +10,8 @@ from .base import AdditiveReward
 
 @REWARDS.register_module()
 class ResidualReward(AdditiveReward):
-    """signal_i = ℓ_i, the loss of the level for the image, as it is trained.
-
-    A level that contributes most of the training loss is worth most, and so
-    is an image that is far from its teacher.
+    """signal_i = ℓ_i, the loss of level i for the image, in the unit in which it
+    is trained: the larger the distance to the teacher, the larger the gain.
     """
 
     def level_signals(self, signals: Signals) -> Tensor:

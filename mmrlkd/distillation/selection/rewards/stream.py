@@ -1,18 +1,20 @@
-"""Running means over the stream of training images."""
+"""Running means over the training images."""
 
 import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
-#: Weight of a batch in a running mean, once many were seen.
+#: Weight of a batch in a running mean, from the 20th update on.
 MOMENTUM = 0.05
 
 
 class StreamMean(nn.Module):
-    """The mean of numbers (B, …) over all images seen, later ones counting
-    more: the n-th update weighs max(1/n, :data:`MOMENTUM`).
+    """The running mean of numbers (B, …) over the images: the n-th update has
+    the weight max(1/n, :data:`MOMENTUM`), so that the first ones are averaged
+    evenly and the mean needs no bias correction.
 
-    Numbers that are not finite are left out, each on its own. Ranks agree.
+    Numbers that are not finite are left out, each by itself. The mean is equal on
+    all ranks.
 
     Args:
         *shape: of an image's numbers; none for one number.

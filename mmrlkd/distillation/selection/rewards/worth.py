@@ -1,4 +1,4 @@
-"""What a level is worth in the long run, times what the image has of it."""
+"""The reward by the measured value of a level, times a signal of the image."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,20 +10,20 @@ from mmrlkd.structures import Signals
 
 from .base import AdditiveReward
 
-#: Signals of a level or an image that are no descriptors.
+#: Values of ``signal`` that are not names of descriptors.
 _SIGNALS = ('discrepancy', 'alignment', 'task_gap')
 
 
 @REWARDS.register_module()
 class WorthReward(AdditiveReward):
-    """g_i(x) = v_i · signal(x) / E|signal|, the mean being over the stream.
+    """g_i(x) = v_i · signal(x) / E|signal|, with a running mean over the images.
 
     Args:
         level_values: v_i, see :class:`.base.AdditiveReward`.
-        signal: what an image has of it: ``'discrepancy'`` and ``'alignment'``
-            at each level; ``'task_gap'``, the student's task loss less the
-            teacher's; or a descriptor of the image, such as
-            ``'teacher_confidence'`` or ``'teacher_detections'``.
+        signal: ``'discrepancy'`` or ``'alignment'``, of each level;
+            ``'task_gap'``, the student's task loss minus the teacher's; or a
+            descriptor of the image, such as ``'teacher_confidence'`` or
+            ``'teacher_detections'``.
         efficiency: see :class:`.base.Reward`.
     """
 

@@ -1,4 +1,4 @@
-"""Everything that chooses levels."""
+"""All selectors; :class:`Selector` is their interface."""
 
 from .base import Selector
 from .control import ControlChoice, ControlSelector

@@ -11,17 +11,18 @@ from mmrlkd.structures import Choice, LevelSpace, Signals
 
 
 class Selector(nn.Module, ABC):
-    """Chooses levels. :meth:`select` is all that one needs; one that learns
-    also overrides what follows it, which does nothing here.
+    """Chooses levels. A selector must implement :meth:`select`. One that learns
+    also overrides the methods below it, which do nothing here.
 
-    Its choices come back to :meth:`observe` with what they led to; what an
-    episode holds beyond :class:`~mmrlkd.structures.Choice` is a field of a
-    subclass of it. By default the weights of an image sum to one, so that
-    selectors differ in *where* an image is distilled and not in how strongly;
-    see :attr:`~mmrlkd.structures.LevelSpace.normalize`.
+    :meth:`observe` gets the return value of :meth:`select` back, together with
+    the signals of the batch. What a selector needs there beyond
+    :class:`~mmrlkd.structures.Choice` is a field of a subclass of it. By default
+    the weights of an image sum to one, so that selectors differ in *which*
+    levels they distil and not in how strongly; see
+    :attr:`~mmrlkd.structures.LevelSpace.normalize`.
     """
 
-    #: Whether anything is ever distilled.
+    #: Whether it selects any level at all; False needs no teacher.
     uses_teacher: bool = True
     #: Whether the choice depends on the image.
     adaptive: bool = False
@@ -33,11 +34,16 @@ class Selector(nn.Module, ABC):
     context: tuple[str, ...] = ()
     #: Steps of the decision process that :meth:`select` plays.
     horizon: int = 1
-    #: A mode like ``training``: whether what is selected is learned from.
+    #: A mode like ``training``, set by ``step.py``: whether :meth:`observe`
+    #: follows this :meth:`select`.
     learning: bool = True
 
     def bind(self, space: LevelSpace) -> None:
-        """Get to know the levels; raise a ValueError where they don't fit."""
+        """Store the levels, and build what depends on them.
+
+        Raises:
+            ValueError: the selector cannot work with these levels.
+        """
         check_space(space)
         self.space = space
 
@@ -59,7 +65,7 @@ class Selector(nn.Module, ABC):
         """Told what :meth:`select` chose in training, if that is distilled."""
 
     def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
-        """See how a choice of training turned out.
+        """Store what is learned from a choice that was made in training.
 
         Args:
             signals: of the batch.
@@ -71,22 +77,23 @@ class Selector(nn.Module, ABC):
         return {}
 
     def learn(self) -> Diagnostics | None:
-        """Improve the choice, once enough was observed; None until then."""
+        """Update the selector once enough was observed; None until then."""
         return None
 
     def set_progress(self, fraction: float) -> None:
-        """Say how much of the training is over, from 0 to 1."""
+        """Set the share of the learning that is done, from 0 to 1, for learning
+        rates and temperatures that decay."""
 
     def run_state(self) -> dict[str, Any]:
-        """What a resumed run needs beside the student: tensors, numbers and
-        containers of them only. Equal on all ranks."""
+        """State for resuming, equal on all ranks: tensors, numbers and containers
+        of them only, because checkpoints load with ``weights_only=True``."""
         return {}
 
     def load_run_state(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`run_state`."""
 
     def local_run_state(self) -> dict[str, Any]:
-        """Like :meth:`run_state`, what differs from rank to rank."""
+        """Like :meth:`run_state`, for state that differs between ranks."""
         return {}
 
     def load_local_run_state(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Controls: a selector's own choices, given to other images."""
+"""Controls: a selector's choices are applied to other images than its own."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from .base import Selector
 
 @dataclass(frozen=True)
 class ControlChoice(Choice):
-    """What is distilled, and what it was made of.
+    """The choice that is distilled, and the one that it was derived from.
 
     Attributes:
         own: the choice of the selector under control.
@@ -27,12 +27,12 @@ class ControlChoice(Choice):
 
 @SELECTORS.register_module()
 class ControlSelector(Selector):
-    """Distils what a selector chose, but at other images of the batch.
+    """Applies the choices of a selector to other images of the same batch.
 
-    Is it worth anything to choose *by the image*? A control has the same
-    schedule, learning and rates as what it controls, and cuts only the tie
-    between choice and image. The selector under control learns from its own
-    choice: what its subsets gain does not depend on what is distilled.
+    It measures what choosing *by the image* is worth. A control has the same
+    schedule, learning and rates as the selector that it wraps, and removes only
+    the dependence of the choice on the image. The wrapped selector learns from
+    its own choice: the gains of the subsets do not depend on what is distilled.
 
     - ``'shuffled'``: the choices of a batch, levels and weights, are permuted
       at random among its images. Number of levels, their combinations and the
@@ -40,13 +40,13 @@ class ControlSelector(Selector):
     - ``'opposite'``: the image that got the dearest choice gets the cheapest,
       and so on; images of equal cost count in their order in the batch.
     - ``'rates'``: the column of each level is permuted by itself. The rate of
-      each level and the cost of the batch stay the same, combinations do not;
-      an image may end with no level at all, also with ``min_levels=1``, or
-      above the budget of an image. Weights are those of the levels it gets,
+      each level and the cost of the batch stay the same, combinations do not.
+      An image may get no level at all, even with ``min_levels=1``, or exceed
+      the budget of an image. Its weights follow from the levels that it gets,
       :meth:`~mmrlkd.structures.LevelSpace.weights`.
 
     Args:
-        selector: config of the selector under control.
+        selector: config of the wrapped selector.
         control: one of the above.
     """
 
@@ -74,7 +74,7 @@ class ControlSelector(Selector):
 
     @torch.no_grad()
     def select(self, process: DecisionProcess) -> Choice:
-        own = self._selector().select(process)
+        own = self._wrapped().select(process)
         levels, weights = own.selection.levels, own.selection.weights
         if self.control == 'rates':
             order = torch.rand(levels.shape).argsort(0)
@@ -88,19 +88,20 @@ class ControlSelector(Selector):
         return ControlChoice(Selection(levels, weights), own.episode, own)
 
     def _opposite(self, levels: Tensor) -> Tensor:
-        """(B,) int64, from which image each one gets its choice."""
+        """(B,) int64: the image whose choice each image gets."""
         cost = (levels * self._costs.to(levels.device)).sum(-1)
         order = cost.argsort(stable=True)
         return torch.empty_like(order).scatter_(0, order, order.flip(0))
 
-    def _selector(self) -> Selector:
-        """The selector under control, in this one's mode."""
+    def _wrapped(self) -> Selector:
+        """The wrapped selector, after passing on ``learning``: that mode is set on
+        this selector only."""
         self.selector.learning = self.learning
         return self.selector
 
     @property
     def needs_gradients(self) -> bool:
-        return self._selector().needs_gradients
+        return self._wrapped().needs_gradients
 
     @property
     def descriptors(self) -> tuple[str, ...]:
@@ -113,10 +114,10 @@ class ControlSelector(Selector):
 
     def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
         assert isinstance(choice, ControlChoice) and choice.own is not None
-        return self._selector().observe(signals, choice.own)
+        return self._wrapped().observe(signals, choice.own)
 
     def learn(self) -> Diagnostics | None:
-        return self._selector().learn()
+        return self._wrapped().learn()
 
     def set_progress(self, fraction: float) -> None:
         self.selector.set_progress(fraction)
@@ -135,5 +136,5 @@ class ControlSelector(Selector):
 
 
 def _to(index: Tensor, other: Tensor) -> Tensor:
-    """An index where the tensor is that it is used on."""
+    """``index`` on the device of ``other``, without waiting for that device."""
     return index.to(other.device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""DARTS over subsets: distil with all of them, in a mixture."""
+"""DARTS over subsets: every batch is distilled with a mixture of all of them."""
 
 import torch
 from torch import Tensor
@@ -15,21 +15,20 @@ from .subset_search import SubsetSearch
 class DARTSSelector(SubsetSearch):
     """DARTS-LS, after Liu et al. 2019, https://arxiv.org/abs/1806.09055.
 
-    In training every image is distilled at every level that some affordable
-    subset holds, level i with weight Σ_s p_s·1[i ∈ s]/|s| (or /L, where weights
-    are not normalised), p = softmax(α). So
-    the mixture as a whole may cost more than the budget; what it finds does
-    not.
+    In training every image is distilled at every level of any affordable
+    subset, level i with weight Σ_s p_s·1[i ∈ s]/|s| (or /L, where weights are
+    not normalised), p = softmax(α). The mixture may cost more than the budget;
+    the subset that is found does not.
 
-    α is in the training loss only, so the first order of the paper, which
-    drops the student's step, has no task gradient here. ``order`` says where
-    the held-out gradient is taken, which meets each level's gradient in
-    either case.
+    The held-out loss does not contain α, so the paper's first order, which
+    drops the derivative of the student's step, has no gradient here. Both
+    orders of this class keep that derivative. They differ in the parameters at
+    which the held-out gradient is taken.
 
     Args:
-        order: 1 takes the held-out gradient where the student is; 2 where its
-            next step leads, as the paper's second order, for one more forward
-            and backward pass.
+        order: 1 takes the held-out gradient at the student's parameters; 2 at
+            those after its next step, as in equation 7 of the paper, at the
+            price of one more forward and backward pass.
         **kwargs: see :class:`.subset_search.SubsetSearch`.
     """
 
@@ -40,7 +39,8 @@ class DARTSSelector(SubsetSearch):
     def bind(self, space: LevelSpace) -> None:
         super().bind(space)
         table = subset_table(len(space), torch.device('cpu'))
-        # On the CPU, for it is known without looking at α.
+        # On the CPU: it does not depend on α, and the host needs it to know
+        # which levels to compute.
         self._levels = table[self._feasible].any(dim=0)
 
     def train_levels(self, noise: Tensor | None) -> tuple[Tensor, Tensor]:

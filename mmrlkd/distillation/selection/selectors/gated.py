@@ -1,4 +1,4 @@
-"""A gating network weighs the levels of each image."""
+"""A gating network computes the levels' weights from the image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ class GateDiagnostics(Diagnostics):
     """One step of the gate.
 
     Attributes:
-        gain: what the weights gain, mean over images.
+        gain: Σ_i w_i r_i, mean over images.
         entropy: of an image's weights in nats, mean over images.
         dropped_images: number with a non-finite state or reward.
-        skipped_steps: 1 if the step changed nothing, for want of a finite
-            gradient or of any finite image.
+        skipped_steps: 1 if the step was skipped, because a gradient or every
+            image was not finite.
     """
     gain: Tensor
     entropy: Tensor
@@ -37,10 +37,10 @@ class GateDiagnostics(Diagnostics):
 
 @dataclass(frozen=True)
 class GateChoice(Choice):
-    """A choice, and what the gate saw.
+    """A choice, and the state that it was computed from.
 
     Attributes:
-        state: (B, …); None where nothing is to be learned from it.
+        state: (B,); None if nothing will be learned from it.
     """
     state: State | None = None
 
@@ -49,26 +49,26 @@ class GateChoice(Choice):
 class GatedSelector(Selector):
     """CMAPKD: the levels' weights are a softmax, computed from the image.
 
-    All levels are distilled, or of the affordable subsets the one that holds
-    most of the weight; what differs from image to image is the weights.
+    All levels are distilled. Under a budget, the affordable subset with the
+    largest total weight is.
 
-    The drafts say "a gating network learns the weights" and no more. Its
-    gradient can't be that of the weighted losses: their sum is smallest when
-    all weight lies on the level that has least to teach. Decided here: the
-    gate maximises, for each image, the reward that a policy would earn::
+    The drafts of the method say "a gating network learns the weights" and no
+    more. The gate cannot minimise the weighted losses: their sum is smallest
+    when all weight is on the level with the smallest loss. This implementation
+    maximises, for each image, the reward that a policy would get::
 
         Σ_i w_i r_i + τ·H(w)
 
-    r_i being the gain of level i chosen alone, H the entropy. What it tends
-    to is w = softmax(r / τ), as far as the image tells r. No cost is in r_i:
-    the gate distils the level all the same, and would pay for what it does not
-    save. What it may spend is the budget.
+    with r_i the gain of level i selected alone, H the entropy. The maximum is
+    at w = softmax(r / τ); the gate reaches it as far as r can be predicted from
+    the image. r_i contains no cost: a smaller weight does not make a level
+    cheaper. The cost is limited by the budget.
 
     Args:
         gate: config of the policy whose logits are the gate's, by default an
             ``MLPPolicy``.
         reward: config of a reward, by default ``ResidualReward``; its
-            ``efficiency`` counts nothing here.
+            ``efficiency`` is not used.
         temperature: τ > 0; small ones concentrate the weights.
         lr: learning rate of Adam at the start; decays linearly to 0.
         context: names of descriptors that the state shows beside the maps.
@@ -89,7 +89,7 @@ class GatedSelector(Selector):
         self.temperature = check_number(
             'GatedSelector', 'temperature', temperature, 0, open='low')
         self.lr = check_number('GatedSelector', 'lr', lr, 0, open='low')
-        # Observed and not learned from yet: states and rewards (B, L).
+        # States and rewards (B, L) of the last observation, until `learn`.
         self._observed: list[tuple[State, Tensor]] = []
 
     def bind(self, space: LevelSpace) -> None:
@@ -107,7 +107,7 @@ class GatedSelector(Selector):
     @torch.no_grad()
     def select(self, process: DecisionProcess) -> Choice:
         weights = self.weigh(process.state).exp()
-        # Weights of exactly 0 would be levels selected for nothing.
+        # Weights that underflow to 0 would select a level without distilling it.
         weights = weights.clamp(min=torch.finfo(weights.dtype).tiny)
         subsets = subset_table(len(self.space), weights.device)
         held = (weights @ subsets.T.to(weights.dtype)).masked_fill(
@@ -144,7 +144,8 @@ class GatedSelector(Selector):
         finite = (rewards.isfinite().all(-1)
                   & seen.global_feature.isfinite().all(-1)
                   & seen.level_features.isfinite().all(-1))
-        # Blanked, not weighed by 0: 0 · NaN would spoil the others' gradient.
+        # Replaced before the network runs, because 0 · NaN is NaN: a weight of 0
+        # afterwards would not keep them out of the gradient.
         log_weights = self.weigh(seen.replace(
             global_feature=seen.global_feature.where(finite[:, None], 0.),
             level_features=seen.level_features.where(finite[:, None], 0.)))

@@ -1,4 +1,4 @@
-"""GDAS over subsets: distil with one at a time, learn as from a mixture."""
+"""GDAS over subsets: each batch is distilled with one, the gradient is relaxed."""
 
 import torch
 from mmengine import dist
@@ -16,17 +16,16 @@ from .subset_search import SubsetSearch
 class GDASSelector(SubsetSearch):
     """GDAS-LS, after Dong and Yang 2019, https://arxiv.org/abs/1910.04465.
 
-    Each batch of training is distilled at one subset, drawn from softmax(α)
-    by the largest of α_s + Gumbel noise: the student pays for that one, and
-    its loss is exactly that of the subset. α takes the gradient of the
-    relaxed draw p = softmax((α + noise)/τ), through
-    one_hot − p.detach() + p. All subsets take part in it, not only the drawn
-    one: their effects follow from those of the levels.
+    Each batch of training is distilled with one subset, drawn from softmax(α)
+    as the argmax of α_s + Gumbel noise; no other level is computed for it. α
+    gets the gradient of the relaxed draw p = softmax((α + noise)/τ), by the
+    straight-through estimator one_hot − p.detach() + p. All subsets contribute
+    to it, not only the drawn one: their effects are sums of the levels' effects.
 
     Args:
-        tau: temperature τ at the start and at the end of the learning,
-            falling linearly; high ones spread the gradient over the subsets,
-            and none changes how often a subset is drawn.
+        tau: temperature τ at the start and at the end of the learning; falls
+            linearly. A high one spreads the gradient over the subsets. It does
+            not change the probability of drawing a subset.
         **kwargs: see :class:`.subset_search.SubsetSearch`.
     """
 
@@ -45,8 +44,10 @@ class GDASSelector(SubsetSearch):
 
     def draw(self) -> Tensor:
         """(2^L,) Gumbel noise."""
-        clocks = torch.empty_like(self._cost_shares).exponential_()
-        noise = -clocks.clamp(min=torch.finfo(clocks.dtype).tiny).log()
+        # −log of an exponential variable has the standard Gumbel distribution.
+        exponential = torch.empty_like(self._cost_shares).exponential_()
+        noise = -exponential.clamp(
+            min=torch.finfo(exponential.dtype).tiny).log()
         dist.broadcast(noise)
         return noise
 
@@ -55,7 +56,8 @@ class GDASSelector(SubsetSearch):
 
     def mixture(self, noise: Tensor | None) -> Tensor:
         relaxed = self._drawn(noise, self.tau)
-        # 1 − p + p rounds; adding p − p keeps the draw exactly one-hot.
+        # In this order of operations the value is exactly one-hot: 1 − p + p
+        # would be rounded.
         return one_hot(relaxed.mode(), len(self.alpha)) + (
             relaxed.probs - relaxed.probs.detach())
 

@@ -1,4 +1,4 @@
-"""Greedily, the levels whose loss is worth their cost."""
+"""Selects levels greedily, by their loss relative to their cost."""
 
 import torch
 import torch.nn.functional as F
@@ -14,25 +14,26 @@ from .base import Selector
 
 @SELECTORS.register_module()
 class GreedySelector(Selector):
-    """LAD: adds the level with the best loss per cost until it stops paying.
+    """LAD: adds levels in the order of loss per cost, down to a threshold.
 
-    A level offers ``(ℓ_i / E Σℓ) / (cost_i / Σcost)``: its loss for this image,
-    in units of what all levels together lose on average, for its share of the
-    full pyramid's cost. Levels are added by falling offer while it is at least
-    ``efficiency`` and the budget allows; one that is too dear is passed over,
-    and of equal offers the cheapest comes first. Where nothing pays and each
-    image must take a level, it takes the one that loses least.
+    The ratio of a level is ``(ℓ_i / E Σℓ) / (cost_i / Σcost)``: its loss for
+    this image, in units of the mean sum of the losses, over its share of the
+    full pyramid's cost. Levels are added in falling order of their ratio, while
+    it is at least ``efficiency``. A level that does not fit in the budget is
+    skipped; of equal ratios the cheapest level comes first. If none is added
+    and each image must have a level, it gets the affordable one with the largest
+    loss minus λ times its cost share.
 
-    The drafts call this LAD ("Zhang et al., 2023: greedy layer selection")
-    and say no more. Decided here: losses count as they are trained, in the one
-    unit of :class:`ResidualReward`, and λ is the rewards' λ, so that a level is
-    added exactly if that reward would pay for it. Nothing is
-    learned, but every choice asks for the losses of all levels: greed saves
-    the backward pass of a level that no image takes, not the teacher's work.
+    The drafts of the method call this LAD ("Zhang et al., 2023: greedy layer
+    selection") and give no definition. Here losses are in the unit of
+    :class:`.residual.ResidualReward` and λ is the rewards' λ, so that a level is
+    added exactly if that reward is positive for it. Nothing is learned, but
+    every choice needs the losses of all levels. It saves the backward pass of a
+    level that no image selects, not the teacher's forward pass.
 
     Args:
-        efficiency: λ ≥ 0, the smallest offer that is taken; 0 takes all
-            levels that the budget allows.
+        efficiency: λ ≥ 0, the smallest ratio that is added; 0 adds all levels
+            that the budget allows.
     """
 
     adaptive = True
@@ -56,15 +57,17 @@ class GreedySelector(Selector):
     def select(self, process: DecisionProcess) -> Choice:
         gains = process.compute_shares().double().nan_to_num(0., 0., 0.)
         shares = self._costs / self._costs.sum()
-        offers = gains / shares
-        order = self._by_cost[offers[:, self._by_cost].argsort(
+        ratios = gains / shares
+        # A stable sort of levels that are sorted by cost: the cheapest of equal
+        # ratios comes first.
+        order = self._by_cost[ratios[:, self._by_cost].argsort(
             dim=-1, descending=True, stable=True)]
         levels = torch.zeros_like(order, dtype=torch.bool)
         spent = self._costs.new_zeros(len(order), 1)
         for candidate in order.split(1, dim=-1):  # (B, 1), best first
             cost = self._costs[candidate]
             takes = within_budget(spent + cost, self.space) & (
-                offers.gather(-1, candidate) >= self.efficiency)
+                ratios.gather(-1, candidate) >= self.efficiency)
             spent = spent + cost * takes
             levels.scatter_(-1, candidate, takes)
         if self.space.min_levels:

@@ -1,4 +1,4 @@
-"""Levels by group of images, where the groups are known beforehand."""
+"""Random levels, with rates that depend on the group of the image."""
 
 from collections.abc import Sequence
 
@@ -20,16 +20,17 @@ from .base import Selector
 class GroupSelector(Selector):
     """Draws each level with a rate that depends on the image's group.
 
-    Groups are intervals of a descriptor. For oracles ("P2 for images with more
-    than ten objects, P5 for the others"), and for pilots that measure what a
-    level is worth to a group. Learns nothing; draws in evaluation, too.
+    Groups are intervals of a descriptor. It serves as an oracle ("P2 for images
+    with more than ten objects, P5 for the others"), and in pilot studies that
+    measure the worth of a level to a group. It learns nothing, and draws in
+    evaluation, too.
 
     Args:
         descriptor: name of one of :mod:`.descriptors`, such as ``'objects'``.
         edges: G − 1 rising numbers; an image with ``edges[g − 1] < value <=
             edges[g]`` is in group ``g``.
-        rates: G rows of L probabilities, finest level first; every level of
-            an image is drawn by itself.
+        rates: G rows of L probabilities, finest level first; the levels of an
+            image are drawn independently.
     """
 
     adaptive = True
@@ -71,7 +72,7 @@ class GroupSelector(Selector):
                 refuse('GroupSelector', key, row,
                        f'levels that cost at most the budget={space.budget} '
                        f'together, not {cost}')
-        # The state shows the descriptor scaled, and so are the edges.
+        # The state holds the scaled descriptor, so the edges are scaled, too.
         member = DESCRIPTORS.get(self.context[0])
         edges = torch.tensor(self.edges, dtype=torch.float32)
         self.register_buffer(
@@ -85,6 +86,6 @@ class GroupSelector(Selector):
     def select(self, process: DecisionProcess) -> Choice:
         values = process.state.context[:, 0].contiguous()
         rates = self._rates[torch.bucketize(values, self._edges)]
-        # Drawn from [0, 1): rate 1 always selects, rate 0 never.
+        # Uniform in [0, 1): rate 1 always selects, rate 0 never does.
         levels = torch.rand_like(rates) < rates
         return Choice(Selection(levels, self.space.weights(levels)))

@@ -1,4 +1,4 @@
-"""A learned policy chooses for each image."""
+"""A learned policy chooses the levels of each image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,37 +33,39 @@ from mmrlkd.structures import Choice, LevelSpace, Selection, Signals, State
 
 from .base import Selector
 
-#: Weight of the entropy, in units of the episodes' returns, that the price of a mean
-#: cost supposes where a learner of episodes has the policy.
+#: τ of a learner of episodes (PPO, GRPO, REINFORCE), in standard deviations of the
+#: episodes' returns. Such a learner has no temperature of its own, but the price
+#: λ / τ of a mean cost needs one.
 TEMPERATURE = 1.0
 
 
 @dataclass(frozen=True)
 class PolicyChoice(Choice):
-    """A choice, and what a learner of gains learns from.
+    """A choice, and the input of a learner of gains.
 
     Attributes:
-        known: (B,), from which follows what any episode would show; None
-            where nothing is learned, or from the episode.
+        known: (B,), see :meth:`.DecisionProcess.known`; None where nothing is
+            learned, or where the learner uses the episode.
     """
     known: State | None = None
 
 
 @SELECTORS.register_module()
 class PolicySelector(Selector):
-    """Plays an episode for each image, and learns from how it turned out.
+    """Plays an episode for each image, and learns from its reward.
 
     In training it samples, in evaluation it takes the likeliest subset at
-    each step. While :attr:`learning` is False it still selects, but keeps no
-    episode, and no gain is computed.
+    each step. While :attr:`learning` is False it selects, but keeps no episode
+    and computes no gain.
 
-    A learner of episodes may want several of each image to compare. Then all
-    of them are played side by side and kept, and the image is distilled as the
-    first one ends. A learner of gains asks for none: what every subset would
-    have gained is known, whatever was played.
+    A learner of episodes may need several episodes of each image
+    (``group_size``). They are played side by side and all kept; the image is
+    distilled with the result of the first. A learner of gains needs none: the
+    gain of every subset is computed, whatever the episode selected.
 
     The reward of a subset is its gain minus λ times its share of the cost of
-    all levels, that of a step the difference it makes along the episode.
+    all levels. The reward of a step is the difference between the subsets held
+    after and before it.
 
     Args:
         policy: config of a policy, by default ``LSTMPolicy``.
@@ -72,14 +74,13 @@ class PolicySelector(Selector):
         learner: config of a learner, by default ``PPO``.
         horizon: steps T of an episode; 1 chooses all levels at once.
         rollout_batches: batches observed between updates of the policy.
-        greedy: take the mode in training: sample in iterations from which it
-            learns only, and take the likeliest subset at each step in the
-            others. The greedy variant also looks no step ahead: ``gamma=0``
-            in the learner.
-        mean_cost: what an image may cost on average, in the currency of the
-            levels' costs, in place of λ: λ is then found by dual ascent, see
+        greedy: in training, sample only in iterations that are learned from,
+            and take the likeliest subset at each step in the others. For an
+            ablation without planning set ``gamma=0`` in the learner, too.
+        mean_cost: the mean cost of an image, in the unit of the levels' costs.
+            λ is then fitted to it by dual ascent, see
             :class:`~mmrlkd.distillation.selection.mean_cost.LagrangeMultiplier`.
-        context: names of descriptors that the state shows beside the maps, such
+        context: names of descriptors that the state holds beside the maps, such
             as ``['objects', 'teacher_confidence']``; see :mod:`.descriptors`.
     """
 
@@ -124,7 +125,7 @@ class PolicySelector(Selector):
             '_cost_shares', (costs / costs[-1]).float(), persistent=False)
         #: Cost of the images distilled since the last update, and their number.
         self.register_buffer('_spent_since', torch.zeros(2), persistent=False)
-        # Unregistered, or the policy would stand twice in the state dict.
+        # Unregistered, or the policy would be in the state dict twice.
         self._priced = UnregisteredModule(
             PricedPolicy(self.policy, self.multiplier))
         priced = self._priced.module
@@ -169,13 +170,13 @@ class PolicySelector(Selector):
 
     @torch.no_grad()
     def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
-        """Reward the choice and store what is learned from it.
+        """Compute the reward of the choice and store both.
 
         Returns:
             ``reward``, the sum over an episode's steps, mean over episodes;
             ``policy_entropy`` in nats, mean over steps and episodes; and
-            ``policy.lagrange_multiplier``, the λ that was charged. None where
-            there was nothing to learn from.
+            ``policy.lagrange_multiplier``, the λ of this reward. Empty if the
+            choice has no episode.
         """
         episode = choice.episode
         if episode is None:
@@ -201,7 +202,8 @@ class PolicySelector(Selector):
         (B, 2^L). The G episodes of an image are side by side."""
         groups = actions.unflatten(1, (len(worth), -1))
         held = worth.expand(len(actions), *worth.shape).gather(-1, groups)
-        # Subset 0, the empty one, is held before the first step.
+        # Before the first step the empty subset is held, whose index is 0. The
+        # differences of an episode sum to the worth of its last subset.
         nothing = worth[None, :, :1].expand_as(held[:1])
         return held.diff(dim=0, prepend=nothing).flatten(1)
 
@@ -220,9 +222,8 @@ class PolicySelector(Selector):
         return diagnostics
 
     def _spent(self, episodes: Rollout) -> tuple[Tensor, Tensor, Tensor]:
-        """For :meth:`.LagrangeMultiplier.update`, of the episodes of all ranks:
-        the mean and the variance of their costs, and a temperature, which
-        learners of episodes have none of their own."""
+        """Arguments of :meth:`.LagrangeMultiplier.update`, from the episodes of
+        all ranks: mean and variance of their costs, and the temperature."""
         assert episodes.reward is not None, 'rewards are known by now'
         each = torch.stack([self._cost_shares[episodes.action[-1]],
                             episodes.reward.sum(0).nan_to_num(0., 0., 0.)])
@@ -272,8 +273,8 @@ def _state(fields: dict[str, Any]) -> State:
 
 
 def _of_any_version(rollout: dict[str, Any]) -> dict[str, Any]:
-    """A stored rollout as it is written now; up to 0.1 the mask stood beside
-    the states, and losses by level were not seen."""
+    """A stored rollout in today's format. Up to 0.1 the mask was stored beside
+    the states, and states had no losses by level."""
     if 'states' not in rollout:
         observation = dict(rollout['observation'])
         observation.setdefault('context', observation['loss'][..., None][..., :0])

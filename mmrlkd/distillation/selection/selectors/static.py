@@ -1,4 +1,4 @@
-"""Selectors that do not look at the image: known weights, or random subsets."""
+"""Selectors that do not depend on the image: constant weights, random subsets."""
 
 import math
 from abc import abstractmethod
@@ -21,13 +21,13 @@ from .base import Selector
 
 
 class ConstantSelector(Selector):
-    """A row of weights, laid down when the levels are known.
+    """The same weights for all images, fixed in :meth:`bind`.
 
     They sum to one, or under ``normalize='none'`` to the share of the levels
     that is selected.
 
-    Which levels are selected stays on the CPU: whoever asks need not wait for
-    the device.
+    The selected levels are a CPU tensor, so that the host does not wait for the
+    device to learn which levels to compute.
     """
 
     _weights: Tensor
@@ -65,7 +65,7 @@ class ConstantSelector(Selector):
 
 @SELECTORS.register_module()
 class NoneSelector(ConstantSelector):
-    """Selects nothing; the one selector whose weights sum to 0."""
+    """Selects no level; the only selector whose weights always sum to 0."""
 
     uses_teacher = False
 
@@ -99,15 +99,15 @@ class ManualShallowSelector(ConstantSelector):
 
 @SELECTORS.register_module()
 class FixedSelector(ConstantSelector):
-    """Any levels, any weights, by name.
+    """The named levels, with the given weights.
 
-    ``levels=('P4', 'P5')`` weighs them alike; ``weights=dict(P4=1, P5=3)``
-    selects the levels it names; with both, they name the same levels.
+    ``levels=('P4', 'P5')`` gives both the same weight; ``weights=dict(P4=1,
+    P5=3)`` selects the levels that it names. If both are given, they must name
+    the same levels.
 
     Args:
         levels: names of levels, at least one.
-        weights: weight > 0 of each level, in any unit: they are divided by
-            their sum.
+        weights: weight > 0 of each level; they are divided by their sum.
     """
 
     def __init__(self, levels: Sequence[str] | None = None,
@@ -136,15 +136,15 @@ class FixedSelector(ConstantSelector):
 
 @SELECTORS.register_module()
 class RandomSelector(Selector):
-    """Draws a subset for each image without looking at it.
+    """Draws a random subset for each image, in evaluation, too.
 
-    Among all distributions over the feasible subsets with the mean cost asked
-    for, the one of largest entropy: p(s) ∝ exp(−θ·cost(s)), with θ found by
-    bisection when the levels are known. Draws in evaluation too.
+    The distribution is the one of largest entropy among those over the
+    affordable subsets with the given mean cost: p(s) ∝ exp(−θ·cost(s)) (Jaynes
+    1957, https://doi.org/10.1103/PhysRev.106.620). θ is found by bisection.
 
     Args:
-        cost: mean cost of an image, in the currency of the levels' costs;
-            e.g. what the policy to compare with was measured to spend.
+        cost: mean cost of an image, in the unit of the levels' costs, such as
+            the measured mean cost of the policy to compare with.
         share: without ``cost``, the mean cost as a share of all levels' cost.
     """
 
@@ -184,8 +184,9 @@ class RandomSelector(Selector):
 def tilted(costs: Tensor, mean: float) -> Tensor:
     """Probabilities ∝ exp(−θ·costs) with the given mean cost.
 
-    ``costs`` are at most 1. The mean falls with θ, so θ is found by halving
-    an interval whose ends put everything on the dearest and the cheapest.
+    ``costs`` are at most 1. The mean falls with θ, so θ is found by bisection
+    of an interval whose ends put all probability on the most expensive subset
+    and on the cheapest one.
     """
     low, high = -1e4, 1e4
     for _ in range(100):

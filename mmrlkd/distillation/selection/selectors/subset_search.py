@@ -1,4 +1,4 @@
-"""One subset of levels for all images, found while the student trains."""
+"""Searches for one subset of levels for all images, during training."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -32,8 +32,8 @@ class SearchDiagnostics(Diagnostics):
             effect of a level; below 0 where distilling helps.
         cost: expected cost of the mixture, as a share of the full pyramid's.
         effect_scale: that unit.
-        skipped_steps: number of steps skipped so far, for want of a finite
-            effect.
+        skipped_steps: number of steps skipped so far, because an effect was not
+            finite.
     """
     task: Tensor
     cost: Tensor
@@ -43,10 +43,10 @@ class SearchDiagnostics(Diagnostics):
 
 @dataclass(frozen=True)
 class SearchChoice(Choice):
-    """A choice, and what was drawn for it.
+    """A choice, and the noise that it was drawn with.
 
     Attributes:
-        noise: (2^L,), what a search drew to choose; None if nothing.
+        noise: (2^L,); None if the choice is not random.
     """
     noise: Tensor | None = None
 
@@ -61,18 +61,18 @@ class SubsetSearch(Selector):
     of level i on the task loss of held-out images
     (:meth:`~mmrlkd.structures.Signals.step_effect`).
 
-    The weights in J are those of ``normalize='none'``, however the batch was
-    distilled: with weights that sum to one, the task term of a subset would be
-    the mean of its levels' effects, which the best level alone always beats.
-    So J is a sum over levels: a level belongs to the best subset exactly if
-    -e_i / Σ\|e\| > λ cost_i / cost_all.
+    The weights in J are those of ``normalize='none'``, also where the batch was
+    distilled with weights that sum to one. With such weights the task term of a
+    subset would be the mean of its levels' effects, and the best single level
+    would always win. As defined, J is a sum over levels: a level belongs to the
+    best subset exactly if -e_i / Σ\|e\| > λ cost_i / cost_all.
 
-    The unit m is a running mean of \|e_i\| over levels and batches. Adam alone
-    would make J's scale arbitrary, but not the balance of its two terms: in
-    this unit, λ is what the full pyramid may cost in effects of the full
-    pyramid, whatever the loss, the learning rate and how far training is. A
-    unit of the batch alone would count batches that tell nothing as much as
-    those that tell a lot.
+    The unit m is a running mean of \|e_i\| over levels and batches. Adam does
+    not depend on the scale of J, but the balance of its two terms does. In this
+    unit λ compares the cost of the full pyramid with its total effect, whatever
+    the loss, the learning rate and the progress of the training. A unit computed
+    from the batch alone would give batches with small effects, which are mostly
+    noise, the same weight as the others.
 
     Args:
         lr: of Adam on α.
@@ -107,7 +107,7 @@ class SubsetSearch(Selector):
             owner, 'weight_decay', weight_decay, 0)
         self.efficiency = check_number(owner, 'efficiency', efficiency, 0)
         self.skipped = 0
-        # Observed and not learned from yet: effects (L,) and choices.
+        # Effects (L,) and choice of the last observation, until `learn`.
         self._observed: list[tuple[Tensor, SearchChoice]] = []
 
     def bind(self, space: LevelSpace) -> None:
@@ -140,7 +140,7 @@ class SubsetSearch(Selector):
 
     @torch.no_grad()
     def select(self, process: DecisionProcess) -> Choice:
-        """In training as the search distils, in evaluation the best subset."""
+        """In training the mixture or the draw, in evaluation the best subset."""
         noise = self.draw() if self.training else None
         if self.training:
             levels, weights = self.train_levels(noise)
@@ -157,20 +157,21 @@ class SubsetSearch(Selector):
         return weights > 0, weights
 
     def draw(self) -> Tensor | None:
-        """What a batch of training is chosen by, equal on all ranks."""
+        """The noise of a batch of training, equal on all ranks; None if the
+        search draws none."""
         return None
 
     @abstractmethod
     def train_levels(self, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        """For a batch of training: (L,) bool levels and (L,) weights."""
+        """(L,) bool levels and (L,) weights of a batch of training."""
 
     @abstractmethod
     def mixture(self, noise: Tensor | None) -> Tensor:
-        """(2^L,) what a batch of training was distilled with, as a mixture of
-        subsets; differentiable in α."""
+        """(2^L,) the mixture of subsets that a batch of training was distilled
+        with; differentiable in α."""
 
     def weigh(self, mixture: Tensor) -> Tensor:
-        """(L,) weights at which a mixture (2^L,) of subsets distils."""
+        """(L,) weights of the levels in a mixture (2^L,) of subsets."""
         # Not a matrix product, which autocast would run in half precision.
         return (mixture[:, None] * self._level_weights).sum(dim=0)
 
@@ -190,7 +191,7 @@ class SubsetSearch(Selector):
         if not self._observed:
             return None
         effect, choice = self._observed.pop()
-        usable = bool(effect.isfinite().all())  # the host decides
+        usable = bool(effect.isfinite().all())  # equal on all ranks: a mean
         if usable:
             size = effect.abs().mean()
             self._scale.copy_(torch.where(

@@ -1,0 +1,1 @@
+"""Inference under a latency budget: how to run a model on this image."""

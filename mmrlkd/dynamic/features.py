@@ -1,0 +1,195 @@
+"""What a controller sees of an image: an early stage of the model's own run."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmrlkd.arguments import check_number, refuse
+from mmrlkd.dynamic.libraries import Area, find_library
+from mmrlkd.dynamic.patching import patched
+from mmrlkd.dynamic.settings import SettingSpace
+
+
+@dataclass(frozen=True)
+class EarlyMaps:
+    """The first part of a model's run on B images.
+
+    Attributes:
+        pooled: (B, 2 C) mean and standard deviation of each of the C channels of
+            the stage's map, over the part that is image and not padding.
+        outputs: what each module of the backbone put out on the way, in the order
+            of their calls; maps (B, ...).
+    """
+    pooled: Tensor
+    outputs: tuple[tuple[str, Tensor], ...]
+
+    def take(self, images: Tensor) -> 'EarlyMaps':
+        """Those of some of the images (n,) int64."""
+        images = images.to(self.pooled.device)
+        return EarlyMaps(self.pooled[images], tuple(
+            (name, output[images]) for name, output in self.outputs))
+
+
+class _Reached(Exception):
+    """The stage has put out its map."""
+
+
+class StageFeature:
+    """The image feature: a map of an early stage, pooled.
+
+    The backbone runs up to the stage, on the image resized by ``scale``. Then a
+    controller chooses a setting, and the model runs. Where the setting gives the
+    model that same picture and does not change the stages that have run
+    (:meth:`reusable`), the run continues from the stage (:meth:`reused`) and
+    nothing is computed twice. Where it does not, what the feature cost is added
+    to what the setting costs: the profile measures that cost, and a table's
+    header lists the settings that continue.
+
+    So ``scale=1.0`` costs nothing where most images run at full size, and with an
+    input scale that is often lower a small ``scale`` costs little everywhere.
+
+    Args:
+        stage: name of a child of the model's backbone that is called once and
+            puts out a map (B, C, h, w), such as ``'layer1'`` or ``'maxpool'``
+            of a ResNet.
+        scale: at which the stage sees the image, in (0, 1].
+    """
+
+    def __init__(self, stage: str = 'layer1', scale: float = 1.0) -> None:
+        self.stage = stage
+        self.scale = float(check_number(
+            'budget.feature', 'scale', scale, 0, 1, open='low'))
+
+    def describe(self) -> dict[str, Any]:
+        """For a table's header: JSON-able."""
+        return dict(stage=self.stage, scale=self.scale, pooling='mean, std')
+
+    def bind(self, model: nn.Module) -> None:
+        """Look up the stage in a model.
+
+        Raises:
+            ValueError: the backbone has no such child.
+        """
+        self.library = find_library(model)
+        self.backbone = self.library.model.backbone
+        children = dict(self.backbone.named_children())
+        if self.stage not in children:
+            refuse('budget.feature', 'stage', self.stage,
+                   f'a child of the backbone: {", ".join(children)}')
+        names = list(children)
+        #: Children that run before the stage, in the order of their definition.
+        self._early = {module for name in names[:names.index(self.stage) + 1]
+                       for module in children[name].modules()}
+
+    @torch.no_grad()
+    def compute(self, inputs: Tensor, samples: list) -> EarlyMaps:
+        """Run the backbone up to the stage.
+
+        Args:
+            inputs: (B, C, H, W), preprocessed.
+            samples: B, whose meta data say what is padding; not changed.
+
+        Raises:
+            ValueError: the stage did not run, or put out something else than
+                one map.
+        """
+        images, views = self.library.resized(inputs, samples, self.scale)
+        outputs: list[tuple[str, Tensor]] = []
+        hooks = [child.register_forward_hook(self._record(name, outputs))
+                 for name, child in self.backbone.named_children()]
+        try:
+            self.backbone(images)
+        except _Reached:
+            pass
+        else:
+            refuse('budget.feature', 'stage', self.stage,
+                   'a module that the forward pass of the backbone calls')
+        finally:
+            for hook in hooks:
+                hook.remove()
+        stage_map = outputs[-1][1]
+        areas = [self.library.area(view, images) for view in views]
+        size = images.shape[-2], images.shape[-1]
+        return EarlyMaps(pool(stage_map, areas, size), tuple(outputs))
+
+    def _record(self, name: str, outputs: list[tuple[str, Tensor]]) -> Callable:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if not isinstance(output, Tensor):
+                raise ValueError(
+                    f'budget.feature.stage={self.stage!r}: {name} of the backbone '
+                    f'puts out a {type(output).__name__}; accepted: a stage '
+                    'before which modules put out one map each.')
+            outputs.append((name, output))
+            if name == self.stage:
+                if output.ndim != 4:
+                    refuse('budget.feature', 'stage', self.stage, 'a module that '
+                           f'puts out maps (B, C, h, w), not {output.ndim} axes')
+                raise _Reached
+        return hook
+
+    def reusable(self, space: SettingSpace, setting: int) -> bool:
+        """Whether the model's run in a setting can continue from the stage."""
+        if space.input_scale(setting) != self.scale:
+            return False
+        return not any(
+            module in self._early
+            for knob, choice in zip(space.knobs, space.choices(setting))
+            for module in knob.changed_modules(choice))
+
+    @contextmanager
+    def reused(self, early: EarlyMaps) -> Iterator[None]:
+        """Inside this block, the model's run on the images of ``early`` begins
+        after the stage: the modules before it give the outputs that they gave
+        then."""
+        queues: dict[str, list[Tensor]] = defaultdict(list)
+        for name, output in early.outputs:
+            queues[name].append(output)
+        children = dict(self.backbone.named_children())
+        with ExitStack() as stack:
+            for name, queue in queues.items():
+                stack.enter_context(patched(children[name], forward=_Replay(
+                    queue, children[name].forward)))
+            yield
+
+
+class _Replay:
+    """``forward`` of a module that has run: gives its outputs again, in order.
+
+    Args:
+        outputs: to give.
+        forward: the module's own, for calls after those.
+    """
+
+    def __init__(self, outputs: list[Tensor], forward: Any) -> None:
+        self.outputs, self.forward = list(outputs), forward
+
+    def __call__(self, *args: Any) -> Any:
+        return self.outputs.pop(0) if self.outputs else self.forward(*args)
+
+
+def pool(maps: Tensor, areas: list[Area], size: tuple[int, int]) -> Tensor:
+    """(B, 2 C): mean and standard deviation of each channel over the image.
+
+    Args:
+        maps: (B, C, h, w).
+        areas: of the images in the input; the rest is padding.
+        size: height and width of the input.
+    """
+    height, width = maps.shape[-2:]
+    rows = maps.new_tensor(
+        [ceil(each.height / size[0] * height) for each in areas])
+    columns = maps.new_tensor(
+        [ceil(each.width / size[1] * width) for each in areas])
+    grid = torch.arange(height, device=maps.device)[None] < rows[:, None]
+    across = torch.arange(width, device=maps.device)[None] < columns[:, None]
+    weight = (grid[:, None, :, None] & across[:, None, None, :]).to(maps.dtype)
+    weight = weight / weight.sum(dim=(2, 3), keepdim=True)
+    mean = (maps * weight).sum(dim=(2, 3), keepdim=True)
+    variance = ((maps - mean)**2 * weight).sum(dim=(2, 3))
+    return torch.cat([mean[:, :, 0, 0], variance.sqrt()], dim=1)

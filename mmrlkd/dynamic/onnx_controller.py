@@ -1,0 +1,87 @@
+"""Controllers in ONNX files, as the runtime uses them.
+
+Such a file computes the scores of the settings from ``features`` (B, F), ``context``
+(B, C), if the controller has one, and ``budget_ms`` (B,). Its metadata hold, under
+the key ``mmrlkd`` in JSON, the controller's header, its latency model and how well it
+agrees with the float controller. Masking and the choice are in
+:class:`.deployed.BudgetedController`, the same for all.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor
+
+from .deployed import BudgetedController, ControllerHeader
+from .latency import LatencyModel
+
+#: Number of the format, in each file.
+VERSION = 1
+#: Of the metadata.
+KEY = 'mmrlkd'
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far an exported controller is from the float one.
+
+    Attributes:
+        same_setting: share of pairs of an image and a budget for which both
+            choose the same setting.
+        score_error: largest difference of log-probabilities, in nats.
+        pairs: number of them.
+    """
+    same_setting: float
+    score_error: float
+    pairs: int
+
+
+class OnnxController(BudgetedController):
+    """A controller in an ONNX file, run by onnxruntime on one CPU thread.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ValueError: it is no file of :func:`export`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        options = onnxruntime.SessionOptions()
+        # So small a network is slower on several threads than on one.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=['CPUExecutionProvider'])
+            metadata = json.loads(
+                self._session.get_modelmeta().custom_metadata_map[KEY])
+            if metadata['version'] != VERSION:
+                raise KeyError(f'version {VERSION}')
+        except Exception as error:  # onnxruntime's have no common base
+            raise ValueError(
+                f'controller={str(path)!r} is no controller ({error}); accepted: '
+                'a file of tools/budget/export.py.') from error
+        super().__init__(
+            ControllerHeader(**metadata['header']),
+            LatencyModel.from_state_dict({
+                key: torch.tensor(value) if isinstance(value, list) else value
+                for key, value in metadata['latency'].items()}))
+        #: How far it is from the float controller.
+        self.agreement = Agreement(**metadata['agreement'])
+
+    def scores(self, features: Tensor, context: Tensor | None,
+               budget_ms: Tensor) -> Tensor:
+        inputs = onnx_inputs(features, context, budget_ms)
+        return torch.from_numpy(self._session.run(None, inputs)[0])
+
+
+def onnx_inputs(features: Tensor, context: Tensor | None, budget_ms: Tensor
+                ) -> dict[str, np.ndarray]:
+    """The arguments of :meth:`OnnxController.scores` for onnxruntime."""
+    tensors = dict(features=features, context=context, budget_ms=budget_ms)
+    return {name: tensor.contiguous().numpy()
+            for name, tensor in tensors.items() if tensor is not None}

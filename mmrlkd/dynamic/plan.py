@@ -1,0 +1,127 @@
+"""What the ``budget`` section of a config says of a controller's training."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from mmrlkd.arguments import check_integer, check_number, refuse
+
+from .reward import BudgetReward
+from .table import ProfileTable
+
+_OWNER = 'budget'
+#: Keys of the section that say what is profiled, see :class:`.parts.BudgetParts`.
+_OTHERS = ('knobs', 'feature', 'quality')
+#: Share of a table's images that a latency should be below, where one number is
+#: to say what a setting takes.
+_MOST = 0.97
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How controllers are trained and compared.
+
+    Attributes:
+        controller: ``hidden`` and ``bins`` of :class:`.controller.Controller`.
+        reward: fields of :class:`.reward.BudgetReward`.
+        latency: ``quantile`` and ``ridge`` of
+            :meth:`.latency.LatencyModel.fit`.
+        algorithm: config of a learner of :mod:`mmrlkd.rl`: GRPO, REINFORCE or
+            ExpectedReward. Of a log: arguments of :class:`.logged.LoggedReward`.
+        exact: arguments of :class:`~mmrlkd.rl.ExpectedReward`, which follows the
+            exact gradient beside it, for comparison.
+        warm_start: ``steps`` and ``lr`` of the supervised training before it;
+            0 steps for none.
+        updates: of the learner.
+        images: that an update learns from, drawn without replacement.
+        train_budgets: the budgets of each image in an update: how many, drawn
+            log-uniformly over the profile's range, or a list of them in ms.
+        test_budgets: the budgets of the comparison, likewise, but evenly spaced.
+        held_out: share of the images that controllers are compared on.
+        overhead_ms: time of a decision, in ms, which is part of the latency.
+    """
+    controller: Mapping[str, Any] = field(default_factory=dict)
+    reward: Mapping[str, Any] = field(default_factory=dict)
+    latency: Mapping[str, Any] = field(default_factory=dict)
+    algorithm: Mapping[str, Any] = field(default_factory=lambda: dict(
+        type='mmrlkd.GRPO', group_size=8, epochs=2, minibatches=2))
+    exact: Mapping[str, Any] = field(default_factory=lambda: dict(
+        replay=1, steps=1, batch_size=None))
+    warm_start: Mapping[str, Any] = field(default_factory=dict)
+    updates: int = 300
+    images: int = 32
+    train_budgets: int | Sequence[float] = 4
+    test_budgets: int | Sequence[float] = 5
+    held_out: float = 0.5
+    overhead_ms: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_integer(_OWNER, 'updates', self.updates, 1)
+        check_integer(_OWNER, 'images', self.images, 1)
+        check_number(_OWNER, 'held_out', self.held_out, 0, 1, open='both')
+        check_number(_OWNER, 'overhead_ms', self.overhead_ms, 0)
+        for name in ('train_budgets', 'test_budgets'):
+            given = getattr(self, name)
+            if isinstance(given, int):
+                check_integer(_OWNER, name, given, 1)
+            elif not given:
+                refuse(_OWNER, name, given, 'a number >= 1, or budgets in ms')
+            else:
+                for each in given:
+                    check_number(_OWNER, name, each, 0, open='low')
+        BudgetReward(**self.reward)
+
+    @classmethod
+    def of(cls, section: Mapping[str, Any]) -> Self:
+        """That of a config's ``budget``, which may say more, such as the knobs.
+
+        Raises:
+            ValueError: a field is impossible, or not known.
+        """
+        known = {each.name for each in fields(cls)}
+        unknown = set(section) - known - set(_OTHERS)
+        if unknown:
+            raise ValueError(
+                f'budget has {sorted(unknown)}; accepted: '
+                f'{", ".join([*_OTHERS, *sorted(known)])}.')
+        try:
+            return cls(**{key: value for key, value in section.items()
+                          if key in known})
+        except TypeError as error:
+            raise ValueError(
+                f'budget.reward: {error}; accepted: '
+                f'{", ".join(each.name for each in fields(BudgetReward))}.'
+            ) from error
+
+
+def budget_range(table: ProfileTable, overhead_ms: float) -> tuple[float, float]:
+    """From what the cheapest setting takes on most images, to what the dearest
+    one does, in ms, with the time of a decision."""
+    most = torch.nanquantile(table.latency, _MOST, dim=0) + overhead_ms
+    return most.min().item(), most.max().item()
+
+
+def drawn_budgets(plan: TrainingPlan, ends: tuple[float, float], images: int
+                  ) -> Tensor:
+    """(images, budgets) in ms, for an update."""
+    if not isinstance(plan.train_budgets, int):
+        return torch.tensor(plan.train_budgets, dtype=torch.float32).expand(
+            images, -1)
+    low, high = torch.tensor(ends).log()
+    return (low + (high - low) * torch.rand(images, plan.train_budgets)).exp()
+
+
+def compared_budgets(plan: TrainingPlan, ends: tuple[float, float]
+                     ) -> list[float]:
+    """The budgets of the comparison in ms. Of a number of them, the highest is
+    what every setting fits into, and the lowest above what the cheapest one
+    takes, where nothing is to be chosen."""
+    if not isinstance(plan.test_budgets, int):
+        return sorted(map(float, plan.test_budgets))
+    low, high = torch.tensor(ends, dtype=torch.float64).log()
+    share = torch.arange(1, plan.test_budgets + 1) / plan.test_budgets
+    return [float(f'{each:.3g}') for each in
+            (low + (high - low) * share).exp().tolist()]
