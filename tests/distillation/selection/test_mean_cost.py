@@ -231,6 +231,38 @@ def test_the_target_is_corrected_by_what_was_spent(multiplier):
     assert other.correction.equal(found.correction)
 
 
+@pytest.mark.parametrize('control', [False, True])
+def test_what_was_spent_since_is_resumed(control):
+    def build():
+        policy = dict(
+            type='mmrlkd.PolicySelector', policy=POLICY, horizon=1,
+            rollout_batches=1, mean_cost=1.5,
+            learner=dict(type='mmrlkd.ExpectedReward'))
+        selector = SELECTORS.build(dict(
+            type='mmrlkd.ControlSelector', selector=policy)
+            if control else policy)
+        selector.bind(SPACE)
+        (selector.selector if control else selector).reward = SumOfWorths()
+        return selector
+
+    one, two = build(), build()
+    one.learning = False
+    features, worths = images(16)
+    one.spend(one.select(process(features)))
+    two.load_run_state(one.run_state())
+    two.load_local_run_state(one.local_run_state())
+    corrections = []
+    for each in one, two:
+        each.learning = True
+        torch.manual_seed(0)
+        each.observe(worths, each.select(process(features)))
+        each.learn()
+        policy = each.selector if control else each
+        corrections.append(policy.multiplier.correction)
+    assert corrections[0].equal(corrections[1])
+    assert corrections[0] < 0  # half of all levels were drawn
+
+
 def test_resumes_where_it_was(multiplier):
     found, other = multiplier(), multiplier()
     tell(found, 0.9)

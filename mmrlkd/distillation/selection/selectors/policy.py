@@ -254,9 +254,11 @@ class PolicySelector(Selector):
             self.reward.load_state_dict(state['reward'])
 
     def local_run_state(self) -> dict[str, Any]:
-        return {'rollouts': self.storage.state_dict(),
-                'learner': self.learner.local_state_dict(),
-                'spent': self._spent_since.cpu()}
+        state = {'rollouts': self.storage.state_dict(),
+                 'learner': self.learner.local_state_dict()}
+        if self.multiplier.mean_cost is not None:
+            state['spent'] = self._spent_since.cpu()
+        return state
 
     def load_local_run_state(self, state: dict[str, Any]) -> None:
         rollouts = state['rollouts']
