@@ -110,7 +110,7 @@ class ControlSelector(Selector):
     def spend(self, choice: Choice) -> None:
         # Its cost is that of the own choice, over the batch.
         assert isinstance(choice, ControlChoice) and choice.own is not None
-        self._selector().spend(choice.own)
+        self.selector.spend(choice.own)
 
     def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
         assert isinstance(choice, ControlChoice) and choice.own is not None
