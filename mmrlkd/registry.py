@@ -57,6 +57,7 @@ DESCRIPTORS = _family(
     'descriptor', 'mmrlkd.distillation.selection.descriptors')
 REWARDS = _family('reward', 'mmrlkd.distillation.selection.rewards')
 LEARNERS = _family('learner', 'mmrlkd.rl.algorithms')
+META_LEARNERS = _family('meta-learner', 'mmrlkd.rl.meta')
 STRATEGIES = _family('strategy', 'mmrlkd.search.strategies')
 EXECUTORS = _family('executor', 'mmrlkd.search.executors')
 KNOBS = _family('knob', 'mmrlkd.dynamic.knobs')

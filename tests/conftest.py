@@ -328,3 +328,49 @@ def train(plain_config_text):
         return runner
 
     return run
+
+
+# -- recorded tasks ------------------------------------------------------------
+
+
+@pytest.fixture
+def recorded_task():
+    """A recorded environment of made-up images, with levels and widths as
+    wanted. What a level gains depends on the task and on the image."""
+    from mmrlkd.distillation.selection.recorded import RecordedEnvironment, Recording
+    from mmrlkd.rl import subset_table
+    from mmrlkd.structures import LevelSpace
+
+    def build(levels=3, width=4, images=20, context=0, horizon=1, seed=0):
+        draw = torch.Generator().manual_seed(seed)
+        features = torch.randn(images, levels * width, generator=draw)
+        worth = torch.randn(levels, generator=draw) + .3 * features[:, ::width]
+        table = subset_table(levels, torch.device('cpu'))
+        space = LevelSpace(
+            tuple(f'P{i + 2}' for i in range(levels)),
+            tuple(2.**-i for i in range(levels)), 2., (width, ) * levels,
+            width + 1, tuple(4. * 2**i for i in range(levels)),
+            context=context)
+        return RecordedEnvironment(Recording(
+            global_feature=torch.randn(images, width + 1, generator=draw),
+            level_features=features,
+            context=torch.rand(images, context, generator=draw),
+            level_losses=torch.rand(images, levels, generator=draw),
+            gains=worth @ table.T.float(), batch_size=[images]), space, horizon)
+
+    return build
+
+
+@pytest.fixture
+def save_task(recorded_task):
+    """A recorded task as a file; see :func:`recorded_task` for its options."""
+    from mmrlkd.distillation.selection.recorded import Header, save_recording
+
+    def save(path, reward='AlignmentReward', checkpoint='ab' * 32,
+             config='configs/demo/detection.py', **kwargs):
+        task = recorded_task(**kwargs)
+        save_recording(path, task.recording, Header(
+            task.space, config, checkpoint, dict(type=reward), .5))
+        return task
+
+    return save

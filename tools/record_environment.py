@@ -29,6 +29,7 @@ from mmrlkd.distillation.recording import (
     augmented,
     efficiency_of,
     record_images,
+    reward_config,
     reward_of,
     warmed_up,
 )
@@ -38,7 +39,6 @@ from mmrlkd.distillation.selection.recorded import (
     Recording,
     save_recording,
 )
-from mmrlkd.distillation.selection.rewards import Reward
 from mmrlkd.engine.trained import load_distiller
 from mmrlkd.files import digest
 
@@ -101,13 +101,6 @@ def record(args: argparse.Namespace,
         checkpoint=digest(args.checkpoint),
         reward=reward_config(cfg, reward), efficiency=efficiency_of(model),
         context=tuple(model.selector.context))
-
-
-def reward_config(cfg: Config, reward: Reward) -> dict[str, Any]:
-    """The reward's type and options, without λ."""
-    options = Config(dict(cfg.model.selector.get('reward') or {})).to_dict()
-    options.pop('efficiency', None)
-    return {**options, 'type': type(reward).__name__}
 
 
 def main(argv: list[str] | None = None) -> None:

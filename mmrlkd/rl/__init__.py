@@ -36,7 +36,7 @@ from .distributions import (
 )
 from .environment import Environment, Observation, Outcome
 from .policy import FunctionalPolicy, Memory, Policy, PolicyModule
-from .replay import Gains, GainsStorage
+from .replay import Gains, GainsStorage, without_broken
 from .rollout import Rollout, RolloutStorage, play, set_aside_broken
 from .trainer import Learner, Trainer
 from .tree import DecisionTree, Nodes, outcome_probabilities
@@ -52,5 +52,5 @@ __all__ = [
     'REINFORCEDiagnostics', 'REINFORCELoss', 'Rollout', 'RolloutStorage',
     'SubsetDistribution', 'Trainer', 'generalized_advantages',
     'group_advantages', 'outcome_probabilities', 'play', 'policy_gradient',
-    'set_aside_broken', 'subset_table'
+    'set_aside_broken', 'subset_table', 'without_broken'
 ]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from .distributions import Distribution
-from .environment import Observation
+from .environment import Environment, Observation
 
 #: State of a policy between steps: a tuple (tree) of tensors (B, …), empty for a
 #: policy without memory.
@@ -51,6 +51,18 @@ class PolicyModule(nn.Module, ABC):
     def forward(self, observation: Observation, memory: Memory
                 ) -> tuple[Distribution, Tensor | None, Memory]:
         """See :meth:`Policy.__call__`."""
+
+    def fitted(self, environment: Environment) -> 'PolicyModule':
+        """This policy for the episodes of an environment: the same weights
+        under the same names, and what depends on the environment alone.
+
+        Args:
+            environment: its episodes begin anew.
+
+        Raises:
+            ValueError: its observations do not fit.
+        """
+        return self
 
     def evaluate(self, observations: Observation
                  ) -> tuple[Distribution, Tensor | None]:

@@ -44,7 +44,7 @@ from .processes import THREADS
 from .results import save_table
 from .runs import TEACHER, ExperimentFailed
 from .tasks import task_of
-from .workers import Training, train_many
+from .workers import Training, train_many, without_checkpoints
 
 RESULTS = Path(__file__).parent / 'results'
 #: What makes two rows the same training.
@@ -189,7 +189,8 @@ def compose(world: World, entry: Entry, seed: int) -> Config:
             cfg.model.selector = dict(
                 type='mmrlkd.ControlSelector', selector=cfg.model.selector,
                 control=entry.control)
-        _settle(cfg, seed)
+        cfg.randomness = dict(seed=seed)
+        without_checkpoints(cfg)
         check_config(cfg)
     except CONFIG_ERRORS as error:
         raise ExperimentFailed(
@@ -203,7 +204,8 @@ def compose_teacher(world: World) -> Config:
                       if '::' in world.cfg.model.teacher.config else
                       world.cfg.model.teacher.config)
     end = loop_length(cfg)
-    _settle(cfg, 0)
+    cfg.randomness = dict(seed=0)
+    without_checkpoints(cfg)
     cfg.default_hooks.checkpoint = dict(
         type='mmrlkd.DistillCheckpointHook', by_epoch=False, interval=end,
         max_keep_ckpts=1)
@@ -215,16 +217,6 @@ def _put_phases(cfg: Config, method: str) -> None:
              if hook['type'] == 'mmrlkd.PhaseHook']
     cfg.custom_hooks = [hook for hook in cfg.custom_hooks
                         if hook['type'] != 'mmrlkd.PhaseHook'] + hooks
-
-
-def _settle(cfg: Config, seed: int) -> None:
-    """A training of a minute is begun anew rather than resumed."""
-    cfg.randomness = dict(seed=seed)
-    cfg.resume, cfg.load_from = False, None
-    cfg.default_hooks.checkpoint = None
-    cfg.default_hooks.run_state = dict(type='mmrlkd.RunStateHook')
-    cfg.visualizer = dict(
-        type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
 
 
 def weights_hash(checkpoint: Path) -> str:

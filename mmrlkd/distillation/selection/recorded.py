@@ -225,7 +225,8 @@ class RecordedEnvironment:
 def load_tasks(paths: Sequence[str | Path], horizon: int = 4,
                efficiency: float | None = None, device: str = 'cpu'
                ) -> list[RecordedEnvironment]:
-    """Recorded environments for one policy.
+    """Recorded environments for one meta-policy; their levels, widths and
+    descriptors may differ.
 
     Args:
         paths: see :func:`load_recording`.
@@ -234,8 +235,7 @@ def load_tasks(paths: Sequence[str | Path], horizon: int = 4,
         device: where the tensors go.
 
     Raises:
-        ValueError: their rewards, levels or states differ in kind, so that no
-            policy fits all of them.
+        ValueError: they have not all the same reward.
     """
     if not paths:
         refuse('load_tasks', 'paths', paths, 'at least one recording')
@@ -246,22 +246,10 @@ def load_tasks(paths: Sequence[str | Path], horizon: int = 4,
             raise ValueError(
                 f'{path} has the reward {header.reward} and {paths[0]} '
                 f'{first.reward}; accepted: tasks with a common reward.')
-        for key, one, other in (
-                ('levels', *(_shapes(each.space) for each in (header, first))),
-                ('context', header.context, first.context)):
-            if one != other:
-                raise ValueError(
-                    f'{path} has the {key} {one} and {paths[0]} {other}; '
-                    'accepted: tasks that one policy fits.')
     return [RecordedEnvironment(
         recording.to(device), header.space, horizon,
         header.efficiency if efficiency is None else efficiency)
         for recording, header in loaded]
-
-
-def _shapes(space: LevelSpace) -> tuple[Any, ...]:
-    """What the shapes of a policy depend on."""
-    return space.names, space.level_channels, space.global_channels
 
 
 def _check_shapes(recording: Recording, space: LevelSpace) -> None:

@@ -1,6 +1,6 @@
 """Learning to learn: policies that a few gradient steps adapt to a new task."""
 
-from .learner import Clone, MetaDiagnostics, MetaLearner
+from .learner import Clone, MetaDiagnostics, MetaLearner, descend
 from .maml import MAML
 from .objectives import DiCE, ExactReward, Objective, magic_box
 from .reptile import Reptile
@@ -8,5 +8,6 @@ from .task import KnownTask, Task, check_shots
 
 __all__ = [
     'MAML', 'Clone', 'DiCE', 'ExactReward', 'KnownTask', 'MetaDiagnostics',
-    'MetaLearner', 'Objective', 'Reptile', 'Task', 'check_shots', 'magic_box'
+    'MetaLearner', 'Objective', 'Reptile', 'Task', 'check_shots', 'descend',
+    'magic_box'
 ]

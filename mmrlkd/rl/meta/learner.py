@@ -2,9 +2,10 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import torch
 from mmengine import dist
@@ -13,7 +14,7 @@ from torch import Tensor
 from mmrlkd.arguments import check_integer, check_number, refuse
 from mmrlkd.rl.algorithm import Diagnostics
 from mmrlkd.rl.descent import Descent
-from mmrlkd.rl.policy import FunctionalPolicy, PolicyModule
+from mmrlkd.rl.policy import FunctionalPolicy, Policy, PolicyModule
 
 from .objectives import Objective
 from .task import Task, check_shots
@@ -69,7 +70,9 @@ class Clone(FunctionalPolicy):
 class MetaLearner(ABC):
     """Learns a policy from which few gradient steps lead to a good one.
 
-    All tasks have observations of the same shapes.
+    Tasks may have observations of other shapes where the policy can be
+    :meth:`fitted <mmrlkd.rl.policy.PolicyModule.fitted>` to each of them. What
+    is learnt are the weights that all of them share.
 
     Args:
         policy: the meta-policy; set to rank 0's weights.
@@ -92,6 +95,8 @@ class MetaLearner(ABC):
                  shots: int = 100, max_grad_norm: float = 0.5) -> None:
         owner = type(self).__name__
         self.policy = policy
+        self._fitted: WeakKeyDictionary[Task, PolicyModule] = (
+            WeakKeyDictionary())
         self.objective = objective
         self.lr = check_number(owner, 'lr', lr, 0)
         self.steps = check_integer(owner, 'steps', steps, 1)
@@ -101,48 +106,59 @@ class MetaLearner(ABC):
             check_number(owner, 'meta_lr', meta_lr, 0, open='low'),
             check_number(owner, 'max_grad_norm', max_grad_norm, 0, open='low'))
 
-    def clone(self, first_order: bool | None = None) -> Clone:
+    def clone(self, first_order: bool | None = None,
+              policy: PolicyModule | None = None) -> Clone:
         """A policy with the meta-policy's weights, to call
         :meth:`Clone.adapt` of; gradients of its losses reach the meta-policy.
 
         Args:
             first_order: None as for this learner.
+            policy: the meta-policy fitted to a task; None as it is.
         """
         return Clone(
-            self.policy, dict(self.policy.named_parameters()), self.lr,
+            policy or self.policy, dict(self.policy.named_parameters()), self.lr,
             self.first_order if first_order is None else first_order)
 
-    def adapted(self, task: Task, steps: int) -> Clone:
+    def fitted(self, task: Task) -> PolicyModule:
+        """The meta-policy for a task, by all of the task's samples; once."""
+        if task not in self._fitted:
+            self._fitted[task] = self.policy.fitted(task)
+        return self._fitted[task]
+
+    def adapted(self, task: Task, steps: int,
+                policy: PolicyModule | None = None) -> Clone:
         """A clone after ``steps`` on all samples of a task, whose episodes are
-        played again for each of them."""
-        clone = self.clone()
+        played again for each of them.
+
+        Args:
+            task: adapted to.
+            steps: of gradient descent.
+            policy: see :meth:`clone`.
+        """
+        clone = self.clone(policy=policy)
         for _ in range(steps):
             clone.adapt(self.objective(clone, task))
         return clone
 
-    @torch.enable_grad()
     def fast_adapt(self, environment: Task, shots: int = 100,
                    steps: int = 5) -> PolicyModule:
         """A policy of its own, adapted to a task; the meta-policy stays.
 
         Args:
             environment: the task.
-            shots: samples, drawn without replacement and used in every step.
+            shots: samples, drawn without replacement; the policy is fitted
+                to them, and they are used in every step.
             steps: of gradient descent.
         """
         owner = type(self).__name__
         check_shots(f'{owner}.fast_adapt', shots, environment)
         check_integer(f'{owner}.fast_adapt', 'steps', steps, 0)
-        clone = self.clone(first_order=True)
         support = environment.take(_permuted(environment)[:shots])
-        for _ in range(steps):
-            clone.adapt(self.objective(clone, support))
-            clone.parameters = {
-                name: weight.detach().requires_grad_(weight.requires_grad)
-                for name, weight in clone.parameters.items()}
-        policy = copy.deepcopy(self.policy)
-        policy.load_state_dict(clone.parameters, strict=False)
+        policy = copy.deepcopy(self.policy.fitted(support))
         policy.zero_grad()
+        descend(policy, lambda each: self.objective(each, support), self.lr,
+                steps, [name for name, weight in self.policy.named_parameters()
+                        if weight.requires_grad])
         return policy
 
     @abstractmethod
@@ -170,7 +186,9 @@ class MetaLearner(ABC):
         for task in tasks:
             order = _permuted(task)
             query = task.take(order[self.shots:2 * self.shots])
-            clone = self.adapted(task.take(order[:self.shots]), self.steps)
+            policy = self.fitted(task)
+            clone = self.adapted(
+                task.take(order[:self.shots]), self.steps, policy)
             # Task by task, so that memory holds one adaptation at a time.
             own = torch.autograd.grad(
                 self.meta_loss(clone, query), weights, allow_unused=True,
@@ -179,7 +197,7 @@ class MetaLearner(ABC):
                 gradients, own, strict=True)]
             with torch.no_grad():
                 logs.append(torch.stack([
-                    self.objective(self.clone(), query),
+                    self.objective(self.clone(policy=policy), query),
                     self.objective(clone, query)]))
         log = torch.stack(logs).sum(0)
         count = torch.full_like(log[0], len(tasks))
@@ -205,6 +223,28 @@ class MetaLearner(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state_dict`, bit for bit."""
         self._descent.load_state_dict(state)
+
+
+@torch.enable_grad()
+def descend(policy: PolicyModule, loss: Callable[[Policy], Tensor], lr: float,
+            steps: int, names: Collection[str]) -> None:
+    """Steps of plain gradient descent, in place.
+
+    Args:
+        policy: fitted to the task.
+        loss: 0-dim, of a policy, with its graph.
+        lr: of the steps.
+        steps: how many.
+        names: of the parameters that move.
+    """
+    weights = dict(policy.named_parameters())
+    for _ in range(steps):
+        clone = Clone(policy, {name: weights[name] for name in names}, lr,
+                      first_order=True)
+        clone.adapt(loss(clone))
+        with torch.no_grad():
+            for name, weight in clone.parameters.items():
+                weights[name].copy_(weight)
 
 
 def _permuted(task: Task) -> Tensor:

@@ -6,6 +6,7 @@ Finn et al. 2017, https://arxiv.org/abs/1703.03400.
 from torch import Tensor
 
 from mmrlkd.arguments import check_bool
+from mmrlkd.registry import META_LEARNERS
 from mmrlkd.rl.policy import PolicyModule
 
 from .learner import Clone, MetaLearner
@@ -13,6 +14,7 @@ from .objectives import Objective
 from .task import Task
 
 
+@META_LEARNERS.register_module()
 class MAML(MetaLearner):
     """The outer gradient is that of the adapted policy's loss by the weights
     before the adaptation::

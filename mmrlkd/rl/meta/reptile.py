@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mmrlkd.arguments import check_number
+from mmrlkd.registry import META_LEARNERS
 from mmrlkd.rl.policy import PolicyModule
 
 from .learner import Clone, MetaLearner
@@ -14,6 +15,7 @@ from .objectives import Objective
 from .task import Task
 
 
+@META_LEARNERS.register_module()
 class Reptile(MetaLearner):
     """The outer gradient is θ − θ_k, from the adapted weights θ_k to the
     meta-policy's θ; it needs no second derivatives and no other samples. For

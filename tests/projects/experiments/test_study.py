@@ -156,7 +156,8 @@ def test_the_augmentations_differ_in_nothing_else() -> None:
     for method in ('uniform', None):
         configs = [load_config(
             world.student if method is None else world.pair, method,
-            entry.options) for entry in read.entries if entry.method == method]
+            entry.options) for entry in read.entries if entry.method == method
+            and 'cached' not in entry.name]
         data = [cfg.train_dataloader.dataset for cfg in configs]
         assert [each.pop('variants') for each in data] == [1, 4, 10**6]
         assert all(cfg.to_dict() == configs[0].to_dict() for cfg in configs)

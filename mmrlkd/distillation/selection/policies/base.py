@@ -1,6 +1,7 @@
 """The base class of policies over levels."""
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,13 +18,30 @@ class LevelPolicy(PolicyModule):
     if an action has the same probability when acting and when learning.
     """
 
-    @abstractmethod
     def bind(self, space: LevelSpace, horizon: int) -> None:
         """Build the network for these levels and this number of steps.
 
         Raises:
             ValueError: the policy cannot work with these levels.
         """
+        self.space, self.horizon = space, horizon
+
+    def fitted(self, environment: Any) -> PolicyModule:
+        """See :meth:`~mmrlkd.rl.policy.PolicyModule.fitted`.
+
+        Args:
+            environment: a :class:`..environment.DecisionProcess` or a
+                :class:`..recorded.RecordedEnvironment`.
+        """
+        own, other = (
+            (each.level_channels, each.global_channels, each.context)
+            for each in (self.space, environment.space))
+        if own != other:
+            raise ValueError(
+                f'{type(self).__name__} is for levels, a deepest map and a '
+                f'context of the widths {own}, the task has {other}; accepted: '
+                'tasks of the same widths, or a TokenPolicy.')
+        return self
 
     @abstractmethod
     def score(self, state: State,

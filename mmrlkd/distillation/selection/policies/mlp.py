@@ -31,6 +31,7 @@ class MLPPolicy(LevelPolicy):
         self.level_dim = level_dim
 
     def bind(self, space: LevelSpace, horizon: int) -> None:
+        super().bind(space, horizon)
         self.encoder = StateEncoder(space, horizon, self.hidden,
                                     self.global_dim, self.level_dim)
         self.heads = ActorCriticHeads(self.hidden, len(space))

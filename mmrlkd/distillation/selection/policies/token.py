@@ -1,5 +1,7 @@
 """A policy whose learned weights fit any number of levels and widths."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -8,38 +10,10 @@ from mmrlkd.registry import POLICIES
 from mmrlkd.rl.policy import Memory
 from mmrlkd.structures import LevelSpace, State
 
+from .adapter import InputAdapter
 from .base import LevelPolicy
 from .encoder import orthogonal
 from .lstm import EpisodeMemory
-
-
-class InputAdapter(nn.Module):
-    """Projects a task's pooled maps to the width of the tokens; the deepest map
-    together with the context. It holds the only weights of :class:`TokenPolicy`
-    whose shape depends on the levels or the context.
-
-    Args:
-        space: the levels and the widths of the student's maps.
-        width: of what comes out.
-    """
-
-    def __init__(self, space: LevelSpace, width: int) -> None:
-        super().__init__()
-        self.channels = space.level_channels
-        self.deepest = orthogonal(
-            nn.Linear(space.global_channels + space.context, width))
-        self.levels = nn.ModuleList(
-            orthogonal(nn.Linear(channels, width))
-            for channels in space.level_channels)
-
-    def forward(self, state: State) -> tuple[Tensor, Tensor]:
-        """(B, L, width) of the levels and (B, width) of the deepest map."""
-        dtype = self.deepest.weight.dtype  # maps may come in half precision
-        maps = state.level_features.to(dtype).split(self.channels, dim=-1)
-        return torch.stack([
-            adapt(each) for adapt, each in zip(self.levels, maps, strict=True)
-        ], dim=-2), self.deepest(torch.cat([
-            state.global_feature.to(dtype), state.context.to(dtype)], dim=-1))
 
 
 class SetLayer(nn.Module):
@@ -69,6 +43,7 @@ class SetLayer(nn.Module):
 
     def forward(self, tokens: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
         """The new (B, L, width) tokens and the new (B, width) global one."""
+        # A mean, not a sum: its size does not depend on the number of levels.
         mean = tokens.mean(-2)
         context = self.others(mean) + self.whole(whole)
         update = torch.relu(self.own(tokens) + context[:, None])
@@ -139,6 +114,9 @@ class TokenPolicy(LevelPolicy):
 
         other.shared.load_state_dict(policy.shared.state_dict())
 
+    Before it is bound to levels, a policy has its shared weights alone: a
+    meta-policy. :meth:`fitted` gives the policy of a task that uses them.
+
     Args:
         width: given to each pooled map.
         hidden: width of the tokens and of the LSTM.
@@ -156,21 +134,40 @@ class TokenPolicy(LevelPolicy):
         self.hidden = hidden
         self.layers = layers
         self.cells = cells
+        self.shared = TokenNetwork(width, hidden, layers, cells)
+
+    @property
+    def architecture(self) -> dict[str, int]:
+        """What the shapes of the shared weights depend on."""
+        return dict(width=self.width, hidden=self.hidden, layers=self.layers,
+                    cells=self.cells)
 
     def bind(self, space: LevelSpace, horizon: int) -> None:
         if len(space.strides) != len(space):
             raise ValueError(
                 f'TokenPolicy: the levels {space.names} have the strides '
                 f'{space.strides}; accepted: one for each.')
-        self.horizon = horizon
+        super().bind(space, horizon)
         self.adapter = InputAdapter(space, self.width)
-        self.shared = TokenNetwork(
-            self.width, self.hidden, self.layers, self.cells)
         costs = torch.tensor(space.costs)
         # log2(stride) / 5: 1 for stride 32, the coarsest level of most pyramids.
         self.register_buffer('_fixed', torch.stack([
             torch.tensor(space.strides, dtype=costs.dtype).log2() / 5,
             costs / costs.sum()], dim=-1), persistent=False)
+
+    def fitted(self, environment: Any) -> 'TokenPolicy':
+        """A policy for the levels of an environment: this one's shared
+        weights, not a copy, behind an adapter that does not learn, see
+        :meth:`.adapter.InputAdapter.fit`."""
+        with torch.random.fork_rng(devices=[]):  # no weight stays as drawn
+            policy = TokenPolicy(**self.architecture)
+            policy.bind(environment.space, environment.horizon)
+        weight = self.shared.token.weight
+        policy.to(weight.device, weight.dtype)
+        policy.shared = self.shared
+        policy.adapter.fit(environment.reset())
+        policy.adapter.requires_grad_(False)
+        return policy
 
     def initial(self, batch: int, device: torch.device) -> Memory:
         return self.shared.memory.initial(batch, device)

@@ -28,9 +28,11 @@ from mmrlkd.rl import (
     Rollout,
     RolloutStorage,
     play,
+    without_broken,
 )
 from mmrlkd.structures import Choice, LevelSpace, Selection, Signals, State
 
+from .adaptation import Adaptation
 from .base import Selector
 
 #: τ of a learner of episodes (PPO, GRPO, REINFORCE), in standard deviations of the
@@ -82,6 +84,13 @@ class PolicySelector(Selector):
             :class:`~mmrlkd.distillation.selection.mean_cost.LagrangeMultiplier`.
         context: names of descriptors that the state holds beside the maps, such
             as ``['objects', 'teacher_confidence']``; see :mod:`.descriptors`.
+        init: file of a meta-policy (``tools/meta_train.py``) or of a policy
+            adapted from one (``tools/adapt.py``) to begin with. ``policy`` is
+            then a ``TokenPolicy`` of its architecture and ``learner`` one that
+            learns from gains, such as ``ExpectedReward``.
+        adapt_steps: gradient steps that adapt the meta-policy, once ``shots``
+            images were observed; nothing is learned before.
+        shots: images that it is adapted to.
     """
 
     adaptive = True
@@ -94,7 +103,8 @@ class PolicySelector(Selector):
                  learner: dict[str, Any] | None = None, horizon: int = 4,
                  rollout_batches: int = 4, greedy: bool = False,
                  mean_cost: float | None = None,
-                 context: Sequence[str] = ()) -> None:
+                 context: Sequence[str] = (), init: str | None = None,
+                 adapt_steps: int = 5, shots: int = 100) -> None:
         super().__init__()
         self.context = check_context('PolicySelector', context)
         reward = reward or dict(type='mmrlkd.ResidualReward')
@@ -112,6 +122,12 @@ class PolicySelector(Selector):
         self.greedy = check_bool('PolicySelector', 'greedy', greedy)
         self.multiplier = LagrangeMultiplier(self.reward.efficiency, mean_cost)
         self._by_gains = self.learner.needs == 'gains'
+        self._adaptation = (
+            None if init is None else Adaptation(init, adapt_steps, shots))
+        if init is not None and not self._by_gains:
+            refuse('PolicySelector', 'learner', type(self.learner).__name__,
+                   f'a learner of gains, such as ExpectedReward, for '
+                   f'init={init!r} is adapted by gains')
         self.storage: GainsStorage | RolloutStorage = (
             GainsStorage() if self._by_gains else RolloutStorage())
 
@@ -119,6 +135,9 @@ class PolicySelector(Selector):
         super().bind(space)
         self.multiplier.bind(space)
         self.policy.bind(space, self.horizon)
+        if self._adaptation is not None:
+            self._adaptation.bind(
+                self.policy, space, self.reward, self.horizon)
         self.reward.bind(space)
         costs = subset_costs(space.costs)
         self.register_buffer(
@@ -142,10 +161,12 @@ class PolicySelector(Selector):
         learning = self.training and self.learning
         sampling = learning or self.training and not self.greedy
         copies = self.learner.group_size if learning else 1
+        # Before the episode: playing it moves the process on.
         known = process.known() if learning and self._by_gains else None
         if copies > 1:
             process = process.repeated(copies)
         episode = play(process, self._priced.module, explore=sampling)
+        # The copies of an image are next to each other: every first one counts.
         levels = process.state.selected[::copies]
         return PolicyChoice(
             Selection(levels, self.space.weights(levels)),
@@ -182,6 +203,7 @@ class PolicySelector(Selector):
         if episode is None:
             return {}
         assert isinstance(choice, PolicyChoice) and episode.entropy is not None
+        # λ is read once, so that the log has the one of these rewards.
         gains = self.reward.gains(signals, update=True).float()
         multiplier = self.multiplier.value().clone()
         reward = self._rewards(
@@ -210,7 +232,13 @@ class PolicySelector(Selector):
     def learn(self) -> Diagnostics | None:
         if len(self.storage) < self.rollout_batches:
             return None
+        waiting = self._adaptation is not None and self._adaptation.pending
+        if waiting and not self._enough():
+            return None
         observed = self.storage.gather(self._cost_shares.device)
+        if waiting:
+            assert isinstance(observed, Gains), 'checked when built'
+            self._adapt(observed)
         if self.multiplier.mean_cost is not None:
             dist.all_reduce(self._spent_since)
             self.multiplier.correct(self._spent_since[0] / self._spent_since[1])
@@ -220,6 +248,23 @@ class PolicySelector(Selector):
             self.multiplier.update(*self._spent(observed))
         self.storage.clear()
         return diagnostics
+
+    def _enough(self) -> bool:
+        """Whether there are images to adapt the meta-policy to."""
+        assert self._adaptation is not None and isinstance(
+            self.storage, GainsStorage)
+        return self._adaptation.ready(self.storage.samples)
+
+    @torch.no_grad()
+    def _adapt(self, observed: Gains) -> None:
+        """The meta-policy, to the first images whose numbers are finite."""
+        assert self._adaptation is not None
+        sound = without_broken(observed)
+        sound = sound[sound.weight > 0][:self._adaptation.shots]
+        costs = self._cost_shares[self.tree.outcomes]
+        self._adaptation.adapt(
+            self.policy, sound.known, self.tree.nodes(sound.known),
+            sound.gain - self.multiplier.value() * costs)
 
     def _spent(self, episodes: Rollout) -> tuple[Tensor, Tensor, Tensor]:
         """Arguments of :meth:`.LagrangeMultiplier.update`, from the episodes of
@@ -243,6 +288,8 @@ class PolicySelector(Selector):
             'learner': self.learner.state_dict(),
             'multiplier': self.multiplier.run_state(),
             'reward': self.reward.state_dict(),
+            **({} if self._adaptation is None else
+               {'adapted': not self._adaptation.pending}),
         }
 
     def load_run_state(self, state: dict[str, Any]) -> None:
@@ -252,6 +299,8 @@ class PolicySelector(Selector):
             self.multiplier.load_run_state(state['multiplier'])
         if 'reward' in state:  # not before 0.2
             self.reward.load_state_dict(state['reward'])
+        if self._adaptation is not None:
+            self._adaptation.pending = not state.get('adapted', True)
 
     def local_run_state(self) -> dict[str, Any]:
         state = {'rollouts': self.storage.state_dict(),
