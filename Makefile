@@ -37,7 +37,7 @@ setup: $(SETUP_DONE)  ## Make .venv with everything in it (about 20 minutes, onc
 test: setup  ## Run the tests; PYTEST_ARGS='-k name -m "not slow"' picks some, PARALLEL= runs one at a time
 	$(PY) -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
-demo: setup  ## Train and compare on small generated scenes; TASK=segmentation, classification or instance for another task than detection, DEMO_ARGS=… are passed on
+demo: setup  ## Train and compare on small generated scenes; TASK=segmentation, classification or instance for another task than detection, TASK=budget for inference under a latency budget, DEMO_ARGS=… are passed on
 	$(PY) tools/demo.py $(if $(TASK),--task $(TASK)) $(DEMO_ARGS)
 
 lint: setup  ## Check style (ruff) and types (mypy)

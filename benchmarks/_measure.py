@@ -64,6 +64,8 @@ class Benchmark:
         slow: variants that run in every ``RARE``-th group alone.
         baselines: variants that others than the floor are to be compared with,
             by the name of what is compared.
+        usual: variants beside the floor that are measured unless the command
+            line says otherwise; without any, all.
     """
     file: str
     title: str
@@ -74,6 +76,7 @@ class Benchmark:
     rounds: int
     slow: tuple[str, ...] = ()
     baselines: Mapping[str, str] = field(default_factory=dict)
+    usual: tuple[str, ...] = ()
 
     @property
     def floor(self) -> str:
@@ -167,16 +170,20 @@ def compare(seconds: np.ndarray, floor: np.ndarray,
 def show(title: str, result: dict[str, dict[str, Any]], floor: str) -> None:
     """Print one size's table."""
     table = Table(title=title)
-    for column in ('variant', 'ms', f'÷ {floor}', '95 %', 'peak MiB',
-                   f'÷ {floor}'):
+    columns = ['variant', 'ms', f'÷ {floor}', '95 %']
+    with_memory = 'peak_mib' in result[floor]
+    if with_memory:
+        columns += ['peak MiB', f'÷ {floor}']
+    for column in columns:
         table.add_column(
             column, justify='left' if column == 'variant' else 'right')
     for name, row in result.items():
         low, high = row['time_ratio_interval']
         table.add_row(
             name, f"{1e3 * row['seconds']:.1f}", f"{row['time_ratio']:.3f}",
-            f'{low:.3f} to {high:.3f}', f"{row['peak_mib']:.0f}",
-            f"{row['memory_ratio']:.2f}")
+            f'{low:.3f} to {high:.3f}', *(
+                (f"{row['peak_mib']:.0f}", f"{row['memory_ratio']:.2f}")
+                if with_memory else ()))
     console = Console(width=100)
     console.print(table)
     for name, row in result.items():
@@ -199,10 +206,17 @@ def run(benchmark: Benchmark, description: str) -> None:
         f'--{benchmark.sweep.flag}', type=type(benchmark.sweep.values[0]),
         nargs='+', dest='values', choices=benchmark.sweep.accepted,
         default=list(benchmark.sweep.values))
+    others = benchmark.variants[1:]
+    usual = benchmark.usual or others
+    names = ', '.join(map(repr, usual))
+    more = ', '.join(repr(name) for name in others if name not in usual)
     parser.add_argument(
-        '--variants', nargs='+', choices=benchmark.variants[1:], metavar='NAME',
-        default=benchmark.variants[1:], help='beside the floor; default: all of '
-        + ', '.join(map(repr, benchmark.variants[1:])).replace('%', '%%'))
+        '--variants', nargs='+', choices=others, metavar='NAME', default=usual,
+        help=(f'beside the floor; default: {names}'
+              + (f'; others: {more}' if more else '')).replace('%', '%%'))
+    parser.add_argument(
+        '--no-memory', action='store_true',
+        help='measure time alone: memory takes a process for each variant')
     parser.add_argument('--memory-of', choices=benchmark.variants,
                         help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -222,17 +236,18 @@ def run(benchmark: Benchmark, description: str) -> None:
         torch=torch.__version__, batch=args.batch, rounds=args.rounds,
         **{benchmark.sweep.flag: {}})
     for value in args.values:
-        memory = measure_memory(benchmark, args.batch, value)
+        memory = ({} if args.no_memory else
+                  measure_memory(benchmark, args.batch, value))
         seconds = measure_times(
             benchmark, args.batch, value, args.rounds, device)
         floor = benchmark.floor
         rows = {
-            name: dict(
-                **compare(seconds[name], seconds[floor], benchmark.group),
-                peak_mib=memory[name],
-                memory_ratio=memory[name] / memory[floor])
+            name: compare(seconds[name], seconds[floor], benchmark.group)
             for name in benchmark.variants
         }
+        for name, mib in memory.items():
+            rows[name] |= dict(
+                peak_mib=mib, memory_ratio=mib / memory[floor])
         for name, other in benchmark.baselines.items():
             against = compare(seconds[name], seconds[other], benchmark.group)
             rows[name] |= {

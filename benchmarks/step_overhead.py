@@ -1,21 +1,31 @@
-"""What distilling adds to a training step, for ways of choosing levels.
+"""What distilling adds to a step: ways of choosing levels, and of running the teacher.
 
-    python benchmarks/step_overhead.py [--json OUT] [--rounds 40] [--variants NAME …]
+    python benchmarks/step_overhead.py [--json OUT] [--rounds 25] [--variants NAME …]
 
-The floor is a student step plus the whole teacher's forward pass under
-no_grad, which is the least that distilling at all levels can cost. The
-student is a RetinaNet on ResNet-18 with 16 base channels, the teacher one on
-ResNet-50 with 32; both have 64 channels at P2..P5. All variants start from the
-same weights and see the same images; ``_measure.py`` says how they are measured.
+The floor is a student step plus the whole teacher's forward pass under no_grad, as
+its library builds and runs it: batch normalisation not folded. The teacher is a
+RetinaNet on ResNet-50, the student one on ResNet-18; ``narrow`` and ``wide`` are their
+base channels (:data:`WIDTHS`), the number is the images' size. Both have 64 channels
+at P2..P5. All variants start from the same weights and see the same images;
+``_measure.py`` says how they are measured.
 
-``expected reward`` is the method worth with all its parts: the teacher's head runs
-for what it learns from. Its learning rate is next to 0 here, so that it keeps
-drawing each level for half of the images. ``random levels`` draws from the same
-distribution without a policy: what choosing and learning cost is the ratio of the two.
+``as built`` is the floor's teacher; without a word, batch normalisation is folded, as
+by default; all further options are on top of that. ``warm cache`` has all maps of the
+images, in memory as far as the operating system keeps them there.
+
+``policy`` is the method worth with all its parts: the teacher's head runs for what it
+learns from, and it learns every 5th step. Its learning rate is next to 0 here, so
+that it keeps drawing each level for half of the images. ``random levels`` draws from
+the same distribution without a policy: what choosing and learning cost is the ratio
+of the two.
 """
 
 import copy
+import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
 from _measure import Benchmark, Sweep, run
@@ -26,40 +36,72 @@ from mmengine.structures import InstanceData
 
 import mmrlkd  # noqa: F401
 from mmrlkd.config.compose import read_method
+from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.registry import MODELS
 from mmrlkd.structures import Phase
 
 FLOOR = 'floor'
-#: Rounds that make one quotient: a policy that learns every 5th step has
+#: Rounds that make one quotient: a policy that learns every 10th step has
 #: learnt once in them.
-GROUP = 5
+GROUP = 10
+#: Base channels of student and teacher.
+WIDTHS = {'narrow': (16, 32), 'wide': (32, 64)}
 POLICY = dict(type='mmrlkd.PolicySelector')
 UNIFORM = dict(type='mmrlkd.UniformSelector')
 RANDOM = dict(type='mmrlkd.RandomSelector', share=0.5)
 WORTH = dict(
     read_method('worth').model.selector, mean_cost=3.75,
     learner=dict(type='mmrlkd.ExpectedReward', lr=1e-12))
-#: Selector and phase of each variant.
-VARIANTS: dict[str, tuple[dict, Phase]] = {
-    FLOOR: (UNIFORM, Phase('run', 1.0)),
-    'all levels': (UNIFORM, Phase('run', 1.0)),
-    'P4 + P5': (
-        dict(type='mmrlkd.FixedSelector', levels=['P4', 'P5']),
-        Phase('run', 1.0)),
-    'P5': (
-        dict(type='mmrlkd.FixedSelector', levels=['P5']), Phase('run', 1.0)),
-    'random levels': (RANDOM, Phase('run', 1.0)),
-    'PPO chooses': (POLICY, Phase('run', 1.0, learn_every=0)),
-    'PPO learns, every 5th step': (POLICY, Phase('run', 1.0, learn_every=5)),
-    'PPO learns, every step': (POLICY, Phase('run', 1.0)),
-    'expected reward chooses': (WORTH, Phase('run', 1.0, learn_every=0)),
-    'expected reward learns, every 5th step': (
-        WORTH, Phase('run', 1.0, learn_every=5)),
+#: Where the caches of this process lie.
+FOLDER = tempfile.TemporaryDirectory()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way of choosing levels, and of running the teacher.
+
+    Attributes:
+        selector: its config.
+        learn_every: see :class:`~mmrlkd.structures.Phase`.
+        teacher: options of the teacher.
+        cached: whether its maps are cached.
+    """
+    selector: dict
+    learn_every: int = 1
+    teacher: dict[str, Any] = field(default_factory=dict)
+    cached: bool = False
+
+
+AS_BUILT = dict(fold=False)
+FAST = dict(channels_last=True)
+LOWER = dict(FAST, dtype='bfloat16')
+VARIANTS = {
+    FLOOR: Variant(UNIFORM, teacher=AS_BUILT),
+    'all levels, as built': Variant(UNIFORM, teacher=AS_BUILT),
+    'all levels': Variant(UNIFORM),
+    'all levels, channels_last': Variant(UNIFORM, teacher=FAST),
+    'all levels, channels_last, compiled': Variant(
+        UNIFORM, teacher=dict(FAST, compile=True)),
+    'all levels, channels_last, bfloat16': Variant(UNIFORM, teacher=LOWER),
+    'all levels, warm cache': Variant(UNIFORM, cached=True),
+    'random levels': Variant(RANDOM),
+    'policy': Variant(WORTH, 5),
+    'policy, every 10th step': Variant(WORTH, 10),
+    'policy, channels_last': Variant(WORTH, 5, FAST),
+    'policy, channels_last, bfloat16': Variant(WORTH, 5, LOWER),
+    'policy, warm cache': Variant(WORTH, 5, cached=True),
+    # Measured if they are asked for.
+    'P4 + P5': Variant(dict(type='mmrlkd.FixedSelector', levels=['P4', 'P5'])),
+    'P5': Variant(dict(type='mmrlkd.FixedSelector', levels=['P5'])),
+    'PPO chooses': Variant(POLICY, 0),
+    'PPO learns, every 5th step': Variant(POLICY, 5),
+    'PPO learns, every step': Variant(POLICY),
+    'policy chooses': Variant(WORTH, 0),
 }
+USUAL = tuple(VARIANTS)[1:13]
 #: What distils the same levels without a policy.
 WITHOUT_POLICY = dict.fromkeys(
-    ('expected reward chooses', 'expected reward learns, every 5th step'),
-    'random levels')
+    ('policy', 'policy, every 10th step', 'policy chooses'), 'random levels')
 
 
 def retinanet(depth: int, base_channels: int) -> ConfigDict:
@@ -111,30 +153,46 @@ def make_batch(batch: int, size: int) -> dict:
     return dict(inputs=list(images), data_samples=samples)
 
 
-def make_step(name: str, batch: int, size: int,
-              device: torch.device) -> Callable[[int], None]:
-    """A function that runs one training step, given its number."""
+def make_model(variant: Variant, name: str, case: str) -> PyramidDistiller:
+    """The distiller of a variant; ``name`` is its own."""
     init_default_scope('mmdet')
     torch.manual_seed(0)
-    selector, phase = VARIANTS[name]
+    student, teacher = WIDTHS[case.partition('-')[0]]
+    options: dict[str, Any] = dict(variant.teacher)
+    if variant.cached:
+        options['cache'] = str(Path(FOLDER.name) / f'{name} {case}')
     model = MODELS.build(dict(
-        type='mmrlkd.PyramidDistiller', student=retinanet(18, 16),
-        teacher=dict(config=retinanet(50, 32), checkpoint=None),
-        levels=('P2', 'P3', 'P4', 'P5'), selector=selector,
-        min_levels=0 if selector in (RANDOM, WORTH) else 1))
-    data = make_batch(batch, size)
+        type='mmrlkd.PyramidDistiller', student=retinanet(18, student),
+        teacher=dict(config=retinanet(50, teacher), checkpoint=None, **options),
+        levels=('P2', 'P3', 'P4', 'P5'), selector=variant.selector,
+        min_levels=0 if variant.selector in (RANDOM, WORTH) else 1))
     model.student.init_weights()
-    model = model.to(device).train()
+    return model
+
+
+def make_step(name: str, batch: int, case: str,
+              device: torch.device) -> Callable[[int], None]:
+    """A function that runs one training step, given its number."""
+    variant = VARIANTS[name]
+    model = make_model(variant, name, case).to(device).train()
+    data = make_batch(batch, int(case.partition('-')[2]))
     trained = model.student if name == FLOOR else model
     optimizer = build_optim_wrapper(trained, dict(
         type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-4)))
-    teacher = model.distillation.teacher.model
+    if variant.cached:
+        images = model.data_preprocessor(copy.copy(data), True)['inputs']
+        pyramid = model.teacher.extract(images, [])
+        for i in range(len(model.levels)):
+            pyramid.level(i)
+        pyramid.score_logits()
 
     def floor(_: int) -> None:
         images = model.data_preprocessor(copy.copy(data), True)['inputs']
         with torch.no_grad():
-            teacher.extract_feat(images)
+            model.teacher.model.extract_feat(images)
         model.student.train_step(data, optimizer)
+
+    phase = Phase('run', 1.0, learn_every=variant.learn_every)
 
     def distil(i: int) -> None:
         model.schedule.set(phase, i, 0.0)
@@ -146,6 +204,7 @@ def make_step(name: str, batch: int, size: int,
 if __name__ == '__main__':
     run(Benchmark(
         __file__, 'one training step', tuple(VARIANTS),
-        Sweep('sizes', 'px', (128, 256)), make_step, GROUP, rounds=40,
-        baselines=WITHOUT_POLICY),
+        Sweep('cases', '', ('narrow-128', 'narrow-256', 'wide-128'),
+              ('narrow-128', 'narrow-256', 'wide-128', 'wide-256')),
+        make_step, GROUP, rounds=25, baselines=WITHOUT_POLICY, usual=USUAL),
         __doc__.splitlines()[0])

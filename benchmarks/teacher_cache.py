@@ -6,18 +6,24 @@ An iteration loads its batch and trains on it, as in an epoch of the demo's stud
 (configs/demo/study.py), whose data and teacher ``tools/study.py`` makes. The floor
 has no cache. ``warm`` finds all maps in the file; ``cold`` finds none and adds those
 of each iteration, which the first epoch does. All variants see the same 64 images,
-not flipped anew. ``_measure.py`` says how they are measured.
+not flipped anew. ``_measure.py`` says how they are measured; on the CPU with one
+thread (OMP_NUM_THREADS=1), seconds are those of the process.
 """
 
+import argparse
 import atexit
+import json
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Callable
 from itertools import cycle
+from pathlib import Path
 
 import torch
-from _measure import Benchmark, Sweep, run
+from _measure import Benchmark, Sweep, compare, measure_times
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -29,7 +35,7 @@ from mmrlkd.registry import MODELS
 from mmrlkd.structures import Phase
 
 CONFIG = 'configs/demo/study.py'
-IMAGES = 64
+IMAGES, BATCH = 64, 8
 GROUP = 5
 FLOOR = 'no cache'
 #: The store's dtype of each variant, and whether it has the maps.
@@ -89,8 +95,39 @@ def fill(model: PyramidDistiller, data, batch: int) -> None:
     model.teacher.cache.store.flush()
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--json', type=Path, help='where to write the result')
+    parser.add_argument(
+        '--rounds', type=int, default=40,
+        help=f'iterations of each variant, a multiple of {GROUP}')
+    parser.add_argument(
+        '--method', nargs='+', default=['uniform', 'ppo', 'worth'],
+        help='see --method of tools/train.py')
+    args = parser.parse_args()
+    if args.rounds < GROUP or args.rounds % GROUP:
+        parser.error(f'--rounds={args.rounds}; accepted: a multiple of '
+                     f'{GROUP}, at least {GROUP}.')
+    MMLogger.get_current_instance().setLevel('ERROR')  # initialisation logs
+    benchmark = Benchmark(
+        __file__, 'one iteration', tuple(VARIANTS),
+        Sweep('method', '', tuple(args.method)), make_step, GROUP, args.rounds)
+    result: dict = dict(
+        device=f'{platform.machine()} CPU, {torch.get_num_threads()} threads',
+        torch=torch.__version__, batch=BATCH, rounds=args.rounds, method={})
+    for method in args.method:
+        seconds = measure_times(
+            benchmark, BATCH, method, args.rounds, torch.device('cpu'))
+        result['method'][method] = {
+            name: compare(each, seconds[FLOOR], GROUP)
+            for name, each in seconds.items()}
+        for name, row in result['method'][method].items():
+            low, high = row['time_ratio_interval']
+            print(f"{method:8} {name:16} {1e3 * row['seconds']:7.1f} ms  "
+                  f"{row['time_ratio']:.3f} ({low:.3f} to {high:.3f})", flush=True)
+        if args.json:
+            args.json.write_text(json.dumps(result, indent=1) + '\n')
+
+
 if __name__ == '__main__':
-    run(Benchmark(
-        __file__, 'one iteration, method', tuple(VARIANTS),
-        Sweep('method', '', ('uniform', 'ppo', 'worth')), make_step, GROUP,
-        rounds=40), __doc__.splitlines()[0])
+    main()

@@ -1,4 +1,4 @@
-"""The small typed objects that pass between the parts.
+"""The dataclasses and protocols between the parts of the package.
 
 Shapes: ``B`` images in the batch, ``L`` levels (finest first), ``T`` steps of
 an episode, ``2^L`` subsets of levels. A *subset index* is an integer in
@@ -19,20 +19,21 @@ from mmrlkd.rl.rollout import Rollout
 
 @dataclass(frozen=True)
 class LevelSpace:
-    """What there is to choose from; fixed once the models are built.
+    """The levels of a distillation, and the limits of a selection; constant once
+    the models are built.
 
     Attributes:
         names: level names, finest first, e.g. ``('P2', 'P3', 'P4', 'P5')``.
-        costs: cost of each level, all > 0, in one currency.
-        budget: largest total cost an image may use, in the same currency.
+        costs: cost of each level, all > 0, in one unit.
+        budget: largest total cost an image may use, in the same unit.
         level_channels: width of the student's map at each level.
         global_channels: width of the student's deepest map.
         strides: pixels of the image for one position of each level's map;
-            empty where nobody asks for them.
-        min_levels: levels that every image is distilled at, at least; 0 or 1.
-        normalize: what selected levels weigh: ``'image'``, an image's weights
-            sum to one; ``'none'``, each level weighs 1/L, and what is not
-            selected is not made up for.
+            empty if no policy needs them.
+        min_levels: smallest number of levels of an image; 0 or 1.
+        normalize: weights of the selected levels: ``'image'``, those of an image
+            sum to one; ``'none'``, each is 1/L, so that an image with fewer
+            levels has a smaller loss.
         context: numbers in :attr:`State.context`.
     """
     names: tuple[str, ...]
@@ -56,7 +57,7 @@ class LevelSpace:
 
 
 class State(TensorClass):
-    """What a selector may see of a batch at one step of its episodes.
+    """The observation of a batch of images at one step of their episodes.
 
     A tensor tree of batch size (B,), or (T, B) over whole episodes:
     ``states[t]`` is a step, ``torch.stack`` joins steps.
@@ -70,10 +71,9 @@ class State(TensorClass):
         selected: (B, L) bool, levels selected so far.
         budget_left: (B,), share of the budget not spent yet, in [0, 1].
         step: (B,) int64, index of the step, in [0, T).
-        context: (B, K), what else is known of the images; see
-            :attr:`LevelSpace.context`.
+        context: (B, K), scaled descriptors of the images.
         action_mask: (B, 2^L) bool, the subsets that may be held after this
-            step. After the last step nothing is chosen from it.
+            step. After the last step it is not used.
     """
     global_feature: Tensor
     level_features: Tensor
@@ -88,11 +88,11 @@ class State(TensorClass):
 
 @dataclass(frozen=True)
 class Selection:
-    """Which levels each image is distilled at, and how strongly.
+    """The levels of each image, and their weights.
 
     Attributes:
-        levels: (B, L) bool. May stay on the CPU when it was known without
-            looking at the images; then no device is waited for.
+        levels: (B, L) bool. On the CPU if it does not depend on the images, so
+            that the host does not wait for the device.
         weights: (B, L) float on the model's device, 0 where not selected.
     """
     levels: Tensor
@@ -101,12 +101,12 @@ class Selection:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a selector chose for a batch, and how it came to it.
+    """What a selector chose for a batch.
 
     Attributes:
-        selection: which levels each image is distilled at.
-        episode: what was played to choose them, if there is something to
-            learn from it; its rewards are not known yet.
+        selection: the levels of each image.
+        episode: the episodes that were played to choose them, without rewards;
+            None if nothing will be learned from them.
     """
     selection: Selection
     episode: Rollout | None = None
@@ -114,7 +114,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Boxes:
-    """Where the objects of a batch are.
+    """The bounding boxes of the objects of a batch.
 
     Attributes:
         corners: (B, K, 4) x1, y1, x2, y2 as shares of the padded image's
@@ -125,7 +125,7 @@ class Boxes:
     valid: Tensor
 
     def take(self, index: Tensor | None) -> 'Boxes':
-        """Those of the images ``index``, all of them for None."""
+        """The boxes of the images ``index``; of all images for None."""
         if index is None:
             return self
         return Boxes(self.corners.index_select(0, index),
@@ -164,15 +164,14 @@ class Phase:
         choose: distil what the selector chooses; otherwise all levels with
             equal weights.
         learn_every: the selector learns from every n-th iteration, which
-            computes all levels for the reward; 0: it does not learn. Where
-            all levels are distilled anyway, it learns from what it would have
-            chosen.
+            computes all levels for the reward; 0: it does not learn. Without
+            ``choose`` it learns from the choice that it would have made.
         student_every: the student is updated every n-th iteration.
         freeze_backbone: the student's backbone takes no gradient and keeps
             its statistics.
-        lr_factor: multiplies the student's learning rate as the phase begins.
-        distil: learn from the teacher; otherwise it is not computed, and the
-            loss is the student's own.
+        lr_factor: multiplies the student's learning rate when the phase begins.
+        distil: distil at all; otherwise the teacher does not run, and the loss
+            is the student's own.
     """
     name: str
     share: float
@@ -185,7 +184,7 @@ class Phase:
 
 
 class LossSource(Protocol):
-    """Distillation losses, computed where asked for and nowhere else."""
+    """Distillation losses (B, L), each computed when it is first asked for."""
 
     def compute(self, levels: Tensor) -> Tensor:
         """Compute the losses of ``levels`` (B, L) bool, with gradient.
@@ -197,27 +196,27 @@ class LossSource(Protocol):
         ...
 
     def compute_all(self) -> Tensor:
-        """(B, L), likewise of all levels; dear where the selection would have
-        left levels out."""
+        """(B, L), the same for all levels. Expensive, because it also computes
+        levels that are not selected afterwards."""
         ...
 
     def compute_shares(self) -> Tensor:
-        """(B, L), likewise of all levels, in one unit for all: the running
-        mean of their sum, as the residual reward counts."""
+        """(B, L), of all levels, in one unit for all: the running mean of their
+        sum."""
         ...
 
 
 class Signals(Protocol):
-    """What a reward may ask about a batch; none of it depends on the action."""
+    """The quantities of a batch that a reward may use. None of them depends on
+    the action."""
 
     def discrepancy(self) -> Tensor:
-        """(B, L) teacher–student loss of *all* levels, detached, as it is
-        trained: in no unit of its own."""
+        """(B, L) distillation loss of *all* levels, detached, not normalised."""
         ...
 
     def alignment(self) -> Tensor:
-        """(B, L) inner product, at the student's maps, of the task gradient
-        and the distillation gradient of the image and level, as trained."""
+        """(B, L) inner product of the task loss's gradient and the level loss's
+        gradient at the student's map of the image and level."""
         ...
 
     def after_step(self, levels: Tensor, step: float) -> Tensor:
@@ -227,19 +226,19 @@ class Signals(Protocol):
         ...
 
     def describe(self, name: str) -> Tensor:
-        """(B,) what the descriptor ``name`` says of each image, detached;
-        one of those that the selector named in
-        :attr:`~.selectors.Selector.descriptors` or ``context``."""
+        """(B,) the descriptor ``name`` of each image, detached; one of those that
+        the selector named in :attr:`~.selectors.Selector.descriptors` or
+        ``context``."""
         ...
 
     def step_effect(self, order: int) -> Tensor:
-        """(L,) derivative of the task loss on held-out images by the weight
-        of each level in the student's next step; negative where distilling
-        the level helps. Of this rank's batch. Its unit changes with the
-        models and their losses: only ratios mean something.
+        """(L,) derivative of the task loss on held-out images by the weight of
+        each level in the student's next step, from this rank's batch. It is
+        negative if distilling the level helps. Its unit depends on the models
+        and their losses, so use ratios only.
 
         Args:
-            order: 1 takes the held-out gradient where the student is, 2 where
-                its next step leads.
+            order: 1 takes the held-out gradient at the student's parameters, 2
+                at those after its next step.
         """
         ...

@@ -14,7 +14,6 @@ report is made from the histories in the work dir.
 
 import argparse
 import os
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from mmrlkd.config.errors import SENTENCES, errors_as_sentences
 from mmrlkd.engine.atomic import write_atomically
 from projects.experiments.figures import cost_quality
 from projects.experiments.front import FRONT, front_runs
-from projects.experiments.processes import Session, locked, most_jobs
+from projects.experiments.processes import Session, locked, most_jobs, stoppable
 from projects.experiments.progress import Reporter
 from projects.experiments.results import TABLE, read_results, save_table
 from projects.experiments.runs import TEACHER, ExperimentFailed, Run, Search
@@ -222,14 +221,10 @@ def report(work_dir: Path, methods: list[str], front: bool, figure: Path,
 @errors_as_sentences((*SENTENCES, ExperimentFailed), 'compare.py')
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    # As with Ctrl-C, so that running trainings are ended, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(
         width=None if sys.stdout.isatty() else 160, highlight=False)
-    try:
+    with stoppable():
         compare(args, console)
-    except KeyboardInterrupt:
-        sys.exit('Stopped. The same command continues where this left off.')
 
 
 if __name__ == '__main__':

@@ -3,6 +3,10 @@
     python tools/demo.py [--task detection] [--methods student uniform worth]
         [--seeds 0] [--work-dir work_dirs/demo] [--figure-dir docs/images]
 
+    python tools/demo.py --task budget [--seeds 0 1 2 3 4] [--work-dir DIR]
+
+shows inference under a latency budget, see docs/latency_budget.md.
+
 A method is ``student``, the student alone, the name of a file in
 configs/methods, or a fixed subset of the levels, such as ``P3`` or ``P4+P5``.
 Everything that is finished is kept: after an interruption the same command
@@ -15,10 +19,9 @@ import json
 import os
 import platform
 import shlex
-import signal
 import sys
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -37,12 +40,27 @@ from mmrlkd.config.compose import method_names
 from mmrlkd.config.errors import SENTENCES, errors_as_sentences
 from mmrlkd.engine.atomic import write_atomically
 from mmrlkd.engine.trained import load_distiller
+from projects.experiments.budget import (
+    DROPPED,
+    TASKS,
+    Steps,
+    run_task,
+    students,
+    train_students,
+)
+from projects.experiments.budget_report import (
+    blocks_frame,
+    comparison_frame,
+    end_to_end_frame,
+    write_budget_report,
+)
 from projects.experiments.processes import (
     THREADS,
     Session,
     cores,
     locked,
     most_jobs,
+    stoppable,
 )
 from projects.experiments.progress import Reporter
 from projects.experiments.report import ABOUT, save_figures, write_report
@@ -68,6 +86,8 @@ from projects.scenes.writer import write_dataset
 CONFIGS = ROOT / 'configs/demo'
 TOOLS = ROOT / 'tools'
 STUDENT = 'student'
+#: The task that trains controllers of inference, not students with methods.
+BUDGET = 'budget'
 
 
 @dataclass(frozen=True)
@@ -110,7 +130,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description='Train a teacher, then students with each method, and '
         'report what came out. Continues where it was interrupted.')
     parser.add_argument(
-        '--task', choices=DEMOS, default='detection',
+        '--task', choices=[*DEMOS, BUDGET], default='detection',
         help='default: detection')
     parser.add_argument(
         '--methods', nargs='+', metavar='NAME',
@@ -118,9 +138,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         f'such as P4+P5; default: {" ".join(DETECTION)}, for segmentation and '
         f'classification {" ".join(OTHERS)}')
     parser.add_argument(
-        '--seeds', nargs='+', type=int, default=[0], metavar='N',
+        '--seeds', nargs='+', type=int, metavar='N',
         help='each method is trained with each of them; one seed is no '
-        'result; default: 0')
+        'result; default: 0, of a budget\'s controllers 0 1 2 3 4')
     parser.add_argument(
         '--work-dir', type=Path,
         help='default: work_dirs/demo, for other tasks work_dirs/demo_TASK')
@@ -128,6 +148,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--figure-dir', type=Path,
         help="folder to write the README's figures to, as PNG")
     args = parser.parse_args(argv)
+    args.command = shlex.join(
+        ['python', 'tools/demo.py', *(sys.argv[1:] if argv is None else argv)])
+    if args.task == BUDGET:
+        if args.methods or args.figure_dir:
+            parser.error('--methods and --figure-dir: a budget has none.')
+        args.seeds = list(dict.fromkeys(args.seeds or range(5)))
+        args.work_dir = args.work_dir or ROOT / 'work_dirs/demo_budget'
+        return args
     chosen = DEMOS[args.task]
     args.work_dir = args.work_dir or chosen.work_dir
     args.methods = list(dict.fromkeys(args.methods or chosen.methods))
@@ -138,9 +166,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             parser.error(
                 f'--methods {method}: accepted are {", ".join(there)}, and levels '
                 f'joined by +, of {", ".join(levels_of(args.task))}.')
-    args.seeds = list(dict.fromkeys(args.seeds))
-    args.command = shlex.join(
-        ['python', 'tools/demo.py', *(sys.argv[1:] if argv is None else argv)])
+    args.seeds = list(dict.fromkeys(args.seeds or [0]))
     return args
 
 
@@ -177,6 +203,18 @@ def plan(args: argparse.Namespace, work_dir: Path) -> tuple[Run, list[Run]]:
                 f'accepted: tools/compare.py {run.config} --method '
                 f'{run.method}.')
     return teacher, match_random(students)
+
+
+def make_scenes(folder: Path, scenes: SceneConfig) -> None:
+    """Make a data set, unless it is there.
+
+    Raises:
+        ExperimentFailed: it cannot be made.
+    """
+    try:
+        write_dataset(folder, scenes, cores())
+    except (OSError, RuntimeError) as error:
+        raise ExperimentFailed(f'The scenes could not be made: {error}') from error
 
 
 def choose(run: Run) -> None:
@@ -236,10 +274,7 @@ def demo(args: argparse.Namespace, console: Console) -> None:
     chosen = DEMOS[args.task]
     teacher, students = plan(args, work_dir)
     scenes = Path(teacher.cfg.data_root)
-    try:
-        write_dataset(scenes, chosen.scenes, cores())
-    except (OSError, RuntimeError) as error:
-        raise ExperimentFailed(f'The scenes could not be made: {error}') from error
+    make_scenes(scenes, chosen.scenes)
 
     with locked(work_dir) as lock:
         with Reporter(console) as reporter:
@@ -272,18 +307,52 @@ def demo(args: argparse.Namespace, console: Console) -> None:
                   soft_wrap=True)
 
 
+def budget_demo(args: argparse.Namespace, console: Console) -> None:
+    """Show what a controller of inference under a latency budget reaches.
+
+    Raises:
+        ExperimentFailed: a sentence that says what went wrong.
+    """
+    work_dir = args.work_dir.resolve()
+    os.chdir(ROOT)
+    runs = {task: students(task, work_dir / task.name, CONFIGS) for task in TASKS}
+    for task in TASKS:
+        cfg = runs[task][DROPPED].cfg
+        for folder, scenes in (
+                (cfg.data_root, task.scenes),
+                (cfg.test_root, replace(task.scenes, train=16, seed=1))):
+            make_scenes(Path(folder), scenes)
+    with locked(work_dir) as lock:
+        with Reporter(console) as reporter:
+            session = Session(TOOLS, lock, reporter)
+            train_students([run for each in runs.values() for run in each.values()],
+                           session)
+            files = {task.name: run_task(task, runs[task], args.seeds,
+                                         work_dir / task.name, Steps(session))
+                     for task in TASKS}
+        facts = json.loads((Path(cfg.data_root) / 'dataset.json').read_text())
+        report = work_dir / 'report.html'
+        write_budget_report(files, describe_origin(
+            args.command, facts, 'onedl-mmdetection'), report)
+    for name, each in files.items():
+        summary = json.loads((each.comparison / 'comparison.json').read_text())
+        for frame, title in (
+                (comparison_frame(summary), f'{name}: {summary["quality"]} of '
+                 'held-out images, ± 95 % intervals over seeds'),
+                (end_to_end_frame(each), f'{name}: end to end'),
+                (blocks_frame(each), f'{name}: training with dropped blocks')):
+            console.print(f'\n{title}\n{frame.to_string()}', soft_wrap=True)
+    console.print(f'The report is {report}', soft_wrap=True)
+
+
 @errors_as_sentences((*SENTENCES, ExperimentFailed), 'demo.py')
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     torch.set_num_threads(THREADS)
-    # As with Ctrl-C, so that running trainings are ended, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(
         width=None if sys.stdout.isatty() else 140, highlight=False)
-    try:
-        demo(args, console)
-    except KeyboardInterrupt:
-        sys.exit('Stopped. The same command continues where this left off.')
+    with stoppable():
+        (budget_demo if args.task == BUDGET else demo)(args, console)
 
 
 if __name__ == '__main__':

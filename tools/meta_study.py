@@ -10,7 +10,6 @@ continues.
 
 import argparse
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -32,7 +31,7 @@ from projects.experiments.meta_study import (
     load_rows,
     run,
 )
-from projects.experiments.processes import locked
+from projects.experiments.processes import locked, stoppable
 from projects.experiments.runs import ExperimentFailed
 
 CONFIG = ROOT / 'configs/meta/demo.py'
@@ -87,12 +86,8 @@ def study(args: argparse.Namespace) -> None:
                      'meta_study.py')
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    # So that the trainings are ended with the study, as with Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
+    with stoppable():
         study(args)
-    except KeyboardInterrupt:
-        sys.exit('Stopped. The same command continues where this left off.')
 
 
 if __name__ == '__main__':

@@ -14,7 +14,6 @@ continues; with more trainings it adds them.
 
 import argparse
 import os
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +32,7 @@ from projects.experiments.pilot import (
     quantile_edges,
     run_pilot,
 )
-from projects.experiments.processes import cores, locked
+from projects.experiments.processes import cores, locked, stoppable
 from projects.experiments.runs import ExperimentFailed
 
 
@@ -121,12 +120,8 @@ def pilot(args: argparse.Namespace) -> None:
 @errors_as_sentences((*SENTENCES, OSError, ExperimentFailed), 'pilot.py')
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    # So that the workers are ended with the pilot, as with Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
+    with stoppable():
         pilot(args)
-    except KeyboardInterrupt:
-        sys.exit('Stopped. The same command continues where this left off.')
 
 
 if __name__ == '__main__':

@@ -13,7 +13,6 @@ only those.
 
 import argparse
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from mmrlkd.config.errors import SENTENCES, errors_as_sentences
 from mmrlkd.engine.atomic import write_atomically
 from projects.experiments import choice
 from projects.experiments.figures import families
-from projects.experiments.processes import cores, locked
+from projects.experiments.processes import cores, locked, stoppable
 from projects.experiments.runs import ExperimentFailed
 from projects.experiments.study import (
     load_rows,
@@ -108,12 +107,8 @@ def study(args: argparse.Namespace) -> None:
                      'study.py')
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    # So that the workers are ended with the study, as with Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
+    with stoppable():
         study(args)
-    except KeyboardInterrupt:
-        sys.exit('Stopped. The same command continues where this left off.')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-_base_ = ['mmpretrain::mobilenet_v2/mobilenet-v2_8xb32_in1k.py', '../methods/ppo.py',
+_base_ = ['mmpretrain::mobilenet_v2/mobilenet-v2_8xb32_in1k.py', '../methods/expected_reward.py',
           '../_base_/datasets/imagenet_search.py']
 model = dict(
     _delete_=True, type='mmrlkd.PyramidDistiller', student=_base_.model,

@@ -1,4 +1,4 @@
-_base_ = ['mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', '../methods/ppo.py',
+_base_ = ['mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', '../methods/expected_reward.py',
           '../_base_/datasets/coco_detection_search.py']
 model = dict(
     _delete_=True, type='mmrlkd.PyramidDistiller', student=_base_.model,

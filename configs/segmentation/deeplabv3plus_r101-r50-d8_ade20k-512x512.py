@@ -1,4 +1,4 @@
-_base_ = ['mmseg::deeplabv3plus/deeplabv3plus_r50-d8_4xb4-80k_ade20k-512x512.py', '../methods/ppo.py',
+_base_ = ['mmseg::deeplabv3plus/deeplabv3plus_r50-d8_4xb4-80k_ade20k-512x512.py', '../methods/expected_reward.py',
           '../_base_/datasets/ade20k_search.py']
 model = dict(
     _delete_=True, type='mmrlkd.PyramidDistiller', student=_base_.model,

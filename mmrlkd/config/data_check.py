@@ -44,7 +44,7 @@ def check_data(cfg: Config) -> list[str]:
                          + (f' of {len(names)} classes' if names else ''))
             if names:
                 classes[key] = names
-    _check_alike(classes)
+    _check_same_classes(classes)
     if classes:
         key, names = next(iter(classes.items()))
         model = cfg.model.student if is_distiller(cfg) else cfg.model
@@ -54,7 +54,7 @@ def check_data(cfg: Config) -> list[str]:
             if number != len(names) and 'language_model' not in model:
                 raise ValueError(
                     f'{place} is {number}, but {key} has {len(names)} classes '
-                    f'({_some(names)}); accepted: {len(names)}, or '
+                    f'({_shortened(names)}); accepted: {len(names)}, or '
                     f'{key}.metainfo=dict(classes=…) with {number} names.')
     for split in ('val', 'test'):
         _check_evaluator(cfg.get(f'{split}_evaluator'), f'{split}_evaluator')
@@ -88,9 +88,9 @@ def _check_categories(section: Mapping, names: list[str], key: str) -> None:
         missing = [name for name in names if name not in known]
         if missing:
             raise ValueError(
-                f'{key}.metainfo has the classes {_some(names)}, of which '
-                f'{path} has no {_some(missing)}; accepted: the categories of '
-                f'that file, metainfo=dict(classes=({_some(known, quote=True)}'
+                f'{key}.metainfo has the classes {_shortened(names)}, of which '
+                f'{path} has no {_shortened(missing)}; accepted: the categories of '
+                f'that file, metainfo=dict(classes=({_shortened(known, quote=True)}'
                 ',)).')
 
 
@@ -115,15 +115,15 @@ def _check_images(data: BaseDataset, section: Mapping, key: str) -> str:
     return f'{len(data)} images'
 
 
-def _check_alike(classes: Mapping[str, list[str]]) -> None:
+def _check_same_classes(classes: Mapping[str, list[str]]) -> None:
     if not classes:
         return
     first, names = next(iter(classes.items()))
     for key, others in classes.items():
         if others != names:
             raise ValueError(
-                f'{key} has the classes {_some(others)}, {first} has '
-                f'{_some(names)}; accepted: the same in the same order.')
+                f'{key} has the classes {_shortened(others)}, {first} has '
+                f'{_shortened(names)}; accepted: the same in the same order.')
 
 
 def _head_classes(node: Any, path: str, in_head: bool = False
@@ -153,6 +153,6 @@ def _check_evaluator(evaluator: Any, key: str) -> None:
                 'the data set that it evaluates.')
 
 
-def _some(names: list[str], quote: bool = False) -> str:
+def _shortened(names: list[str], quote: bool = False) -> str:
     shown = [repr(name) if quote else name for name in names[:5]]
     return ', '.join(shown) + (', …' if len(names) > 5 else '')

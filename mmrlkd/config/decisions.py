@@ -56,6 +56,7 @@ def _choosing(key: str, selector: nn.Module,
             f'{key}.selector', selector.selector, given['selector'])
     # With a mean cost, λ is found, and the reward's default is not charged.
     found = {'efficiency'} if given.get('mean_cost') is not None else set()
+    # Selectors differ in the parts that they have.
     for name in ('reward', 'learner', 'policy'):
         part = getattr(selector, name, None)
         if part is not None:
@@ -104,6 +105,7 @@ def dead_copies(cfg: Config) -> Iterator[str]:
 
 def _differences(dead: Any, read: Any, path: str
                  ) -> Iterator[tuple[str, Any, Any]]:
+    # Of other types, nothing can be said key by key: one replaced the other.
     if isinstance(dead, Mapping) and isinstance(read, Mapping):
         if dead.get('type') == read.get('type'):
             for key in dead:

@@ -52,6 +52,8 @@ def check_plugs(cfg: Config) -> None:
     _check_runner(cfg)
     _check_checkpointing(cfg)
     _check_constructor(cfg)
+    # mmengine counts iterations to know when to step, and would step in one that
+    # does not update the student.
     accumulates = (cfg.get('optim_wrapper') or {}).get(
         'accumulative_counts', 1) > 1
     skips = any(phase.student_every > 1 for phase in phases_of(cfg))
@@ -103,6 +105,7 @@ def _check_constructor(cfg: Config) -> None:
 def _check_checkpointing(cfg: Config) -> None:
     """Refuse activation checkpointing outside the student, or together with
     substituted parameters."""
+    # The teacher runs without gradients, so there is nothing to recompute.
     names = cfg.get('activation_checkpointing') or []
     names = [names] if isinstance(names, str) else names
     for name in names:
@@ -162,6 +165,7 @@ def check_annotations(cfg: Config) -> None:
 
 def _check_file(file: str, dataset: Mapping, key: str) -> None:
     root = dataset.get('data_root') or ''
+    # Only local files can be checked without the data set's own reader.
     if '://' in root or '://' in file or dataset.get('backend_args'):
         return  # on a server or in an archive
     path = Path(root, file)

@@ -33,7 +33,7 @@ FAMILIES: dict[str, Family] = {
 
 #: Options that stand in a member's config but are not its arguments: those of
 #: :class:`~mmrlkd.distillation.weighting.balancing.Balancing`.
-_BESIDE = {'balancer': ('layer', 'include_task', 'report_every')}
+_EXTRA_OPTIONS = {'balancer': ('layer', 'include_task', 'report_every')}
 
 #: Arguments that are passed to a member when it is built, not by the config.
 _DERIVED = {'connector': ('student_channels', 'teacher_channels')}
@@ -115,7 +115,7 @@ def check_distiller(cfg: Config) -> None:
     for level, part in (model.get('recipe') or {}).items():
         if isinstance(part, Mapping):
             _check_members(part, f'model.recipe.{level}')
-    _check_own_names({key: value for key, value in cfg.items()
+    _check_mmrlkd_types({key: value for key, value in cfg.items()
                       if key in RUNNER_KEYS and key != 'model'})
 
 
@@ -166,7 +166,7 @@ def _check_options(cls: type, section: Mapping, path: str,
         complete: whether all required arguments must be in the section.
     """
     taken, open_ = parameters_of(cls)
-    beside = _BESIDE.get(family.name, ()) if family is not None else ()
+    beside = _EXTRA_OPTIONS.get(family.name, ()) if family is not None else ()
     derived = _DERIVED.get(family.name, ()) if family is not None else ()
     taken = {name: each for name, each in taken.items() if name not in derived}
     given = {key: value for key, value in section.items()
@@ -228,7 +228,7 @@ def _fits(value: Any, kinds: Sequence[Any]) -> bool:
         and (kind is bool or not isinstance(value, bool)) for kind in kinds)
 
 
-def _check_own_names(cfg: Mapping) -> None:
+def _check_mmrlkd_types(cfg: Mapping) -> None:
     """Refuse names ``mmrlkd.…`` that this package does not have, and options
     that the named classes do not have."""
     for path, section in own_sections(cfg):

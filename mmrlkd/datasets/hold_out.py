@@ -58,6 +58,7 @@ def _split_coco(source: Path, share: float, seed: int) -> list[Path]:
 def _listed(folder: Path) -> list[str]:
     """``class/image.jpg number`` for folders of classes, in the order of
     their names; otherwise the images' names without suffix."""
+    # mmpretrain numbers classes by the sorted names of their folders.
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if not classes:
         return sorted(path.stem for path in folder.iterdir())
@@ -72,6 +73,7 @@ def _draw(images: int, share: float, seed: int) -> set[int]:
         raise ValueError(
             f'share={share} of {images} images; accepted: a number '
             'between 0 and 1, of two images or more.')
+    # At least one image on each side, whatever the share.
     held = min(max(round(share * images), 1), images - 1)
     return set(random.Random(seed).sample(range(images), held))
 

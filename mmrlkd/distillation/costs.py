@@ -50,7 +50,8 @@ def count_flops(teacher: Teacher, student: tuple[Level, ...],
     """Count by running each link once, as in training."""
     parameter = next(teacher.parameters())
     image = teacher.adapter.probe_image()
-    pyramid = LazyPyramid(teacher.adapter, teacher.levels, image)
+    pyramid = LazyPyramid(
+        teacher.adapter, teacher.levels, image, teacher.execution)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         pyramid.prepare()
     trunk = counter.get_total_flops()

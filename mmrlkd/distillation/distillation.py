@@ -1,4 +1,4 @@
-"""Everything that stands between a student's pyramid and a teacher's."""
+"""The links between a student's pyramid and a teacher's, and what they share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -41,8 +41,8 @@ class Distillation(nn.Module):
         budget: largest cost an image may use; None allows every level.
         min_levels: see :class:`~mmrlkd.structures.LevelSpace`.
         normalize: likewise.
-        context: names of the descriptors that states show.
-        descriptors: of others that may be asked for.
+        context: names of the descriptors in states.
+        descriptors: names of those that rewards use.
     """
 
     level_costs: Tensor
@@ -69,6 +69,7 @@ class Distillation(nn.Module):
                 f'{student.task} does not have; accepted: another loss.')
         self.flops = count_flops(teacher, self.levels, self.links)
         priced = price_levels(costs, teacher.levels, self.flops)
+        # The state always has the deepest stage, even if it is no level.
         stages = [level for level in student.levels.values()
                   if level.in_backbone]
         self.space = LevelSpace(
@@ -82,6 +83,8 @@ class Distillation(nn.Module):
         self.describer = Describer(
             [*context, *descriptors], student, teacher.adapter)
         self._everything = UnregisteredModule(_all_levels(self.space))
+        # Buffers, so that they move with the model; not persistent, because the
+        # state dict is the student's.
         for name, values in (('level_costs', priced),
                              ('running_mean', [0.0] * len(priced))):
             self.register_buffer(
@@ -109,7 +112,7 @@ class Distillation(nn.Module):
                    for images, flops in zip(done, each, strict=True)) / 1e9
 
     def boxes(self, images: Tensor, samples: list) -> Boxes | None:
-        """Where the objects are, if a loss looks at them.
+        """The objects' boxes, if a loss needs them; otherwise None.
 
         Args:
             images: (B, 3, H, W), preprocessed.
@@ -175,17 +178,18 @@ class Distillation(nn.Module):
         """Move the running means towards a batch's losses.
 
         Levels that were not computed keep theirs; so do levels whose loss is not
-        finite. Where the choice looks at the images, the cells that it selects
-        are no fair sample of a level's losses: a policy that picks P2 where its
-        loss is large would make its mean too large. So all levels must have been
-        computed, whatever was selected. Ranks agree.
+        finite. The means are equal on all ranks.
 
         Args:
             losses: of the batch.
-            by_image: whether which of them were computed depends on the images.
+            by_image: whether the selection depends on the images. Then the
+                selected cells are a biased sample: a policy that selects P2
+                where its loss is large would make its mean too large. So the
+                means move only if all levels were computed.
         """
         if by_image and not losses.computed_all:
             return
+        # One all_reduce for sums and counts: ranks may know different cells.
         values = losses.values()
         known = losses.known.to(values.device, non_blocking=True)
         finite = known & torch.isfinite(values)
@@ -203,7 +207,8 @@ class Distillation(nn.Module):
 
 
 def _all_levels(space: LevelSpace) -> Selector:
-    """What distils while the selector is not asked: all levels, equally."""
+    """The selector of phases without ``choose``: all levels with equal weights,
+    whatever the budget."""
     uniform = SELECTORS.build(dict(type='mmrlkd.UniformSelector'))
     uniform.bind(replace(space, budget=sum(space.costs)))
     return uniform

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
@@ -24,18 +23,14 @@ from mmrlkd.registry import MODELS, SELECTORS
 from mmrlkd.structures import Selection
 
 from .distillation import Distillation
+from .evaluation import evaluate_choice, evaluate_losses
 from .functional import FunctionalStudent
 from .held_out import HeldOut
 from .logits import LogitDistillation
+from .resuming import check_run_state, load_run_state, run_state
 from .schedule import Schedule, StepPlan
-from .settings import ACCEPTED, check_fixed, differences, flatten
-from .step import (
-    StepOutput,
-    distil,
-    evaluate_choice,
-    evaluate_losses,
-    run_step,
-)
+from .settings import flatten
+from .step import StepOutput, distil, run_step
 from .step_effect import SearchInputs
 from .student_keys import adopt_student_keys
 from .unregistered import UnregisteredModule
@@ -75,12 +70,10 @@ class PyramidDistiller(BaseModel):
         costs: price of each level, see :func:`.costs.price_levels`.
         budget: largest cost an image may use, in the same currency; None
             allows every level.
-        min_levels: levels that every image is distilled at, at least: 1, or 0
-            where a selector may leave an image out.
-        normalize: what selected levels weigh: ``'image'``, an image's weights
-            sum to one; ``'none'``, each level has its fixed weight, 1/L where
-            the selector gives none, and what is not selected is not made up
-            for.
+        min_levels: smallest number of levels of an image: 1, or 0 if a selector
+            may leave an image out.
+        normalize: weights of the selected levels, see
+            :class:`~mmrlkd.structures.LevelSpace`.
         max_skipped_updates: that many updates in a row skipped for a
             non-finite loss stop the run.
         probe_size: height and width, in pixels, of the image on which
@@ -119,6 +112,8 @@ class PyramidDistiller(BaseModel):
             check_number('model', key, weight, 0)
         check_integer('model', 'min_levels', min_levels, 0, 1)
         check_choice('model', 'normalize', normalize, ('image', 'none'))
+        loss = loss or dict(type='mmrlkd.MSELoss')
+        connector = connector or dict(type='mmrlkd.ConvConnector')
         student = dict(student)
         if data_preprocessor is not None:
             student.setdefault('data_preprocessor', data_preprocessor)
@@ -126,12 +121,15 @@ class PyramidDistiller(BaseModel):
         self.data_preprocessor = self.student.data_preprocessor
         self.loss_weight = loss_weight
         self.logit_weight = logit_weight
+        # All that differs between task libraries is in the adapters.
         self.adapter = adapt(self.student, 'student')
         self.held_out = HeldOut()
         self.finite_check = FiniteCheck(self.student, max_skipped_updates)
         #: Set by RunStateHook, which keeps :meth:`run_state` in checkpoints.
         self.keeps_run_state = False
 
+        # Teacher and selector are not registered: otherwise the student's
+        # optimizer would train the policy, and checkpoints hold the teacher.
         chosen = SELECTORS.build(selector)
         self._selector = UnregisteredModule(chosen)
         #: Set before each iteration, see :meth:`.schedule.Schedule.set`.
@@ -148,6 +146,7 @@ class PyramidDistiller(BaseModel):
                     'dict(config=…, checkpoint=…).')
             built = Teacher(**teacher)
             built.check_fits(self.adapter)
+            # One image for both: levels are paired by the sizes of their maps.
             share_probe([self.adapter, built.adapter], probe_size)
             self._teacher = UnregisteredModule(built)
             if logit_loss is not None:
@@ -158,16 +157,18 @@ class PyramidDistiller(BaseModel):
                 choose_levels(self.adapter, names), names)
             self._distillation = Distillation(
                 self.adapter, self.levels, built,
-                loss or dict(type='mmrlkd.MSELoss'),
-                connector or dict(type='mmrlkd.ConvConnector'),
-                recipe or {}, costs, budget, min_levels, normalize,
+                loss, connector, recipe or {}, costs, budget, min_levels, normalize,
                 chosen.context, chosen.descriptors)
+            # Only now costs and widths of the levels are known.
             chosen.bind(self.distillation.space)
-        self._settings = flatten(dict(
-            levels=[level.name for level in self.levels],
-            loss=loss or dict(type='mmrlkd.MSELoss'),
-            connector=connector or dict(type='mmrlkd.ConvConnector'),
-            recipe=recipe, selector=selector), 'model')
+        if self.teacher is not None:
+            # At last: levels were found and FLOPs counted on the model as built.
+            self.teacher.prepare(head=self._logits is not None or (
+                self.distils and self.distillation.describer.needs_teacher_head))
+        #: What must not change when the run is resumed, see :mod:`.settings`.
+        self.settings = flatten(dict(
+            levels=[level.name for level in self.levels], loss=loss,
+            connector=connector, recipe=recipe, selector=selector), 'model')
         self.tap = PyramidTap(self.adapter, self.levels)
         self.functional = FunctionalStudent(self.adapter, self.tap)
         self._balancing: Balancing | None = None
@@ -238,7 +239,7 @@ class PyramidDistiller(BaseModel):
                 'already; accepted: model.balancer or a hook in custom_hooks '
                 'that brings one, once.')
         self._balancing = Balancing(balancer, self.adapter, self.levels)
-        self._settings |= flatten(balancer, 'model.balancer')
+        self.settings |= flatten(balancer, 'model.balancer')
 
     @property
     def search_images(self) -> int:
@@ -265,7 +266,7 @@ class PyramidDistiller(BaseModel):
     def run_step(self, wrapped: nn.Module, data: Any,
                  optim_wrapper: OptimWrapper) -> StepOutput:
         """One iteration as a value: see :func:`.step.run_step`."""
-        self._check_run_state()
+        check_run_state(self)
         return run_step(self, wrapped, data, optim_wrapper)
 
     def forward(self, inputs: Tensor, data_samples: list | None = None,
@@ -326,6 +327,7 @@ class PyramidDistiller(BaseModel):
             self.teacher.require_weights()
         self.student.init_weights()
 
+    # nn.Module moves and casts registered modules only, by this method.
     def _apply(self, fn, recurse: bool = True) -> 'PyramidDistiller':
         self.selector._apply(fn, recurse)
         if self.teacher is not None:
@@ -341,40 +343,9 @@ class PyramidDistiller(BaseModel):
             *args, destination=destination, prefix=prefix,
             keep_vars=keep_vars)
 
-    def _check_run_state(self) -> None:
-        """Refuse to train in a Runner without :class:`RunStateHook`: resuming
-        would initialise connectors and policy anew without a message.
-        """
-        # A MessageHub with this entry exists in a Runner only.
-        if not self.keeps_run_state and MessageHub.get_current_instance(
-        ).runtime_info.get('loop_stage') == 'train':
-            raise ValueError(
-                'default_hooks has no RunStateHook, so checkpoints would lack '
-                'what resuming needs; accepted: default_hooks=dict('
-                "run_state=dict(type='mmrlkd.RunStateHook'), …), which "
-                "mmrlkd.PhaseHook and mmrlkd.DistillCheckpointHook bring "
-                'along.')
-
     def run_state(self) -> dict[str, Any]:
-        """What resuming needs beyond the student: plain tensors and numbers.
-
-        All of it is equal on all ranks; what is not is the selector's
-        ``local_run_state``.
-        """
-        state: dict[str, Any] = {
-            'settings': dict(self._settings),
-            'skipped': self.finite_check.skipped,
-            'skipped_in_a_row': self.finite_check.in_a_row,
-            'selector': self.selector.run_state(),
-            'held_out_batches': self.held_out.given,
-            'search_images': self.search_images,
-        }
-        if self.distils:
-            state['links'] = self.distillation.links.state_dict()
-            state['running_mean'] = self.distillation.running_mean
-        if self._balancing is not None:
-            state['balancing'] = self._balancing.state_dict()
-        return state
+        """State for resuming beyond the student; see :func:`.resuming.run_state`."""
+        return run_state(self)
 
     def load_run_state(self, state: dict[str, Any]) -> None:
         """Restore the state of :meth:`run_state`.
@@ -382,29 +353,4 @@ class PyramidDistiller(BaseModel):
         Raises:
             ValueError: it is the state of another kind of distillation.
         """
-        saved = state.get('settings', {})
-        if saved:
-            check_fixed(saved, self._settings)
-        if self._balancing is not None and 'balancing' not in state:
-            raise ValueError(
-                f'model.balancer is a {type(self._balancing.balancer).__name__}'
-                f', and the run to be resumed had none; {ACCEPTED}')
-        try:
-            self._load(state)
-        except (KeyError, RuntimeError, ValueError) as error:
-            clauses = list(differences(saved, self._settings).values()) or [
-                'model has other levels, connectors, selector or balancer '
-                f'than the run to be resumed ({error})']
-            raise ValueError(f"{'; '.join(clauses)}; {ACCEPTED}") from error
-
-    def _load(self, state: dict[str, Any]) -> None:
-        self.finite_check.skipped = state['skipped']
-        self.finite_check.in_a_row = state['skipped_in_a_row']
-        self.selector.load_run_state(state['selector'])
-        self.held_out.given = state['held_out_batches']
-        self.functional.images = state['search_images']
-        if self.distils:
-            self.distillation.links.load_state_dict(state['links'])
-            self.distillation.running_mean.copy_(state['running_mean'])
-        if self._balancing is not None:
-            self._balancing.load_state_dict(state['balancing'])
+        load_run_state(self, state)

@@ -59,6 +59,7 @@ class FunctionalStudent:
         """Names of the trained parameters that level maps may depend on: those of
         backbone and neck."""
         student = self._student
+        # By identity: the names differ between the student and its parts.
         inner = {id(p) for part in student.parts for p in part.parameters()}
         return [name for name, parameter in self.trainable().items()
                 if id(parameter) in inner]

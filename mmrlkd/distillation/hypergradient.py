@@ -1,9 +1,10 @@
-"""The gradient of DARTS, for any two losses.
+"""The two parts of the gradient of DARTS, for any optimizer and losses.
 
 Liu, Simonyan, Yang 2019, https://arxiv.org/abs/1806.09055: α is trained on the
-validation loss at w'(α), the weights after one more training step. This module
-is independent of distillation; :mod:`.step_effect` uses its parts for an α that
-weighs the levels' distillation losses.
+validation loss at w'(α), the weights after one more training step. Its gradient
+(equations 7 and 8) needs that step, and a Hessian-vector product, which is a
+directional derivative. :mod:`.step_effect` combines them for an α that weighs the
+levels' distillation losses.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +14,6 @@ import torch
 import torch.autograd.forward_ad as forward_mode
 from torch import Tensor
 from torch.optim import Optimizer
-
-#: A scalar loss of the weights and of α.
-Loss = Callable[[Sequence[Tensor], Tensor], Tensor]
 
 
 def virtual_step(optimizer: Optimizer,
@@ -90,54 +88,3 @@ def central_difference(
                   for p, d in zip(point, direction, strict=True)])
         for sign in (1, -1))
     return (ahead - behind) * norm / (2 * radius)
-
-
-def hypergradient(train_loss: Loss, val_loss: Loss, weights: Sequence[Tensor],
-                  alpha: Tensor, optimizer: Optimizer | None = None) -> Tensor:
-    """d L_val(w'(α), α)/dα.
-
-    Args:
-        train_loss: minimised by the weights.
-        val_loss: minimised by α.
-        weights: leaves that the optimizer moves.
-        alpha: a leaf.
-        optimizer: of the weights. With ``torch.optim.SGD`` the result is the
-            second order, where w' is after its next step. Momentum and weight
-            decay change w', but ∂w'/∂α = −ξ ∂²L_tr/∂w∂α holds with them. None
-            gives the first order, w' = w.
-
-    Raises:
-        ValueError: another optimizer, for which this does not hold.
-    """
-    if optimizer is None:
-        return torch.autograd.grad(
-            val_loss(weights, alpha), alpha, materialize_grads=True)[0]
-    # Equations 7 and 8 of the paper: the second term is a Hessian-vector
-    # product, without the Hessian.
-    rate = _plain_rates(optimizer)
-    gradients = torch.autograd.grad(train_loss(weights, alpha), weights)
-    moved = virtual_step(optimizer, dict(zip(weights, gradients, strict=True)))
-    ahead = [moved[weight].requires_grad_() for weight in weights]
-    direct, *vector = torch.autograd.grad(
-        val_loss(ahead, alpha), [alpha, *ahead], materialize_grads=True)
-
-    def pull(point: list[Tensor]) -> Tensor:
-        return torch.autograd.grad(
-            train_loss(point, alpha), alpha, materialize_grads=True)[0]
-
-    return direct - directional_derivative(
-        pull, [weight.detach() for weight in weights],
-        [rate[weight] * v for weight, v in zip(weights, vector, strict=True)])
-
-
-def _plain_rates(optimizer: Optimizer) -> dict[Tensor, float]:
-    """The learning rate ξ of each parameter."""
-    rates = {}
-    for group in optimizer.param_groups:
-        if not isinstance(optimizer, torch.optim.SGD) or group['nesterov'] or (
-                group['dampening']):
-            raise ValueError(
-                f'optimizer is {optimizer}; accepted: torch.optim.SGD without '
-                'nesterov and dampening, or None for the first order.')
-        rates.update(dict.fromkeys(group['params'], group['lr']))
-    return rates

@@ -36,6 +36,7 @@ def count_head(adapter: TaskAdapter) -> tuple[Any, float]:
     """What the head puts out for the probe image, and the counted GFLOPs of
     what only it needs: itself and the neck."""
     with torch.no_grad(), evaluating(adapter.model):
+        # Outside the counter: the backbone runs for the levels anyway.
         features = adapter.backbone(adapter.probe_image())
         with FlopCounterMode(display=False) as counter:
             if adapter.neck is not None:
@@ -66,6 +67,8 @@ class LogitDistillation:
 
     def __init__(self, student: TaskAdapter, teacher: TaskAdapter,
                  loss: dict) -> None:
+        # Heads of mmseg and mmpretrain have a softmax or a sigmoid by config; the
+        # loss has to use the same.
         self.loss: LogitLoss = LOGIT_LOSSES.build(loss)
         self.loss.sigmoid = _sigmoid(student, teacher, self.loss)
         self._student = student

@@ -80,6 +80,8 @@ def build_links(student: Sequence[Level], teacher: Sequence[Level],
     for mine in student:
         own = recipe.get(mine.name, {})
         level = LevelLinks()
+        # Each link has its own connector and loss, even where their configs are
+        # equal: both may have weights.
         for name in own.get('teachers') or (mine.name, ):
             number = names.index(name)
             width = teacher[number].channels

@@ -1,4 +1,4 @@
-"""Recording what policies see and what rewards say, without learning from it."""
+"""Records states and gains of images, for tools, without any learning."""
 
 import random
 from collections.abc import Iterable, Iterator
@@ -13,16 +13,16 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import OptimWrapper
 from mmengine.registry import FUNCTIONS
 
-from mmrlkd.distillation.selection.headroom import Moment
 from mmrlkd.distillation.selection.recorded import Recording
 from mmrlkd.distillation.selection.rewards import Reward
 from mmrlkd.distillation.selection.selectors import PolicySelector
 from mmrlkd.structures import Phase
 
 from .distiller import PyramidDistiller
-from .step import forward, measure, unchanged
+from .evaluation import unchanged
+from .step import forward, measure
 
-#: All levels for all images, and nobody learns.
+#: All levels for all images; the selector does not learn.
 ALL_LEVELS = Phase('all levels', share=1.0, choose=False, learn_every=0)
 
 
@@ -36,10 +36,10 @@ def train_all_levels(model: PyramidDistiller, batches: Iterable[Any],
 
 
 def reward_of(model: PyramidDistiller) -> Reward:
-    """The selector's.
+    """The selector's reward.
 
     Raises:
-        ValueError: it has none that tells images apart.
+        ValueError: the selector has none.
     """
     reward = getattr(model.selector, 'reward', None)
     if not isinstance(reward, Reward):
@@ -58,8 +58,8 @@ def reward_config(cfg: Config, reward: Reward) -> dict[str, Any]:
 
 
 def efficiency_of(model: PyramidDistiller) -> float:
-    """λ, the weight of the cost that the selector charges now: that of its
-    reward, or where it holds a mean cost the one that it has found."""
+    """The present λ of the selector: that of its reward, or the one that it has
+    fitted to a mean cost."""
     selector = model.selector
     if (isinstance(selector, PolicySelector)
             and selector.multiplier.mean_cost is not None):
@@ -78,6 +78,8 @@ def augmented(cfg: Config, dataset: Any, images: int, seed: int,
         seed: of the images and, plus 1, 2, …, of the augmentations.
         times: number of augmentations.
     """
+    # Not the Runner's data loader: its order of images and its random numbers
+    # depend on workers and sampler.
     loader = cfg.train_dataloader
     collate = pseudo_collate
     if loader.get('collate_fn'):
@@ -102,13 +104,13 @@ def seed_all(seed: int) -> None:
 
 def record(model: PyramidDistiller, data: Any, reward: Reward,
            update: bool = False) -> Recording:
-    """What episodes on a batch show and gain, in training mode; the model
-    stays as it is.
+    """The states and gains of a batch, in training mode. The model does not
+    change.
 
     Args:
         model: the distiller.
-        data: a batch, as a data loader gives it.
-        reward: says the gains.
+        data: a batch from a data loader.
+        reward: computes the gains.
         update: move the reward's running means first.
     """
     model.train()
@@ -143,41 +145,9 @@ def record_images(model: PyramidDistiller, reward: Reward,
 
 def warmed_up(model: PyramidDistiller, reward: Reward,
               batches: Iterable[Any]) -> Reward:
-    """A copy of a reward, with running means of some batches: the selector's
-    own are restored after each of them."""
+    """A copy of a reward, with running means over some batches. A copy, because
+    :func:`record` restores the buffers of the selector's own reward."""
     reward = deepcopy(reward)
     for data in batches:
         record(model, data, reward, update=True)
     return reward
-
-
-def record_moment(model: PyramidDistiller, reward: Reward, name: str,
-                  warm_up: Iterable[Any],
-                  augmentations: Iterable[Iterable[Any]]) -> Moment:
-    """A moment of the training, for :func:`.headroom.analyse`.
-
-    Args:
-        model: the distiller, as it is then.
-        reward: says the gains; a copy is used.
-        name: of the moment.
-        warm_up: batches that the reward's running means move towards.
-        augmentations: batches of the same images in the same order, once for
-            each augmentation.
-
-    Raises:
-        ValueError: a state or a gain is not finite.
-    """
-    reward = warmed_up(model, reward, warm_up)
-    recordings = [record_images(model, reward, batches)
-                  for batches in augmentations]
-    moment = Moment(name, *(
-        np.stack([part.double().numpy() for part in parts]) for parts in (
-            [torch.cat([each.global_feature, each.level_features,
-                        each.context], 1) for each in recordings],
-            [each.gains for each in recordings])))
-    if not (np.isfinite(moment.states).all()
-            and np.isfinite(moment.gains).all()):
-        raise ValueError(
-            f'{name}: states or gains of some images are not finite; '
-            'accepted: a student that has not diverged.')
-    return moment

@@ -21,8 +21,8 @@ class StepPlan:
     Attributes:
         update_student: take a step on the student and the connectors.
         learn: let the selector learn from the batch.
-        choose: distil what the selector chooses; otherwise all levels alike.
-        distil: learn from the teacher at all.
+        choose: distil the selector's choice; otherwise all levels equally.
+        distil: distil at all.
         freeze_backbone: the student's backbone takes no gradient.
         progress: share of the selector's learning that is over, in [0, 1].
     """
@@ -37,8 +37,9 @@ class StepPlan:
 def teaches(phase: Phase, selector: Selector) -> bool:
     """Whether the selector learns in a phase.
 
-    What a subset gains is known where all levels are distilled, too; the
-    effect of a search's own mixture is not.
+    A phase without ``choose`` computes all levels, so the gain of every subset
+    is known and a policy can learn. DARTS and GDAS cannot: they learn from the
+    mixture that was distilled.
     """
     taught = phase.choose or not selector.needs_held_out
     return (selector.learns and phase.distil and taught
@@ -90,6 +91,7 @@ class Schedule:
     @property
     def updates_student(self) -> bool:
         """Whether this iteration updates the student."""
+        # The last of every n iterations, so that a phase ends with an update.
         return (self.iteration + 1) % self.phase.student_every == 0
 
     @property

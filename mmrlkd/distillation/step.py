@@ -1,13 +1,12 @@
-"""One iteration of training: a plan and a batch go in, a value comes out.
+"""One iteration of training: from a :class:`.StepPlan` and a batch to a
+:class:`StepOutput`.
 
-:func:`run_step` is the iteration from top to bottom. :func:`distil` is the
-part of it that runs inside the wrapper of distributed training.
+:func:`run_step` is the whole iteration. :func:`distil` is the part of it that
+runs inside the wrapper of distributed training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,6 @@ from mmrlkd.distillation.weighting.balancing import LevelTerms
 from mmrlkd.rl import Rollout
 from mmrlkd.structures import Choice, Selection
 
-from .functional import preserved_rng
 from .level_losses import LevelLosses
 from .report import describe, describe_none
 from .schedule import StepPlan
@@ -45,9 +43,9 @@ class StepOutput:
         level_losses: (B, L) distance to the teacher, detached; 0 where it was
             not computed. None where no levels are distilled.
         selection: (B, L) levels and weights; likewise.
-        episode: (T, B, …), what the selector played and will learn from.
-        terms: what each level adds to ``losses``, before it is balanced; kept
-            until the student is updated.
+        episode: (T, B), played by the selector, which will learn from it.
+        terms: what each level adds to ``losses``, before balancing; kept until
+            the student is updated.
     """
     losses: dict[str, Tensor]
     scalars: dict[str, Tensor] = field(default_factory=dict)
@@ -66,8 +64,8 @@ class Distilled:
         losses: of the levels.
         choice: the selector's.
         levels: (B, L) bool on the CPU, the selected ones.
-        terms: L 0-dim losses, weighted by image and meaned over the batch.
-        descriptions: of the images.
+        terms: L 0-dim losses, weighted by image, mean over the batch.
+        descriptions: the descriptors of the images.
     """
     maps: StudentMaps
     losses: LevelLosses
@@ -79,7 +77,7 @@ class Distilled:
 
 def run_step(model: PyramidDistiller, wrapped: nn.Module, data: Any,
              optim_wrapper: OptimWrapper) -> StepOutput:
-    """Run the student, distil, update what this iteration updates.
+    """Run one iteration: forward pass, distillation, and the updates of its plan.
 
     Args:
         model: the distiller.
@@ -90,6 +88,8 @@ def run_step(model: PyramidDistiller, wrapped: nn.Module, data: Any,
     plan = model.schedule.plan()
     if not plan.update_student:
         wrapped = model  # no backward pass: no gradients to average
+    # Saved before the forward pass, which changes them: a skipped update must
+    # leave no trace of a non-finite batch.
     statistics = model.finite_check.statistics()
     with optim_wrapper.optim_context(wrapped):
         batch = model.data_preprocessor(data, True)
@@ -113,7 +113,7 @@ def run_step(model: PyramidDistiller, wrapped: nn.Module, data: Any,
 
 def distil(model: PyramidDistiller, plan: StepPlan, images: Tensor,
            samples: list, search: SearchInputs | None) -> StepOutput:
-    """The losses of a training step, of which the selector learns.
+    """The losses of a training step; shows them to a selector that learns.
 
     Args:
         model: the distiller.
@@ -133,11 +133,12 @@ def distil(model: PyramidDistiller, plan: StepPlan, images: Tensor,
             model, output, distilled, images, samples, search, gradients)
         scalars['policy_progress'] = torch.tensor(plan.progress)
     part.track(losses, by_image=plan.choose and model.selector.adaptive)
-    # What is computed beyond the selection is computed to learn from it;
-    # where nothing is learned, to select.
+    # The log separates the work of the selection from that of the reward. If
+    # the selector learns, work beyond the selected cells is the reward's. If it
+    # does not, the selector itself asked for that work (greedy).
     work = losses.work(distilled.levels)
     selected = losses.work_of(distilled.levels) if plan.learn else work
-    # A head that ran for the logit loss is booked there.
+    # If the teacher's head ran for the logit loss, it is counted there.
     head = losses.teacher.ran_head and 'logit_gflops' not in scalars
     scalars |= describe(part, distilled.choice.selection,
                         torch.stack(distilled.terms), selected, work, head)
@@ -147,16 +148,16 @@ def distil(model: PyramidDistiller, plan: StepPlan, images: Tensor,
 def forward(model: PyramidDistiller, plan: StepPlan, images: Tensor,
             samples: list, gradients: bool = False
             ) -> tuple[StepOutput, Distilled | None]:
-    """The losses of a batch. Changes nothing but what the student's own
-    forward pass changes: statistics and random numbers.
+    """The losses of a batch. Its only side effects are those of the student's own
+    forward pass: normalisation statistics and random numbers.
 
     Args:
         model: the distiller.
         plan: of the iteration. The heads run only if it updates the student
-            or a reward wants their gradient.
+            or a reward needs their gradient.
         images: (B, 3, H, W), preprocessed.
         samples: the annotations, one for each image.
-        gradients: whether a reward wants gradients at the student's maps.
+        gradients: whether a reward needs gradients at the student's maps.
     """
     if not plan.distil:
         return undistilled(model, images, samples), None
@@ -173,6 +174,7 @@ def forward(model: PyramidDistiller, plan: StepPlan, images: Tensor,
         level_losses, descriptions, choice = choose(
             model, plan, images, samples, maps, pyramid, differentiable)
         levels = choice.selection.levels.to('cpu')
+        # What the selector asked for is known already and is not computed again.
         level_losses.compute(levels)
         weights = choice.selection.weights
         terms = level_losses.terms(levels, weights)
@@ -196,9 +198,10 @@ def forward(model: PyramidDistiller, plan: StepPlan, images: Tensor,
 
 def undistilled(model: PyramidDistiller, images: Tensor,
                 samples: list) -> StepOutput:
-    """The losses of a phase that does not distil: the student's own."""
+    """The student's own losses, in a phase that does not distil."""
     losses = task_losses(model, images, samples)
     scalars: dict[str, Tensor] = {}
+    # Zeros, because mmengine's log repeats the last value of a missing scalar.
     if model.distils:
         losses['loss_distill'] = images.new_zeros(())
         scalars |= describe_none(model.distillation)
@@ -211,9 +214,8 @@ def undistilled(model: PyramidDistiller, images: Tensor,
 
 def extract_teacher(model: PyramidDistiller, images: Tensor,
                     samples: list) -> LazyPyramid | None:
-    """The teacher's pyramid. Its backbone, which every level needs, runs at
-    once: before the student's forward pass has filled the memory with its
-    graph."""
+    """The teacher's pyramid. Its backbone, which every level needs, runs now,
+    before the student's graph occupies the memory: that lowers the peak."""
     if model.teacher is None:
         return None
     pyramid = model.teacher.extract(images, samples)
@@ -223,7 +225,8 @@ def extract_teacher(model: PyramidDistiller, images: Tensor,
 
 def task_losses(model: PyramidDistiller, images: Tensor,
                 samples: list) -> dict[str, Tensor]:
-    """The student's own; none of the name that the log has for the sum."""
+    """The student's own losses. A loss named ``loss``, as in mmpretrain, becomes
+    ``loss_task``: mmengine's log uses ``loss`` for the sum."""
     losses = model.student.loss(images, samples)
     return {'loss_task' if key == 'loss' else key: value
             for key, value in losses.items()}
@@ -231,16 +234,18 @@ def task_losses(model: PyramidDistiller, images: Tensor,
 
 def run_student(model: PyramidDistiller, plan: StepPlan, images: Tensor,
                 samples: list, heads: bool) -> dict[str, Tensor]:
-    """The student's forward pass, as far as it is needed; its losses, if they
-    are wanted.
+    """Run the parts of the student that are needed.
 
     Args:
         model: the distiller.
-        plan: of the iteration. Where the selector chooses or learns, a
-            descriptor may look at the student's logits.
+        plan: of the iteration. If the selector chooses or learns, a descriptor
+            may need the student's logits.
         images: (B, 3, H, W), preprocessed.
         samples: the annotations, one for each image.
-        heads: whether the losses are wanted.
+        heads: whether the losses are needed.
+
+    Returns:
+        The student's losses; empty without ``heads``.
     """
     described = (model.distils and (plan.choose or plan.learn)
                  and model.distillation.describer.needs_student_head)
@@ -254,8 +259,8 @@ def run_student(model: PyramidDistiller, plan: StepPlan, images: Tensor,
 def choose(model: PyramidDistiller, plan: StepPlan, images: Tensor,
            samples: list, maps: StudentMaps, pyramid: LazyPyramid,
            differentiable: bool) -> tuple[LevelLosses, Descriptions, Choice]:
-    """What the selector chooses; computes the losses and the descriptors that
-    it asks for."""
+    """The selector's choice, with the losses and the descriptors of the batch, of
+    which only those are computed that the selector asked for."""
     part = model.distillation
     losses = part.compare(maps.levels, pyramid, differentiable,
                           part.boxes(images, samples))
@@ -267,7 +272,9 @@ def choose(model: PyramidDistiller, plan: StepPlan, images: Tensor,
     if everything is not None and not plan.learn:
         return losses, descriptions, everything
     choice = part.select(model.selector, maps, losses, descriptions)
-    if everything is not None:  # the choice is learned from, not followed
+    # The warm-up distils all levels, and the selector learns from the choice
+    # that it would have made.
+    if everything is not None:
         choice = replace(choice, selection=everything.selection)
     return losses, descriptions, choice
 
@@ -275,10 +282,10 @@ def choose(model: PyramidDistiller, plan: StepPlan, images: Tensor,
 def observe(model: PyramidDistiller, output: StepOutput, distilled: Distilled,
             images: Tensor, samples: list, search: SearchInputs | None,
             gradients: bool) -> dict[str, Tensor]:
-    """Show the selector how its choice turned out; scalars for the log."""
+    """Give the selector the signals of its choice; scalars for the log."""
     if model.selector.horizon > 1:
-        # States of later steps show losses in units of running means, which
-        # levels that are never selected need, too.
+        # States of later steps hold losses in units of running means. Levels
+        # that are never selected need a running mean, too.
         distilled.losses.compute_all(graph=False)
     return model.selector.observe(
         measure(model, output, distilled, images, samples, search, gradients),
@@ -288,8 +295,7 @@ def observe(model: PyramidDistiller, output: StepOutput, distilled: Distilled,
 def measure(model: PyramidDistiller, output: StepOutput, distilled: Distilled,
             images: Tensor, samples: list, search: SearchInputs | None,
             gradients: bool) -> BatchSignals:
-    """What the batch tells about the worth of its levels; computes nothing
-    yet."""
+    """The signals of the batch, for rewards; none is computed yet."""
     losses, choice = distilled.losses, distilled.choice
     task, effect = None, None
     if gradients:
@@ -323,8 +329,8 @@ def balance(model: PyramidDistiller, plan: StepPlan, output: StepOutput,
     """The losses, with the levels' weighed by their gradients where a balancer
     is set; and its scalars.
 
-    Its weights stand still while the backbone is frozen: what the levels share
-    then is not what they share in training.
+    Its weights are not updated while the backbone is frozen, because the shared
+    parameters, whose gradients it compares, are then different ones.
     """
     if (model.balancing is None or output.terms is None
             or not plan.update_student):
@@ -351,61 +357,9 @@ def count(model: PyramidDistiller, plan: StepPlan,
 
 
 def learn(model: PyramidDistiller, plan: StepPlan) -> dict[str, Tensor]:
-    """Improve the selector, once it has observed enough."""
+    """Update the selector, once it has observed enough; scalars for the log."""
     diagnostics = model.selector.learn() if plan.learn else None
     if diagnostics is None:
         return {}
     return {f'policy.{each.name}': getattr(diagnostics, each.name)
             for each in fields(diagnostics)}
-
-
-# -- outside a training step ---------------------------------------------------
-
-
-@contextmanager
-def unchanged(model: PyramidDistiller) -> Iterator[None]:
-    """Restore afterwards what a forward pass changes: statistics of
-    normalisation layers, random numbers; and keep the selector from playing
-    to learn."""
-    selector = model.selector
-    learning, selector.learning = selector.learning, False
-    saved = [(buffer, buffer.clone()) for module in (model, selector)
-             for buffer in module.buffers()]
-    try:
-        with preserved_rng():
-            yield
-    finally:
-        selector.learning = learning
-        for buffer, value in saved:
-            # .data, for the graph may hold the buffer's version.
-            buffer.data.copy_(value)
-
-
-def evaluate_losses(model: PyramidDistiller, images: Tensor,
-                    samples: list) -> dict[str, Tensor]:
-    """The losses that a training step which updates the student would
-    minimise, in whatever mode the model and autograd are; nothing changes.
-
-    Args:
-        model: the distiller.
-        images: (B, 3, H, W), preprocessed.
-        samples: the annotations, one for each image.
-    """
-    plan = replace(model.schedule.plan(), update_student=True, learn=False)
-    with unchanged(model):
-        return forward(model, plan, images, samples)[0].losses
-
-
-@torch.no_grad()
-def evaluate_choice(model: PyramidDistiller, images: Tensor,
-                    samples: list) -> Selection:
-    """What the selector chooses for images; changes nothing, and runs no head
-    that no descriptor looks at."""
-    pyramid = extract_teacher(model, images, samples)
-    assert pyramid is not None, 'no levels are distilled'
-    plan = model.schedule.plan()
-    with unchanged(model):
-        with model.tap.recording():
-            run_student(model, plan, images, samples, heads=False)
-        return choose(model, plan, images, samples, model.tap.take(), pyramid,
-                      False)[2].selection

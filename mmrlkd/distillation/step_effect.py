@@ -68,14 +68,14 @@ class StepEffect:
     def __call__(self, order: int) -> Tensor:
         """(L,) −⟨∇ℓ_i, v⟩. v is equal on all ranks, ℓ_i is that of the rank's own
         batch; so the mean over the ranks is the result for the whole batch."""
+        # Derivatives are needed by the parameters of backbone and neck only: the
+        # level losses do not depend on the heads.
         own = self.student.trainable()
         point = {name: own[name].detach()
                  for name in self.student.shapes_pyramid()}
         ahead = {name: parameter.detach() for name, parameter in own.items()}
         if order == 2:
             ahead = self._after_step(own)
-        # v, by the parameters that the level losses depend on: others have a
-        # zero product.
         vector = self._held_out_gradient(ahead, list(point))
 
         def level_losses(moved: list[Tensor]) -> Tensor:
@@ -111,6 +111,7 @@ class StepEffect:
         """θ', all trainable parameters after the step of this batch."""
         leaves = {name: parameter.detach().requires_grad_()
                   for name, parameter in own.items()}
+        # The loss of the training step, with the weights of this batch.
         total, maps = self.student.task_loss(leaves, self.images, self.samples)
         with torch.enable_grad():
             for i, loss in enumerate(self._compare(maps.levels)):

@@ -30,7 +30,7 @@ def random_feasible(controller: BudgetedController, table: ProfileTable,
     return allowed / allowed.sum(1, keepdim=True)
 
 
-def oracle(table: ProfileTable, budget_ms: float, overhead_ms: float = 0.
+def oracle(table: ProfileTable, budget_ms: float, overhead_ms: float | Tensor = 0.
            ) -> Tensor:
     """(N, S) way of whoever knows the table: the best quality within the budget
     for each image, the fastest of equally good ones; the fastest setting where

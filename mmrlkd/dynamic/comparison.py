@@ -87,7 +87,7 @@ def compare(trained: Trained, training: ProfileTable, held_out: ProfileTable,
     runtime = {name: deployed(trained, name, training, plan)
                for name in trained.controllers}
     any_controller = runtime[trained.algorithm]  # they share what is feasible
-    hull, overhead = Hull.of(training), plan.overhead_ms
+    hull, overhead = Hull.of(training), plan.overhead_ms + held_out.looking
     rows: list[dict[str, Any]] = []
     choices: list[dict[str, Any]] = []
     for budget in budgets:
@@ -117,8 +117,8 @@ def compare(trained: Trained, training: ProfileTable, held_out: ProfileTable,
     return rows, choices
 
 
-def _outcome(way: Tensor, table: ProfileTable, budget: float, overhead: float
-             ) -> dict[str, float]:
+def _outcome(way: Tensor, table: ProfileTable, budget: float,
+             overhead: float | Tensor) -> dict[str, float]:
     latency = table.latency + overhead
     means = {'quality': table.quality, 'latency_ms': latency,
              'within': (latency <= budget).float()}

@@ -18,7 +18,7 @@ from mmrlkd.files import load_file
 from .controller import Controller
 from .latency import LatencyModel
 from .settings import SettingSpace
-from .table import TableHeader
+from .table import TableHeader, looking_ms
 
 #: Number of the format, in each checkpoint.
 VERSION = 1
@@ -40,6 +40,8 @@ class ControllerHeader:
         config: path of the model's config.
         model: SHA-256 of its checkpoint, in hex.
         feature: where the image feature comes from.
+        image_size: (height, width) of the profile's images in px, None if they
+            differ.
     """
     knobs: Sequence[dict[str, Any]]
     feature_dim: int
@@ -52,6 +54,7 @@ class ControllerHeader:
     config: str = ''
     model: str = ''
     feature: Mapping[str, Any] = field(default_factory=dict)
+    image_size: Sequence[int] | None = None
 
     @classmethod
     def of(cls, table: TableHeader, **training: Any) -> Self:
@@ -79,6 +82,8 @@ class BudgetedController(ABC):
 
     Attributes:
         space: the settings.
+        looking_ms: (S,) what the image feature adds to each setting, on the machine
+            of the profile.
         overhead_ms: time of a decision, on this machine.
         time_scale: latency on this machine divided by that on the machine of the
             profile.
@@ -89,6 +94,7 @@ class BudgetedController(ABC):
         self.latency = latency
         self.space = SettingSpace.from_header(header.knobs)
         self.overhead_ms = header.overhead_ms
+        self.looking_ms = looking_ms(header.feature, len(self.space))
         self.time_scale = 1.
 
     @abstractmethod
@@ -155,22 +161,22 @@ class BudgetedController(ABC):
     @torch.inference_mode()
     def predicted_ms(self, features: Tensor) -> Tensor:
         """(B, S) upper quantile of each setting's latency on this machine, with
-        the time of the decision: what a budget is compared with."""
+        the time of looking and deciding: what a budget is compared with."""
         _check_width('features', features, self.header.feature_dim)
-        upper = self.latency.upper(features.float().cpu())
+        upper = self.latency.upper(features.float().cpu()) + self.looking_ms
         return upper * self.time_scale + self.overhead_ms
 
     @property
     def lowest_ms(self) -> float:
         """:meth:`predicted_ms` of the cheapest setting on an image of average
         features."""
-        lowest = (self.latency.median * self.latency.ratio).min().item()
-        return lowest * self.time_scale + self.overhead_ms
+        upper = self.latency.median * self.latency.ratio + self.looking_ms
+        return upper.min().item() * self.time_scale + self.overhead_ms
 
     def _fitting(self, features: Tensor, budget: Tensor
                  ) -> tuple[Tensor, Tensor]:
         return self.latency.allowed(
-            features, (budget - self.overhead_ms) / self.time_scale)
+            features, (budget - self.overhead_ms) / self.time_scale, self.looking_ms)
 
     def _checked(self, features: Tensor, context: Tensor | None,
                  budget_ms: Tensor | float, with_context: bool = True

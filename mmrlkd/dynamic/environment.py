@@ -55,7 +55,8 @@ class BudgetTask:
         table: of the images.
         latency: says which settings fit.
         reward: of each setting.
-        overhead_ms: what a decision itself takes; part of the latency.
+        overhead_ms: time of a decision; with the table's
+            :attr:`~.table.ProfileTable.looking` it is part of the latency.
     """
 
     def __init__(self, table: ProfileTable, latency: LatencyModel,
@@ -64,12 +65,13 @@ class BudgetTask:
         self.latency = latency
         self.reward = reward
         self.overhead_ms = overhead_ms
+        self.added = overhead_ms + table.looking  # (S,)
 
     def decisions(self, images: Tensor, budgets: Tensor) -> Decisions:
         """Those of images (B,) int64 with budgets (B,) in ms."""
         table = self.table
         features = table.features[images]
-        mask, feasible = self.latency.allowed(features, budgets, self.overhead_ms)
+        mask, feasible = self.latency.allowed(features, budgets, self.added)
         median = self.latency.median
         return Decisions(
             BudgetObservation(
@@ -77,7 +79,7 @@ class BudgetTask:
                 action_mask=mask, batch_size=[len(images)]),
             feasible,
             self.reward(
-                table.quality[images], table.latency[images] + self.overhead_ms,
+                table.quality[images], table.latency[images] + self.added,
                 budgets, median / median[table.space.full]), images)
 
 

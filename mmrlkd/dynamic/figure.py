@@ -26,18 +26,26 @@ _STRATA = ('#a6d8b0', '#5fb878', '#2a8f4a', '#0b5c26', '#04361a')
 
 def save_figure(rows: pd.DataFrame, choices: pd.DataFrame, algorithm: str,
                 held_out: float, path: Path) -> None:
-    """Write a PNG with three panels over the budget: quality of each method,
-    what the controller spends by difficulty, and how often budgets are kept.
+    """Write :func:`draw` as PNG."""
+    figure = draw(rows, choices, algorithm, held_out)
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format='png', dpi=160, facecolor='white')
+    write_atomically(path, buffer.getvalue())
+
+
+def draw(rows: pd.DataFrame, choices: pd.DataFrame, algorithm: str,
+         held_out: float) -> Figure:
+    """Three panels over the budget: quality of each method, what the controller
+    spends by difficulty, and how often budgets are kept.
 
     Args:
         rows: of :func:`.comparison.compare`, with a column ``seed``.
         choices: likewise.
         algorithm: name of the controller whose choices are shown.
         held_out: see :func:`.comparison.interval`.
-        path: of the file.
     """
     figure = Figure(figsize=(12.6, 4.2), layout='constrained')
-    FigureCanvasAgg(figure)
     quality, spent, kept = figure.subplots(1, 3)
     for method, some in rows.groupby('method', sort=False):
         colour, style = _LINES.get(str(method), _ALGORITHM)
@@ -68,9 +76,7 @@ def save_figure(rows: pd.DataFrame, choices: pd.DataFrame, algorithm: str,
         panel.minorticks_off()
         panel.spines[['top', 'right']].set_visible(False)
         panel.grid(alpha=0.3)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=160, facecolor='white')
-    write_atomically(path, buffer.getvalue())
+    return figure
 
 
 def in_order(strata: Iterable[str]) -> list[str]:

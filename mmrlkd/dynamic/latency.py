@@ -88,20 +88,20 @@ class LatencyModel:
         return self.predict(features) * self.ratio
 
     def allowed(self, features: Tensor, budget_ms: Tensor,
-                overhead_ms: float = 0.) -> tuple[Tensor, Tensor]:
+                overhead_ms: float | Tensor = 0.) -> tuple[Tensor, Tensor]:
         """The settings that fit into a budget.
 
         Args:
             features: (B, F).
             budget_ms: (B,).
-            overhead_ms: what the decision itself takes.
+            overhead_ms: what the decision adds, to each setting (S,) or to all.
 
         Returns:
             (B, S) bool, the settings whose upper quantile fits; where none does,
             the one of the lowest bound. (B,) bool, whether any fits.
         """
-        upper = self.upper(features)
-        fits = upper + overhead_ms <= budget_ms[:, None]
+        upper = self.upper(features) + overhead_ms
+        fits = upper <= budget_ms[:, None]
         feasible = fits.any(1)
         cheapest = torch.zeros_like(fits).scatter_(
             1, upper.argmin(1, keepdim=True), True)

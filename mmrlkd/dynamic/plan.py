@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from mmrlkd.arguments import check_integer, check_number, refuse
+from mmrlkd.arguments import check_choice, check_integer, check_number, refuse
 
 from .reward import BudgetReward
 from .table import ProfileTable
@@ -27,16 +27,30 @@ class TrainingPlan:
     Attributes:
         controller: ``hidden`` and ``bins`` of :class:`.controller.Controller`.
         reward: fields of :class:`.reward.BudgetReward`.
+        learn_from: ``'quality'``, or ``'probability'`` of the true class, which
+            tells more than whether an image of a calibration set happened to be
+            classified rightly; controllers are compared by quality in any case.
         latency: ``quantile`` and ``ridge`` of
             :meth:`.latency.LatencyModel.fit`.
         algorithm: config of a learner of :mod:`mmrlkd.rl`: GRPO, REINFORCE or
-            ExpectedReward. Of a log: arguments of :class:`.logged.LoggedReward`.
+            ExpectedReward. By default GRPO without ``scale_by_std``: where all
+            settings are equally good, dividing by the deviation would make their
+            differences of latency as large as the others' of quality.
         exact: arguments of :class:`~mmrlkd.rl.ExpectedReward`, which follows the
             exact gradient beside it, for comparison.
         warm_start: ``steps`` and ``lr`` of the supervised training before it;
-            0 steps for none.
+            0 steps for none. It is short by default: a policy that imitates the
+            best setting of each image for long prefers what is often best by a
+            little to what is good on average, and no longer explores.
+        logged: arguments of :class:`.logged.LoggedReward`, which takes the place
+            of all three where the table is a log.
         updates: of the learner.
         images: that an update learns from, drawn without replacement.
+        noise: standard deviation of Gaussian noise on what is seen of an image,
+            as a share of its own over the images, drawn anew for each update.
+            It keeps a controller from learning few images by heart: to first
+            order it is a penalty of the gradient (Bishop 1995,
+            https://doi.org/10.1162/neco.1995.7.1.108).
         train_budgets: the budgets of each image in an update: how many, drawn
             log-uniformly over the profile's range, or a list of them in ms.
         test_budgets: the budgets of the comparison, likewise, but evenly spaced.
@@ -45,14 +59,18 @@ class TrainingPlan:
     """
     controller: Mapping[str, Any] = field(default_factory=dict)
     reward: Mapping[str, Any] = field(default_factory=dict)
+    learn_from: str = 'quality'
     latency: Mapping[str, Any] = field(default_factory=dict)
     algorithm: Mapping[str, Any] = field(default_factory=lambda: dict(
-        type='mmrlkd.GRPO', group_size=8, epochs=2, minibatches=2))
+        type='mmrlkd.GRPO', group_size=8, scale_by_std=False, lr=1e-3, epochs=2,
+        minibatches=2))
     exact: Mapping[str, Any] = field(default_factory=lambda: dict(
         replay=1, steps=1, batch_size=None))
     warm_start: Mapping[str, Any] = field(default_factory=dict)
+    logged: Mapping[str, Any] = field(default_factory=dict)
     updates: int = 300
     images: int = 32
+    noise: float = 1.
     train_budgets: int | Sequence[float] = 4
     test_budgets: int | Sequence[float] = 5
     held_out: float = 0.5
@@ -63,6 +81,7 @@ class TrainingPlan:
         check_integer(_OWNER, 'images', self.images, 1)
         check_number(_OWNER, 'held_out', self.held_out, 0, 1, open='both')
         check_number(_OWNER, 'overhead_ms', self.overhead_ms, 0)
+        check_number(_OWNER, 'noise', self.noise, 0)
         for name in ('train_budgets', 'test_budgets'):
             given = getattr(self, name)
             if isinstance(given, int):
@@ -72,6 +91,8 @@ class TrainingPlan:
             else:
                 for each in given:
                     check_number(_OWNER, name, each, 0, open='low')
+        check_choice(_OWNER, 'learn_from', self.learn_from,
+                     ('quality', 'probability'))
         BudgetReward(**self.reward)
 
     @classmethod
@@ -100,7 +121,8 @@ class TrainingPlan:
 def budget_range(table: ProfileTable, overhead_ms: float) -> tuple[float, float]:
     """From what the cheapest setting takes on most images, to what the dearest
     one does, in ms, with the time of a decision."""
-    most = torch.nanquantile(table.latency, _MOST, dim=0) + overhead_ms
+    most = torch.nanquantile(table.latency, _MOST, dim=0)
+    most = most + overhead_ms + table.looking
     return most.min().item(), most.max().item()
 
 

@@ -34,9 +34,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -46,14 +45,13 @@ from mmrlkd.arguments import check_choice
 from mmrlkd.engine.atomic import write_atomically
 
 from .settings import SettingSpace
+from .table_rows import Kind, Rows
 
 #: Number of the format, in each header.
 VERSION = 1
 KINDS = ('complete', 'log')
 _KEY = b'mmrlkd'
 _REQUIRED = ('image', 'latency_ms', 'quality', 'feature')
-
-Kind = Literal['complete', 'log']
 
 
 @dataclass(frozen=True)
@@ -138,15 +136,21 @@ class ProfileTable:
         check_choice('ProfileTable.read', 'kind', kind, KINDS)
         table, header = _open(Path(path), kind, knobs)
         space = SettingSpace.from_header(header.knobs)
-        rows = _Rows(str(path), table, space, kind)
+        rows = Rows(str(path), table, space, kind)
         return cls(
             header=header, space=space, images=rows.names(),
             latency=rows.cells('latency_ms'), quality=rows.cells('quality'),
-            features=rows.vectors('feature'), context=rows.vectors('context'),
+            features=rows.vectors('feature', required=True),
+            context=rows.vectors('context'),
             difficulty=rows.strata(), measured=rows.measured(),
             propensity=rows.cells('propensity') if kind == 'log' else None,
             log_prob=(rows.cells('log_prob') if rows.has('log_prob')
                       else None))
+
+    @property
+    def looking(self) -> Tensor:
+        """(S,) see :func:`looking_ms`."""
+        return looking_ms(self.header.feature, len(self.space))
 
     def take(self, images: Tensor) -> 'ProfileTable':
         """The table of the images (N',) int64."""
@@ -159,6 +163,21 @@ class ProfileTable:
             some(self.latency), some(self.quality), some(self.features),
             some(self.context), tuple(self.difficulty[i] for i in kept),
             some(self.measured), some(self.propensity), some(self.log_prob))
+
+
+def looking_ms(feature: Mapping[str, Any], settings: int) -> Tensor:
+    """(S,) in ms, what the image feature adds to a run in each setting.
+
+    It is 0 where the run continues from the stage that the feature is of, and
+    everywhere if nobody measured it.
+
+    Args:
+        feature: of a header: ``ms``, and ``reused``, the settings that continue.
+        settings: S.
+    """
+    added = torch.full((settings, ), float(feature.get('ms', 0.)))
+    added[list(feature.get('reused', ()))] = 0.
+    return added
 
 
 def write_table(path: str | Path, header: TableHeader,
@@ -269,145 +288,3 @@ def _open(path: Path, kind: Kind, knobs: Sequence[dict[str, Any]] | None
 
 def _plain(knobs: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
     return {each['name']: list(each['values']) for each in knobs}
-
-
-class _Rows:
-    """The rows of a file, each found its cell (image, setting).
-
-    Raises:
-        ValueError: a row has no cell or a cell has no row, or two.
-    """
-
-    def __init__(self, path: str, table: pa.Table, space: SettingSpace,
-                 kind: Kind) -> None:
-        self.path, self.table = path, table
-        if not len(table):
-            self.refuse('no rows', 'at least one image')
-        image = self.numbers('image')
-        self.ids, self.first, self.image = np.unique(
-            image, return_index=True, return_inverse=True)
-        self.shape = len(self.ids), len(space)
-        self.setting = np.zeros(len(table), np.int64)
-        for knob in space.knobs:
-            self.setting = self.setting * len(knob.values) + self.choices(
-                knob.name, knob.values)
-        cell, count = np.unique(
-            self.image * len(space) + self.setting, return_counts=True)
-        if (count > 1).any():
-            i, s = divmod(int(cell[count > 1][0]), len(space))
-            self.refuse(f'the image {self.ids[i]} twice in the setting '
-                        f'{space.describe(s)}', 'each setting once')
-        of_image = np.bincount(self.image)
-        wanted = len(space) if kind == 'complete' else 1
-        if (of_image != wanted).any():
-            i = int((of_image != wanted).argmax())
-            self.refuse(
-                f'{of_image[i]} of {len(space)} settings of the image '
-                f'{self.ids[i]}', 'all settings of each image in a table of kind '
-                "'complete', one in a 'log'")
-        self._check_values(kind)
-
-    def _check_values(self, kind: Kind) -> None:
-        latency, quality = self.numbers('latency_ms'), self.numbers('quality')
-        self.check('latency_ms', latency, latency > 0, 'finite numbers > 0')
-        self.check('quality', quality, (quality >= 0) & (quality <= 1),
-                   'numbers in [0, 1]')
-        if kind == 'log':
-            chance = self.numbers('propensity')
-            self.check('propensity', chance, (chance > 0) & (chance <= 1),
-                       'numbers in (0, 1]')
-
-    def refuse(self, has: str, accepted: str) -> None:
-        raise ValueError(f'{self.path} has {has}; accepted: {accepted}.')
-
-    def check(self, column: str, values: np.ndarray, good: np.ndarray,
-              accepted: str) -> None:
-        bad = ~(good & np.isfinite(values))
-        if bad.any():
-            row = int(bad.argmax())
-            self.refuse(f'{column}={values[row]} for the image '
-                        f'{self.ids[self.image[row]]}', accepted)
-
-    def has(self, column: str) -> bool:
-        """Whether a column has numbers."""
-        return (column in self.table.column_names
-                and self.table[column].null_count < len(self.table))
-
-    def numbers(self, column: str) -> np.ndarray:
-        """A column of numbers; null is NaN, and no image."""
-        held = self.table[column]
-        index = column == 'image'
-        fits = (pa.types.is_integer(held.type) and not held.null_count if index
-                else pa.types.is_integer(held.type)
-                or pa.types.is_floating(held.type))
-        if not fits:
-            self.refuse(
-                f'a column {column} of type {held.type} with {held.null_count} '
-                'nulls', 'integers without null' if index else 'numbers')
-        return held.to_numpy().astype(np.int64 if index else np.float64)
-
-    def choices(self, column: str, values: Sequence[Any]) -> np.ndarray:
-        """(rows,) index of each row's value among those of a knob."""
-        places = {value: place for place, value in enumerate(values)}
-        distinct = self.table[column].unique().to_pylist()
-        for value in distinct:
-            if value not in places:
-                self.refuse(f'{column}={value!r}', f'the values of this knob, '
-                            f'{", ".join(map(repr, values))}')
-        column_values = self.table[column].to_pylist()
-        return np.array([places[value] for value in column_values])
-
-    def cells(self, column: str) -> Tensor:
-        """(N, S) of a column; NaN where there is no row."""
-        cells = np.full(self.shape, np.nan, np.float32)
-        cells[self.image, self.setting] = self.numbers(column)
-        return torch.from_numpy(cells)
-
-    def measured(self) -> Tensor:
-        """(N, S) bool."""
-        cells = np.zeros(self.shape, bool)
-        cells[self.image, self.setting] = True
-        return torch.from_numpy(cells)
-
-    def vectors(self, column: str) -> Tensor:
-        """(N, F) of a column of lists, one of each image."""
-        if not self.has(column):
-            if column in _REQUIRED:
-                self.refuse(f'no {column}', 'one in a row of each image')
-            return torch.zeros(self.shape[0], 0)
-        held = self.table[column]
-        row = np.flatnonzero(~np.asarray(held.is_null()))
-        images, first = np.unique(self.image[row], return_index=True)
-        if len(images) < self.shape[0]:
-            lacks = np.setdiff1d(np.arange(self.shape[0]), images)[0]
-            self.refuse(f'no {column} of the image {self.ids[lacks]}',
-                        'one in a row of each image')
-        lists = held.take(pa.array(row[first])).to_pylist()
-        widths = {len(each) for each in lists}
-        if len(widths) > 1:
-            self.refuse(f'{column} of {sorted(widths)} numbers',
-                        'as many for each image')
-        vectors = torch.tensor(lists, dtype=torch.float32)
-        if not vectors.isfinite().all():
-            worst = int((~vectors.isfinite()).any(1).nonzero()[0, 0])
-            self.refuse(f'a {column} that is not finite, of the image '
-                        f'{self.ids[worst]}', 'finite numbers')
-        return vectors
-
-    def texts(self, column: str) -> list[Any]:
-        """(N,) of a column, from the first row of each image."""
-        return self.table[column].take(pa.array(self.first)).to_pylist()
-
-    def names(self) -> tuple[str, ...]:
-        """(N,) name of each image, by default its index."""
-        given = (self.texts('image_id') if 'image_id' in self.table.column_names
-                 else [None] * len(self.ids))
-        return tuple(str(index) if name is None else str(name)
-                     for index, name in zip(self.ids, given, strict=True))
-
-    def strata(self) -> tuple[str, ...]:
-        """(N,) stratum of each image."""
-        if 'difficulty' not in self.table.column_names:
-            return ('', ) * len(self.ids)
-        return tuple('' if each is None else str(each)
-                     for each in self.texts('difficulty'))

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -65,8 +65,8 @@ def train_controllers(table: ProfileTable, plan: TrainingPlan, seed: int,
     """Train with all images of a table.
 
     Of a complete table: the supervised warm start, and from its weights on the
-    exact gradient and the plan's algorithm. Of a log: the algorithm alone, which
-    is :class:`.logged.LoggedReward`.
+    exact gradient and the plan's algorithm. Of a log: importance weights alone,
+    see :mod:`.logged`.
 
     Args:
         table: the training images.
@@ -75,12 +75,12 @@ def train_controllers(table: ProfileTable, plan: TrainingPlan, seed: int,
         progress: told the name of what is trained next.
     """
     latency = LatencyModel.fit(table, **plan.latency)
-    task = BudgetTask(
-        table, latency, BudgetReward(**plan.reward), plan.overhead_ms)
+    task = BudgetTask(_learned_from(table, plan), latency,
+                      BudgetReward(**plan.reward), plan.overhead_ms)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         start = _new_controller(task, plan)
-        draw = _Draw(task, plan)
+        draw = Draw(task, plan)
         if table.header.kind == 'log':
             progress('logged')
             _learn_from_log(start, draw, plan)
@@ -98,19 +98,45 @@ def train_controllers(table: ProfileTable, plan: TrainingPlan, seed: int,
                    latency)
 
 
-class _Draw:
-    """The decisions of an update."""
+def _learned_from(table: ProfileTable, plan: TrainingPlan) -> ProfileTable:
+    """The table with what is rewarded as its quality."""
+    if plan.learn_from == 'quality':
+        return table
+    if table.log_prob is None:
+        refuse('budget', 'learn_from', plan.learn_from,
+               "'quality' where the table has no log_prob")
+    return replace(table, quality=table.log_prob.exp())
+
+
+class Draw:
+    """Draws the decisions of an update.
+
+    Args:
+        task: with the images.
+        plan: says how many, and of which budgets.
+    """
 
     def __init__(self, task: BudgetTask, plan: TrainingPlan) -> None:
         self.task, self.plan = task, plan
         self.ends = budget_range(task.table, task.overhead_ms)
         self.images = min(plan.images, len(task.table))
+        self.deviations = [
+            (each - each.mean(0)).square().mean(0).sqrt()
+            for each in (task.table.features, task.table.context)]
 
     def __call__(self) -> Decisions:
+        """Images with their budgets, and noise on what is seen of them."""
         images = torch.randperm(len(self.task.table))[:self.images]
         budgets = drawn_budgets(self.plan, self.ends, len(images))
-        return self.task.decisions(
+        decisions = self.task.decisions(
             images.repeat_interleave(budgets.shape[1]), budgets.flatten())
+        seen = decisions.observation
+        return replace(decisions, observation=seen.replace(
+            features=self._noisy(seen.features, self.deviations[0]),
+            context=self._noisy(seen.context, self.deviations[1])))
+
+    def _noisy(self, vectors: Tensor, deviation: Tensor) -> Tensor:
+        return vectors + self.plan.noise * deviation * torch.randn_like(vectors)
 
 
 def _new_controller(task: BudgetTask, plan: TrainingPlan) -> Controller:
@@ -136,7 +162,7 @@ def _algorithm_name(config: Mapping[str, Any]) -> str:
     return str(config['type']).rpartition('.')[2]
 
 
-def _warm_start(controller: Controller, draw: _Draw, steps: int = 200,
+def _warm_start(controller: Controller, draw: Draw, steps: int = 50,
                 lr: float = 1e-3) -> None:
     """Cross-entropy to the setting of the highest reward."""
     check_integer('budget.warm_start', 'steps', steps, 0)
@@ -151,7 +177,7 @@ def _warm_start(controller: Controller, draw: _Draw, steps: int = 200,
         descent.step(loss, torch.tensor(len(decisions)))
 
 
-def _learn(controller: Controller, draw: _Draw, config: Mapping[str, Any],
+def _learn(controller: Controller, draw: Draw, config: Mapping[str, Any],
            updates: int) -> None:
     """Improve a controller by a learner."""
     learner: Any = LEARNERS.build(dict(config))
@@ -169,16 +195,14 @@ def _learn(controller: Controller, draw: _Draw, config: Mapping[str, Any],
             play(BudgetEnvironment(decisions, learner.group_size), policy))
 
 
-def _learn_from_log(controller: Controller, draw: _Draw, plan: TrainingPlan
+def _learn_from_log(controller: Controller, draw: Draw, plan: TrainingPlan
                     ) -> None:
-    options = {key: value for key, value in plan.algorithm.items()
-               if key != 'type'}
     try:
-        learner = LoggedReward(**options)
+        learner = LoggedReward(**plan.logged)
     except TypeError as error:
         raise ValueError(
-            f'budget.algorithm: {error}; accepted for a log: lr, cap, '
-            'entropy_coef, max_grad_norm.') from error
+            f'budget.logged: {error}; accepted: lr, cap, entropy_coef, '
+            'max_grad_norm.') from error
     policy = ControllerPolicy(controller)
     learner.bind(policy)
     table = draw.task.table

@@ -2,6 +2,7 @@
 
 from .checkpoint_hook import DistillCheckpointHook
 from .data_parallel import DistillDataParallel
+from .drop_blocks_hook import DropBlocksHook
 from .gradnorm_hook import GradNormHook
 from .held_out_hook import HeldOutHook
 from .meta_phase_hook import MetaPhaseHook
@@ -13,8 +14,8 @@ from .seeding import SeededIterBasedTrainLoop, SeedHook
 from .teacher_cache_hook import TeacherCacheHook
 
 __all__ = [
-    'DistillCheckpointHook', 'DistillDataParallel', 'GradNormHook',
-    'HeldOutHook', 'MetaPhaseHook', 'PhaseHook', 'PolicyHealthHook',
-    'RunStateHook', 'SeedHook', 'SeededIterBasedTrainLoop', 'TeacherCacheHook',
-    'UpdateParamSchedulerHook'
+    'DistillCheckpointHook', 'DistillDataParallel', 'DropBlocksHook',
+    'GradNormHook', 'HeldOutHook', 'MetaPhaseHook', 'PhaseHook',
+    'PolicyHealthHook', 'RunStateHook', 'SeedHook', 'SeededIterBasedTrainLoop',
+    'TeacherCacheHook', 'UpdateParamSchedulerHook'
 ]

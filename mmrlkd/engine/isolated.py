@@ -25,6 +25,7 @@ def isolated_runner(cfg: Config, folder: Path) -> Iterator[Runner]:
         folder: the work dir; what is printed goes to ``train.log`` there.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # mmengine has no method to remove an instance, hence its private dicts.
     before = [dict(kind._instance_dict) for kind in _GLOBAL]
     try:
         with ((folder / 'train.log').open('w') as log,

@@ -67,6 +67,8 @@ def make_phases(configs: Sequence[dict]) -> list[Phase]:
     Raises:
         ValueError: a phase that cannot work, or shares that do not sum to 1.
     """
+    # All of it is checked when the hook is built: a phase may begin after days of
+    # training.
     if not configs:
         raise ValueError(
             'phases is empty; accepted: a list such as '
@@ -183,6 +185,8 @@ def loop_length(cfg: Config) -> int | None:
     """Epochs, or iterations, of a config's training loop: those of ``train_cfg``,
     and more if a phase does not update the student in each iteration. None if
     ``train_cfg`` has no number."""
+    # A phase that updates the student in every n-th iteration takes n times as
+    # many iterations for its share of the updates.
     train_cfg = cfg.get('train_cfg') or {}
     total = train_cfg.get('max_iters') or train_cfg.get('max_epochs')
     phases = phases_of(cfg)
@@ -270,13 +274,13 @@ class PhaseHook(DistillerHook):
         self._learned = list(accumulate(
             (length * self._unit * learns for length, learns
              in zip(lengths, self._teaches, strict=True)), initial=0))
-        self._describe(runner, lengths)
+        self._log_phases(runner, lengths)
         if model.selector.learns and not any(self._teaches):
             runner.logger.warning(
                 'The selector learns in none of the phases: it will choose '
                 'as it was initialised.')
         if self._lr_factor is None:  # the file of an older version
-            self._lr_factor = self._factor_of(self._find(runner.iter - 1))
+            self._lr_factor = self._lr_factor_in(self._phase_at(runner.iter - 1))
 
     def before_train_iter(self, runner, batch_idx: int,
                           data_batch=None) -> None:
@@ -284,9 +288,9 @@ class PhaseHook(DistillerHook):
         # whole epoch and keeps counting iterations.
         position = (runner.epoch * self._unit + batch_idx if self._by_epoch
                     else runner.iter)
-        number = self._find(position)
+        number = self._phase_at(position)
         if number != self._number:
-            self._begin(runner, number)
+            self._begin_phase(runner, number)
         phase = self.phases[number]
         iteration = position - self._begins[number]
         learned = self._learned[number] + iteration * self._teaches[number]
@@ -301,25 +305,25 @@ class PhaseHook(DistillerHook):
         if runner._resume and 'optimizer' in checkpoint:
             self._lr_factor = checkpoint.get(RUN_STATE, {}).get('lr_factor')
 
-    def _find(self, position: int) -> int:
+    def _phase_at(self, position: int) -> int:
         """The phase of an iteration; the last one for all after the end."""
         return min(bisect_right(self._ends, position), len(self.phases) - 1)
 
-    def _factor_of(self, number: int) -> float:
+    def _lr_factor_in(self, number: int) -> float:
         return prod(phase.lr_factor for phase in self.phases[:number + 1])
 
-    def _begin(self, runner, number: int) -> None:
+    def _begin_phase(self, runner, number: int) -> None:
         self._number = number
         runner.logger.info(f'Phase {number + 1}: {self.phases[number]}')
         assert self._lr_factor is not None
         # Relative to what is applied already: resumed learning rates have it.
-        factor = self._factor_of(number)
+        factor = self._lr_factor_in(number)
         if factor != self._lr_factor:
             for group in runner.optim_wrapper.param_groups:
                 group['lr'] *= factor / self._lr_factor
             self._lr_factor = factor
 
-    def _describe(self, runner, lengths: Sequence[int]) -> None:
+    def _log_phases(self, runner, lengths: Sequence[int]) -> None:
         unit = 'epochs' if self._by_epoch else 'iterations'
         ends = list(accumulate(lengths))
         stretches = ', '.join(

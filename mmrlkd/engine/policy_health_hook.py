@@ -43,6 +43,8 @@ class PolicyHealthHook(DistillerHook):
         self._entropy.append(float(outputs['policy_entropy']))
         if len(self._rates) < self._window:
             return
+        # `select.…` are means over the images of a batch: 0 or 1 if all images
+        # have the same levels.
         if all(rate in (0.0, 1.0) for rates in self._rates
                for rate in rates) and len(set(map(tuple, self._rates))) == 1:
             self._warn(runner, 'collapsed', (
@@ -54,6 +56,7 @@ class PolicyHealthHook(DistillerHook):
                 'model.selector.mean_cost where that is set, if only the '
                 'cheapest level is left, or compare with the fixed subset, '
                 'which costs less to train.'))
+        # Late in the learning a low entropy is expected: the policy has converged.
         mean = sum(self._entropy) / len(self._entropy)
         if (mean < self._min_entropy
                 and outputs['policy_progress'] < self._early):

@@ -127,12 +127,15 @@ class RunStateHook(Hook):
         distiller = distiller_in(runner)
         if not runner._resume or distiller is None:
             return
+        # mmengine does not pass the path on; only files of version 0.1 need it.
         path = runner._load_from or find_latest_checkpoint(runner.work_dir)
         state = apply_to(
             read_run_state(path, checkpoint),
             lambda x: isinstance(x, Tensor), lambda x: x.cpu())
         _check_student(checkpoint['state_dict'], distiller)
         distiller.load_run_state(state['distiller'])
+        # A rank gets its own rollouts back, so the number of ranks must be the
+        # same; fewer episodes are no error, only a smaller update.
         local = state.get('local', [])
         if len(local) == get_world_size():
             distiller.selector.load_local_run_state(local[get_rank()])

@@ -17,8 +17,9 @@ from mmengine.runner.loops import _InfiniteDataloaderIterator
 from mmrlkd.registry import HOOKS, LOOPS
 
 #: Streams of one iteration: numbers drawn while loading its batch must not
-#: repeat in its training step. The last is of the weights before the first.
-LOADING, TRAINING, EPOCH, HELD_OUT, WEIGHTS = range(5)
+#: repeat in its training step. ``WEIGHTS`` is that of the weights before the first,
+#: ``BLOCKS`` that of the residual blocks which are dropped.
+LOADING, TRAINING, EPOCH, HELD_OUT, WEIGHTS, BLOCKS = range(6)
 
 
 def _seed(seed: int, stream: int, position: int) -> None:

@@ -22,6 +22,7 @@ class Descent:
         self.lr = lr
         self.max_grad_norm = max_grad_norm
         self.parameters = list(parameters)
+        # From here on all ranks take equal steps, so this is the only broadcast.
         for parameter in self.parameters:
             dist.broadcast(parameter.data)
         self.optimizer = torch.optim.Adam(

@@ -99,8 +99,9 @@ class MaskedCategorical(Distribution):
         # As torch.multinomial: argmax of p / Exp(1) has distribution p. But
         # multinomial checks the probabilities, for which the host waits.
         probs = self.probs.detach()
-        clocks = torch.empty_like(probs).exponential_()
-        return (probs / clocks.clamp(min=torch.finfo(probs.dtype).tiny)).argmax(-1)
+        exponential = torch.empty_like(probs).exponential_()
+        return (probs / exponential.clamp(
+            min=torch.finfo(probs.dtype).tiny)).argmax(-1)
 
     def mode(self) -> Tensor:
         """(…,) int64."""

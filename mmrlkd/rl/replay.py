@@ -1,4 +1,4 @@
-"""What every outcome is worth to a sample, kept to learn from again."""
+"""Gains of all outcomes of past samples, stored for replay."""
 
 from collections import deque
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from .rollout import plain, set_aside_broken
 
 
 class Gains(TensorClass):
-    """Samples of which it is known what every outcome of an episode gains
-    (full information, in the words of bandits). Its batch size is (B,).
+    """Samples with the gain of every outcome of an episode ("full information" in
+    the literature on bandits). Its batch size is (B,).
 
     Attributes:
-        known: what the nodes of a :class:`.tree.DecisionTree` follow from.
-        gain: (B, S), of the tree's outcomes, before their cost is charged.
-        weight: (B,), 1, or 0 for a sample to leave out.
+        known: input of :meth:`.tree.DecisionTree.nodes`.
+        gain: (B, S), of the tree's outcomes, before the cost is subtracted.
+        weight: (B,), 1, or 0 for a sample that is left out.
     """
     known: Any
     gain: Tensor
@@ -27,10 +27,10 @@ class Gains(TensorClass):
 
 
 class GainsStorage:
-    """The gains of the last batches, without the graphs that led to them.
+    """Stores the gains of the last batches, detached.
 
     Args:
-        batches: how many are kept; None for all.
+        batches: number of batches kept; None for all.
     """
 
     def __init__(self, batches: int | None = None) -> None:
@@ -51,13 +51,13 @@ class GainsStorage:
 
     def gather(self, device: torch.device) -> Gains:
         """All samples, on ``device``."""
-        # Those of a resumed run lie on the CPU.
+        # Batches from a checkpoint may be on the CPU.
         return torch.cat([  # type: ignore[return-value]
             batch if batch.weight.device == device else batch.to(device)
             for batch in self._batches])
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all batches."""
         self._batches.clear()
 
     def state_dict(self) -> list[dict[str, Any]]:
@@ -66,11 +66,11 @@ class GainsStorage:
 
     def load_state_dict(self, state: list[dict[str, Any]],
                         observation: Callable[[dict], Observation]) -> None:
-        """Replace what is stored by :meth:`state_dict` of another storage.
+        """Replace the batches by those of a :meth:`state_dict`.
 
         Args:
-            state: of the other storage.
-            observation: makes an observation of its plain dict.
+            state: the state dict.
+            observation: makes an observation from its plain dict.
         """
         self._batches.clear()
         for each in state:
@@ -79,7 +79,7 @@ class GainsStorage:
 
 
 def without_broken(gains: Gains) -> Gains:
-    """Weight 0, and zeros for all numbers, where a sample has a non-finite
-    one."""
+    """The samples, in which those with a non-finite number have weight 0 and
+    zeros for all numbers; see :func:`.set_aside_broken`."""
     blank, kept = set_aside_broken(gains[None])
     return blank[0].replace(weight=gains.weight * kept)

@@ -52,6 +52,8 @@ def play(environment: Environment, policy: Policy,
     Returns:
         (T, B). Its ``reward`` is None if the environment does not return it.
     """
+    # The policy's memory is carried through the episode and dropped afterwards:
+    # learning evaluates the episode from its start.
     observation = environment.reset()
     memory = policy.initial(environment.batch_size, environment.device)
     steps = []

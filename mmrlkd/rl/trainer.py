@@ -17,20 +17,19 @@ from .rollout import Rollout, set_aside_broken
 
 
 class Learner:
-    """Improves the policy it is bound to: Adam on the policy's parameters,
-    which stay the same on every rank. A gradient that is not finite is not
-    followed.
+    """Updates the policy that it is bound to, by Adam. The parameters are equal
+    on all ranks. A step with a non-finite gradient is skipped.
 
     Args:
         lr: learning rate of Adam at the start; decays linearly to 0.
         max_grad_norm: the gradient is clipped to this norm.
     """
 
-    #: What :meth:`update` learns from: episodes that the policy played
-    #: (:class:`.rollout.Rollout`), or what every outcome of an episode is
-    #: worth to a sample, whatever was played (:class:`.replay.Gains`).
+    #: The input of :meth:`update`: episodes that the policy played
+    #: (:class:`.rollout.Rollout`), or the gains of all outcomes
+    #: (:class:`.replay.Gains`).
     needs: ClassVar[Literal['episodes', 'gains']] = 'episodes'
-    #: Episodes that are wanted of each sample, side by side.
+    #: Number of episodes of each sample, next to each other along B.
     group_size: int = 1
     #: Gradient steps of an update, at most.
     steps: int = 1
@@ -47,18 +46,18 @@ class Learner:
         return self._descent.optimizer
 
     def bind(self, policy: PolicyModule) -> None:
-        """Take charge of a built policy; the same weights on every rank."""
+        """Set the policy to update; all ranks get rank 0's weights."""
         self.policy = policy
         self._descent = Descent(
             policy.parameters(), self.lr, self.max_grad_norm)
 
     def set_progress(self, fraction: float) -> None:
-        """Say how much of the training is over, from 0 to 1."""
+        """Set the share of the learning that is done, from 0 to 1."""
         self._descent.set_progress(fraction)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs; tensors, numbers and containers only.
-        Equal on all ranks."""
+        """State for resuming, equal on all ranks: tensors, numbers and containers
+        only."""
         return self._descent.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -66,7 +65,7 @@ class Learner:
         self._descent.load_state_dict(state)
 
     def local_state_dict(self) -> dict[str, Any]:
-        """Like :meth:`state_dict`, what differs from rank to rank."""
+        """Like :meth:`state_dict`, for state that differs between ranks."""
         return {}
 
     def load_local_state_dict(self, state: dict[str, Any], observation:
@@ -74,14 +73,14 @@ class Learner:
         """Continue from :meth:`local_state_dict`.
 
         Args:
-            state: of the other learner.
-            observation: makes an observation of its plain dict.
+            state: the state dict.
+            observation: makes an observation from its plain dict.
         """
 
 
 class Trainer(Learner):
-    """Improves the policy by an algorithm's loss on episodes it played. An
-    episode with a non-finite number has no say.
+    """Updates the policy by an algorithm's loss on its episodes. Episodes with a
+    non-finite number are left out.
 
     Args:
         algorithm: its loss is minimised.

@@ -1,4 +1,4 @@
-"""Every course that episodes can take, where it is known what each one shows."""
+"""All paths of deterministic episodes, whose observations can be computed."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
@@ -13,13 +13,13 @@ from .policy import Memory, Policy
 
 
 class Nodes(NamedTuple):
-    """The nodes of one step, and how the next step's follow from them.
+    """The N nodes of one step, and their edges to the N' nodes of the next one
+    (after the last step, to the outcomes).
 
     Attributes:
-        observation: (B, N), what is seen at each node of each sample.
-        parent: (N',) int64 in [0, N), the node from which each of the next
-            step's nodes (after the last step, each outcome) follows.
-        action: (N',) int64, by which action.
+        observation: (B, N), at each node of each sample.
+        parent: (N',) int64 in [0, N), the node that each next node follows.
+        action: (N',) int64, the action that leads there.
     """
     observation: Observation
     parent: Tensor
@@ -27,27 +27,26 @@ class Nodes(NamedTuple):
 
 
 class DecisionTree(Protocol):
-    """All courses of the episodes of an environment whose steps hold no
-    chance. The first step has one node; the last leads to S outcomes, along
-    one path each."""
+    """All paths of the episodes of a deterministic environment. The first step
+    has one node. The last step leads to S outcomes, with one path to each."""
 
     def nodes(self, known: Observation) -> list[Nodes]:
         """The nodes of each of the T steps.
 
         Args:
-            known: (B,), what they are computed from.
+            known: (B,), from which they are computed.
         """
         ...
 
 
 def outcome_probabilities(policy: Policy, nodes: Sequence[Nodes]
                           ) -> tuple[Tensor, Tensor]:
-    """What a policy makes of a tree.
+    """The distribution of a policy over the outcomes of a tree.
 
     Returns:
         (B, S), the probability of each outcome, and (T, B), the expected
-        entropy of each step's decision in nats. By the chain rule, its sum
-        over the steps is the entropy of the course.
+        entropy of each step's action in nats. By the chain rule, its sum over
+        the steps is the entropy of the outcome.
     """
     batch = len(nodes[0].observation)
     device = nodes[0].action.device
@@ -55,6 +54,7 @@ def outcome_probabilities(policy: Policy, nodes: Sequence[Nodes]
     probability = torch.ones(batch, 1, device=device)
     entropy = []
     for observation, parent, action in nodes:
+        # The nodes of a step are one batch (B·N,) for the policy.
         choice, _, memory = policy(observation.flatten(0, 1), memory)
         assert isinstance(choice, MaskedCategorical), 'one choice a step'
         entropy.append(

@@ -105,13 +105,14 @@ class ShortTraining:
         Returns:
             What its training cost, now or earlier; 0 if no weights are shared.
         """
+        # The cost is stored in the file: a resumed search reports the whole cost.
         if self.shared is None:
             return Outcome(None, 0, 0.)
         if self.shared.is_file():
             spent = torch.load(self.shared, weights_only=True)['spent']
             return Outcome(None, spent['images'], spent['seconds'])
         names = tuple(self._cfg['model']['levels'])
-        with self._run('shared', Recipe.subset(names),
+        with self._runner('shared', Recipe.subset(names),
                        self.config.shared_iterations, None) as (runner, begin):
             runner.train()
             batch = runner.train_dataloader.batch_size
@@ -127,7 +128,7 @@ class ShortTraining:
 
     def __call__(self, recipe: Recipe) -> Outcome:
         """Train and score."""
-        with self._run(_folder(recipe), recipe, self.config.iterations,
+        with self._runner(_folder(recipe), recipe, self.config.iterations,
                        self.shared) as (runner, begin):
             runner.train()
             metrics = runner.val()
@@ -148,20 +149,22 @@ class ShortTraining:
                 'yet; accepted: more of search.evaluator.iterations.')
 
     @contextmanager
-    def _run(self, name: str, recipe: Recipe, iterations: int,
+    def _runner(self, name: str, recipe: Recipe, iterations: int,
              start: Path | None) -> Iterator[tuple[Runner, float]]:
         """A Runner whose output goes to a file; see :func:`isolated_runner`."""
         begin = time.perf_counter()
         with isolated_runner(
-                self._candidate(recipe, iterations, start),
+                self._config_of(recipe, iterations, start),
                 self._work_dir / 'candidates' / name) as runner:
             yield runner, begin
 
-    def _candidate(self, recipe: Recipe, iterations: int,
+    def _config_of(self, recipe: Recipe, iterations: int,
                    start: Path | None) -> Config:
         cfg = Config(self._cfg)
         cfg.model = apply_recipe(
             self._cfg['model'], recipe, self.config.vocabulary)
+        # A whole schedule in few iterations: with the learning rate of the long
+        # training's beginning, candidates would be ranked before they converge.
         warm = max(iterations // 10, 1)
         cfg.train_cfg = dict(
             type='mmrlkd.SeededIterBasedTrainLoop', max_iters=iterations,

@@ -49,6 +49,9 @@ class TrialHook(Hook):
         recipe = Recipe.subset(model.selector.best_levels())
         by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
         position = runner.epoch if by_epoch else runner.iter
+        # Numbered by the position in training and not counted, so that a repeated
+        # validation has the number that it had. The last one may come early, at
+        # the end of the training: ceil.
         number = ceil(position / runner.train_loop.val_interval) - 1
         if self._history.get(number) is not None:
             return  # a resumed run repeats this validation
@@ -81,6 +84,7 @@ def hold_out(cfg: Config, settings: SearchSettings) -> None:
             'selector that searches (DARTSSelector, GDASSelector), held_out '
             'with what differs from train_dataloader, such as '
             'dict(dataset=dict(ann_file=…)).')
+    # As the training's data loader, but for what `held_out` overrides.
     loader = Config(dict(dataloader=deepcopy(cfg.train_dataloader)))
     loader.merge_from_dict(dict(dataloader=dict(settings.held_out)))
     # Endless: the number of batches is that of the training's iterations.

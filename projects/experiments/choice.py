@@ -113,7 +113,20 @@ def page(study: Study, rows: pd.DataFrame,
         'more, the one of the highest mean over the seeds, by hindsight. '
         'Columns of strata: the same of their images.', '',
         f'{len(origin)} trainings; commits {_names(origin.commit)}, torch '
-        f'{_names(origin.torch)}, {_names(origin.threads)} thread.', ''])
+        f'{_names(origin.torch)}, {_names(origin.threads)} thread.',
+        *_changed(origin), ''])
+
+
+def _changed(rows: pd.DataFrame) -> list[str]:
+    """A sentence on entries whose config changed from one row to another; rows
+    from before configs were noted are not known to differ."""
+    if 'config' not in rows:
+        return []
+    known = rows[rows.config.fillna('') != '']
+    configs = known.groupby(['world', 'entry'], sort=False).config.nunique()
+    names = [f'{entry} ({world})' for world, entry in configs[configs > 1].index]
+    return ['', f'The config changed between rows of {", ".join(names)}.'
+            ] if names else []
 
 
 def _worlds(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -30,7 +30,7 @@ from .logs import read_evaluation
 from .results import save_table
 from .runs import ExperimentFailed
 from .statistics import CONFIDENCE
-from .workers import Training, train_many
+from .workers import Training, train_many, without_checkpoints
 
 #: In the work dir: the table of trainings, and what came out.
 TABLE, WORTH = 'pilots.csv', 'worth.json'
@@ -211,16 +211,12 @@ def _held_out(pilot: Pilot) -> Config:
     cfg.merge_from_dict(dict(settings.data))
     if pilot.iterations is not None:
         _shorten(cfg, pilot.iterations)
-    cfg.resume, cfg.load_from = False, None
     cfg.model.min_levels = 0  # a group may be distilled at no level
-    # Of the method stay the phases: pilots warm up as what they are for.
+    # Of the method's hooks only the phases stay: pilots have its warm-up.
     cfg.custom_hooks = [
         hook for hook in cfg.custom_hooks
         if hook['type'] in ('mmrlkd.SeedHook', 'mmrlkd.PhaseHook')]
-    cfg.default_hooks.checkpoint = None
-    cfg.default_hooks.run_state = dict(type='mmrlkd.RunStateHook')
-    cfg.visualizer = dict(
-        type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
+    without_checkpoints(cfg)
     return cfg
 
 

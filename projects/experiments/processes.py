@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -99,6 +100,17 @@ def _environment(session: Session) -> dict[str, str]:
     return {**os.environ, 'OMP_NUM_THREADS': str(THREADS),
             'MKL_NUM_THREADS': str(THREADS),
             'PYTHONPATH': os.pathsep.join(filter(None, paths))}
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """End on SIGTERM as on Ctrl-C, with the processes of the experiment, and say
+    in a sentence that it can be continued."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit('Stopped. The same command continues where this left off.')
 
 
 @contextmanager

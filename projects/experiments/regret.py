@@ -25,18 +25,35 @@ from mmrlkd.structures import LevelSpace
 BATCH = 8
 #: Share of a recording's images that learners never see.
 HELD_OUT = 1 / 3
-_LSTM = {'horizon': 4, 'policy.type': 'mmrlkd.LSTMPolicy'}
-#: Method and options of its selector, by the name in tables; the first is what
-#: the others are compared with.
+_STEPS = {'horizon': 4, 'policy.type': 'mmrlkd.LSTMPolicy'}
+#: Stands for the task's mean cost: λ is then found, as the method does it.
+_FOUND = {'mean_cost': None}
+#: Method and options of its selector, by the name in tables; see
+#: :func:`reference` for what each is compared with.
 LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     'ExpectedReward, T = 1': ('expected_reward', {}),
-    'ExpectedReward, T = 1, 16 steps': ('expected_reward', {'learner.steps': 16}),
-    'ExpectedReward, T = 4': ('expected_reward', _LSTM),
+    'ExpectedReward, T = 1, λ found': ('expected_reward', _FOUND),
+    'ExpectedReward, T = 1, λ found, 4 gradient steps': (
+        'expected_reward', _FOUND | {'learner.steps': 4}),
+    'ExpectedReward, T = 1, λ found, 16 gradient steps': (
+        'expected_reward', _FOUND | {'learner.steps': 16}),
+    'ExpectedReward, T = 4': ('expected_reward', _STEPS),
+    'ExpectedReward, T = 4, λ found': ('expected_reward', _STEPS | _FOUND),
     'PPO, T = 1': ('ppo_one_step', {}),
     'PPO, T = 4': ('ppo', {}),
+    'PPO, T = 4, λ found': ('ppo', _FOUND),
     'GRPO, T = 4': ('grpo', {}),
+    'GRPO, T = 4, λ found': ('grpo', _FOUND),
     'REINFORCE, T = 4': ('reinforce', {}),
+    'REINFORCE, T = 4, λ found': ('reinforce', _FOUND),
 }
+
+
+def reference(learner: str) -> str:
+    """What a learner is compared with: the exact one whose λ is given, or
+    found, as its own is."""
+    first = 'ExpectedReward, T = 1'
+    return f'{first}, λ found' if 'λ found' in learner else first
 
 
 class RecordedGains(Reward):
@@ -58,11 +75,13 @@ class RegretTask:
         recording: of N images.
         space: the levels.
         efficiency: λ.
+        mean_cost: of the best choices by image under this λ.
     """
     name: str
     recording: Recording
     space: LevelSpace
     efficiency: float
+    mean_cost: float
 
 
 def bandit(images: int = 4800) -> tuple[Recording, LevelSpace]:
@@ -105,10 +124,13 @@ def build_selector(config: str, name: str, task: RegretTask) -> PolicySelector:
     """The selector of one of :data:`LEARNERS`, as a pair's config has it, but
     paid what was recorded."""
     method, options = LEARNERS[name]
+    found = 'mean_cost' in options
     cfg = load_config(config, method, {
-        f'model.selector.{key}': value for key, value in options.items()})
+        f'model.selector.{key}': task.mean_cost if key == 'mean_cost' else value
+        for key, value in options.items()})
     chosen = cfg.model.selector
-    chosen.reward = dict(type=RecordedGains, efficiency=task.efficiency)
+    chosen.reward = dict(type=RecordedGains, **(
+        {} if found else dict(efficiency=task.efficiency)))
     selector = SELECTORS.build(chosen)
     selector.bind(task.space)
     return selector
@@ -146,11 +168,12 @@ def measure(config: str, name: str, task: RegretTask, seed: int,
             batch.recording.gains, selector.select(batch.process))
         selector.learn()
     unseen = environment.take(held_out)
+    policy = selector.learner.policy  # pays the price of a mean cost
     with torch.no_grad():
-        likeliest = play(unseen, selector.policy, explore=False).reward.sum(0)
+        likeliest = play(unseen, policy, explore=False).reward.sum(0)
     best = unseen.returns.amax(-1)
     return dict(
-        regret=float(unseen.regret(selector.policy).mean()),
+        regret=float(unseen.regret(policy).mean()),
         regret_of_mode=float((best - likeliest).mean()),
         regret_of_fixed=float(unseen.fixed_regret()[1].mean()),
         best=float(best.mean()))
@@ -161,4 +184,4 @@ def at_mean_cost(name: str, recording: Recording, space: LevelSpace,
     """The task whose best choices cost ``mean_cost`` on average."""
     return RegretTask(
         name, recording, replace(space, context=recording.context.shape[-1]),
-        price_of(recording, space, mean_cost))
+        price_of(recording, space, mean_cost), mean_cost)

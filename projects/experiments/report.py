@@ -47,13 +47,27 @@ def write_report(table: pd.DataFrame, work_dir: Path, page: Path) -> None:
         page: the file.
     """
     about = work_dir / ABOUT
+    render(TITLE, _sections(table, work_dir),
+           json.loads(about.read_text()) if about.is_file() else {}, page,
+           ' and '.join(map(display_name, controls(table))))
+
+
+def render(title: str, sections: list[Section], facts: dict[str, Any], page: Path,
+           controls: str = '') -> None:
+    """Write a page.
+
+    Args:
+        title: its heading.
+        sections: one after the other.
+        facts: how it was made.
+        page: the file.
+        controls: methods that are controls of others, in words.
+    """
     template = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True,
         undefined=StrictUndefined).get_template('report.html.j2')
     write_atomically(page, template.render(
-        title=TITLE, sections=_sections(table, work_dir),
-        controls=' and '.join(map(display_name, controls(table))),
-        facts=_flat(json.loads(about.read_text())) if about.is_file() else {},
+        title=title, sections=sections, controls=controls, facts=_flat(facts),
     ).encode())
 
 

@@ -9,10 +9,10 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from mmrlkd.distillation.selection.environment import subset_costs
-from mmrlkd.distillation.selection.headroom import allocate
 from mmrlkd.structures import LevelSpace
 
 from .front import all_subsets, subset_name
+from .headroom import allocate
 from .runs import TEACHER
 
 PREFIX = 'stratum/'

@@ -44,7 +44,7 @@ from .processes import THREADS
 from .results import save_table
 from .runs import TEACHER, ExperimentFailed
 from .tasks import task_of
-from .workers import Training, train_many
+from .workers import Training, train_many, without_checkpoints
 
 RESULTS = Path(__file__).parent / 'results'
 #: What makes two rows the same training.
@@ -189,7 +189,8 @@ def compose(world: World, entry: Entry, seed: int) -> Config:
             cfg.model.selector = dict(
                 type='mmrlkd.ControlSelector', selector=cfg.model.selector,
                 control=entry.control)
-        _settle(cfg, seed)
+        cfg.randomness = dict(seed=seed)
+        without_checkpoints(cfg)
         check_config(cfg)
     except CONFIG_ERRORS as error:
         raise ExperimentFailed(
@@ -203,7 +204,8 @@ def compose_teacher(world: World) -> Config:
                       if '::' in world.cfg.model.teacher.config else
                       world.cfg.model.teacher.config)
     end = loop_length(cfg)
-    _settle(cfg, 0)
+    cfg.randomness = dict(seed=0)
+    without_checkpoints(cfg)
     cfg.default_hooks.checkpoint = dict(
         type='mmrlkd.DistillCheckpointHook', by_epoch=False, interval=end,
         max_keep_ckpts=1)
@@ -215,16 +217,6 @@ def _put_phases(cfg: Config, method: str) -> None:
              if hook['type'] == 'mmrlkd.PhaseHook']
     cfg.custom_hooks = [hook for hook in cfg.custom_hooks
                         if hook['type'] != 'mmrlkd.PhaseHook'] + hooks
-
-
-def _settle(cfg: Config, seed: int) -> None:
-    """A training of a minute is begun anew rather than resumed."""
-    cfg.randomness = dict(seed=seed)
-    cfg.resume, cfg.load_from = False, None
-    cfg.default_hooks.checkpoint = None
-    cfg.default_hooks.run_state = dict(type='mmrlkd.RunStateHook')
-    cfg.visualizer = dict(
-        type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
 
 
 def weights_hash(checkpoint: Path) -> str:
@@ -245,7 +237,7 @@ def read_row(folder: Path, cfg: Config) -> dict[str, Any]:
         100); ``distill_cost`` and ``levels_per_image``, means over all
         iterations, and ``chosen_cost``, over those after the warm-up; 0 where
         nothing is distilled. ``subset`` of a fixed choice; ``seconds`` of an
-        iteration.
+        iteration; ``config``, see :func:`config_hash`.
 
     Raises:
         ExperimentFailed: it logged no evaluation.
@@ -273,7 +265,17 @@ def read_row(folder: Path, cfg: Config) -> dict[str, Any]:
             ('distill_cost', mean_of(training, length, 'distill_cost')),
             ('chosen_cost', cost_after_warm_up(cfg, length, training)),
             ('levels_per_image', mean_of(training, length, 'levels_per_image')),
-            ('seconds', mean_of(training, length, 'time')))})
+            ('seconds', mean_of(training, length, 'time')))},
+        config=config_hash(cfg))
+
+
+def config_hash(cfg: Config) -> str:
+    """Twelve hexadecimal digits that tell a composed config, whatever its
+    seed: rows of one entry that differ in it are not seeds of one training."""
+    content = {key: value for key, value in cfg.to_dict().items()
+               if key != 'randomness'}
+    return hashlib.sha256(json.dumps(
+        content, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def load_rows(path: Path) -> pd.DataFrame:
@@ -282,7 +284,7 @@ def load_rows(path: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=list(KEY))
     table = pd.read_csv(path, dtype=dict.fromkeys(
         ('study', 'world', 'entry', 'method', 'options', 'teacher', 'subset',
-         'commit', 'family'), str), keep_default_na=True)
+         'config', 'commit', 'family'), str), keep_default_na=True)
     text = table.select_dtypes(include=['object', 'string']).columns
     return table.assign(**{key: table[key].fillna('') for key in text})
 
@@ -418,7 +420,7 @@ def add_row(study: Study, world: World, entry: Entry, seed: int,
     table = pd.concat([rows, pd.DataFrame([new])], ignore_index=True)
     study.table.parent.mkdir(parents=True, exist_ok=True)
     # Metrics of all worlds stand before what is known of the machine.
-    last = ['commit', 'torch', 'threads']
+    last = [c for c in ('config', 'commit', 'torch', 'threads') if c in table]
     save_table(table[[*(c for c in table if c not in last), *last]],
                study.table)
 

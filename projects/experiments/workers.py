@@ -35,6 +35,16 @@ class Training(NamedTuple):
     folder: Path
 
 
+def without_checkpoints(cfg: Config) -> None:
+    """Change a config so that it writes logs only: a training of a minute is begun
+    anew rather than resumed."""
+    cfg.resume, cfg.load_from = False, None
+    cfg.default_hooks.checkpoint = None
+    cfg.default_hooks.run_state = dict(type='mmrlkd.RunStateHook')
+    cfg.visualizer = dict(
+        type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
+
+
 def train_here(cfg: dict[str, Any], folder: Path) -> None:
     """Train and evaluate a model in this process; see the folder's logs."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -57,7 +67,7 @@ def train_many(trainings: Iterable[Training],
             :data:`~projects.experiments.processes.THREADS` threads.
 
     Yields:
-        Each as it ends, with what went wrong, if anything.
+        Each as it ends, with its error if it failed.
     """
     for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS'):
         os.environ[name] = str(THREADS)  # before a worker imports torch

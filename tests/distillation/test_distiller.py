@@ -103,7 +103,8 @@ def test_to_moves_the_unregistered_teacher_and_policy(build_distiller):
 
 
 def test_teacher_stays_as_loaded(build_distiller, tiny_teacher, detection_batch):
-    distiller = build_distiller(selector=POLICY)
+    distiller = build_distiller(
+        selector=POLICY, teacher=dict(tiny_teacher, fold=False))
     saved = torch.load(tiny_teacher['checkpoint'], weights_only=True)['state_dict']
 
     def untouched():

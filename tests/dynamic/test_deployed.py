@@ -3,6 +3,7 @@
 import copy
 import math
 
+import onnx
 import pytest
 import torch
 
@@ -126,8 +127,7 @@ def test_other_files_are_no_controllers(tmp_path):
         load_controller(tmp_path / 'none.pth')
 
 
-@pytest.mark.parametrize('int8', [False, True])
-@pytest.mark.parametrize('context', [0, 3])
+@pytest.mark.parametrize(('int8', 'context'), [(False, 0), (True, 3)])
 def test_onnx_files_choose_alike(with_context, profile, tmp_path, int8, context):
     table = with_context if context else profile
     controller = deployed(table, context)
@@ -137,6 +137,9 @@ def test_onnx_files_choose_alike(with_context, profile, tmp_path, int8, context)
     assert agreement.pairs == 5 * len(table)
     assert agreement.same_setting > (0.9 if int8 else 0.999)
     assert (agreement.score_error > 1e-3) == int8
+    weights = [each for each in onnx.load(tmp_path / 'c.onnx').graph.initializer
+               if each.data_type == onnx.TensorProto.INT8 and len(each.dims) == 2]
+    assert len(weights) == (3 if int8 else 0)  # two layers and the heads
     given = table.context if context else None
     budgets = torch.linspace(5, 60, len(table))
     chosen = other.choose(table.features, given, budgets)
@@ -152,11 +155,3 @@ def test_onnx_files_choose_alike(with_context, profile, tmp_path, int8, context)
         table.features[i:i + 1], None if given is None else given[i:i + 1],
         budgets[i:i + 1]) for i in range(20)])
     assert alone.equal(chosen[:20])
-
-
-def test_int8_has_integer_weights(profile, tmp_path):
-    import onnx
-    export(deployed(profile), profile, tmp_path / 'c.onnx', int8=True)
-    weights = [each for each in onnx.load(tmp_path / 'c.onnx').graph.initializer
-               if each.data_type == onnx.TensorProto.INT8 and len(each.dims) == 2]
-    assert len(weights) == 3  # two layers and the heads

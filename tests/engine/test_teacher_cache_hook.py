@@ -7,12 +7,14 @@ UNIFORM = dict(type='mmrlkd.UniformSelector')
 
 
 @pytest.fixture
-def cached(run_config, train, tmp_path, caplog):
+def cached(run_config, train, tmp_path):
     """Train with a cache; the student's weights, the hits of the iterations,
     and what was said."""
 
     def run(cache='exact', variants=None, **overrides):
         cfg = run_config(**overrides)
+        cfg.train_cfg.val_interval = 100
+        cfg.default_hooks.checkpoint.interval = 100
         if cache:
             cfg.model.teacher.cache = dict(
                 path=str(tmp_path / 'maps'), dtype=cache)
@@ -39,13 +41,13 @@ def assert_same(state, other):
 def test_the_student_is_the_same_to_the_bit(cached, method):
     chosen = {} if method == 'ppo' else dict(selector=UNIFORM, phases=[
         dict(name='plain', share=0.25), dict(name='search', share=0.75)])
-    plain, hits, _ = cached(None, total=12, **chosen)
+    plain, hits, _ = cached(None, total=8, **chosen)
     assert hits is None
-    cold, hits, runner = cached(total=12, name='cold', **chosen)
+    cold, hits, runner = cached(total=8, name='cold', **chosen)
     assert_same(cold, plain)
     # 16 images, each flipped or not: the second pass finds some.
     assert hits[0] == 0 and 0 < max(hits) <= 1
-    warm, hits, again = cached(total=12, name='warm', **chosen)
+    warm, hits, again = cached(total=8, name='warm', **chosen)
     assert_same(warm, plain)
     assert set(hits) == {1.0}
     assert not runner.model.teacher.cache.store._waiting

@@ -1,6 +1,8 @@
 """tools/budget/profile.py: the table of a plain config, and going on."""
 
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,14 @@ def test_the_table_has_all_settings_of_some_images(
     # More images are added to those that were measured.
     main([*args[:5], '5', *args[6:]])
     assert len(ProfileTable.read(out, 'complete')) == 5
+
+
+def test_it_runs_as_a_script():
+    """Its folder is on the path then, and its name is that of a module."""
+    result = subprocess.run(
+        [sys.executable, str(TOOL), '--help'], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert 'config with a budget' in result.stdout
 
 
 def test_killed_in_between_it_goes_on(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from mmengine.config import Config
 
 ROOT = Path(__file__).parents[2]
 POLICY = dict(
@@ -32,7 +33,8 @@ def test_rewards_are_ranked(tool, run_config, train, tmp_path, capsys):
     checkpoint = next((tmp_path / 'run').glob('iter_6.pth'))
     subsets = ['P2', 'P5', 'P2+P5', 'P2+P3+P4+P5']
     table = pd.DataFrame(dict(
-        method=subsets, seed=0, quality=[3., 1., 4., 6.], subset=subsets))
+        method=subsets, seed=0, quality=[3., 1., 4., 6.], subset=subsets,
+        distill_cost=[4., .5, 4.5, 7.5]))
     for column in ('selector', 'levels', 'task', 'quality_name', 'main',
                    'folder'):
         table[column] = ''
@@ -60,3 +62,30 @@ def test_rewards_are_ranked(tool, run_config, train, tmp_path, capsys):
 def test_what_is_no_table_is_refused(tool, tmp_path, capsys):
     with pytest.raises(SystemExit):
         tool.main(['a.py', 'a.pth', str(tmp_path / 'none.csv')])
+
+
+def test_a_study_is_read_by_world(tool, tmp_path):
+    file = tmp_path / 'front.csv'
+    pd.DataFrame(dict(
+        study='front', version=[1, 2, 2], world=['a', 'a', 'b'], entry='P5',
+        method='fixed_subset', options='{}', seed=0, teacher='abc',
+        subset='P5', quality=[1., 2., 3.])).to_csv(file, index=False)
+    assert list(tool.read_results(file, 'a').quality) == [2.]
+    with pytest.raises(ValueError, match='--world None; accepted: a, b'):
+        tool.read_results(file, None)
+
+
+def test_strata_are_those_of_the_evaluation(tool, tmp_path):
+    images = [dict(id=i, height=8, width=8, difficulty=name, camera=camera)
+              for i, (name, camera) in enumerate([
+                  ('1-3', 'a'), ('4-7', 'a'), ('1-3', 'b')])]
+    (tmp_path / 'train.json').write_text(json.dumps(
+        dict(images=images, annotations=[], categories=[])))
+    cfg = Config(dict(
+        val_evaluator=dict(type='x', strata=('difficulty', 'camera')),
+        train_dataloader=dict(dataset=dict(
+            data_root=str(tmp_path), ann_file='train.json'))))
+    assert tool.strata_of(cfg, [2, 0, 1, 2]) == {
+        '1-3': [0, 1, 3], '4-7': [2], 'a': [1, 2], 'b': [0, 3]}
+    cfg.val_evaluator.pop('strata')
+    assert tool.strata_of(cfg, [2, 0, 1, 2]) == {}

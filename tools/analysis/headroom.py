@@ -37,15 +37,19 @@ from mmrlkd.config.student import model_config
 from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.distillation.recording import (
     augmented,
-    record_moment,
     reward_of,
     seed_all,
     train_all_levels,
 )
-from mmrlkd.distillation.selection.headroom import Headroom, Moment, analyse
 from mmrlkd.engine.trained import load_distiller
 from mmrlkd.registry import MODELS
 from projects.experiments.figures import headroom as figure
+from projects.experiments.headroom import (
+    Headroom,
+    Moment,
+    analyse,
+    record_moment,
+)
 
 #: Augmentations of each image: the second says how reliable the first is.
 AUGMENTATIONS = 2

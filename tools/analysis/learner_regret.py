@@ -8,7 +8,8 @@
 A RECORDING is a file of tools/record_environment.py; ``bandit`` are made-up
 images whose state tells all. Every learner sees the same images in the same
 batches of 8, and is paid the same: λ is the price at which the best choices by
-image cost ``--mean-cost`` on average. Their regret is measured on a third of the
+image cost ``--mean-cost`` on average. It is given, or, where a learner's name says
+so, found for that mean cost while it learns. Their regret is measured on a third of the
 images, which they have not seen. The results are one table; the same command
 continues where it ends.
 """
@@ -35,6 +36,7 @@ from projects.experiments.regret import (
     at_mean_cost,
     bandit,
     measure,
+    reference,
 )
 from projects.experiments.results import save_table
 from projects.experiments.statistics import Interval, mean_interval
@@ -43,7 +45,6 @@ RESULTS = ROOT / 'projects/experiments/results/learner_regret.csv'
 BANDIT = 'bandit'
 #: What makes two rows the same.
 KEY = ['task', 'mean_cost', 'batches', 'learner', 'seed']
-FIRST = next(iter(LEARNERS))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -110,7 +111,8 @@ def to_markdown(rows: pd.DataFrame, task: RegretTask) -> str:
     lines = [
         f'{task.name}: λ = {task.efficiency:.3f}, {rows.seed.nunique()} seeds. '
         'Regret of the best subset for all images is 1.', '',
-        f'| learner | regret | of the likeliest subset | above {FIRST} |',
+        '| learner | regret | of the likeliest subset | above ExpectedReward, '
+        'T = 1 |',
         '|---|---|---|---|']
     wide = {column: (rows[column] / rows.regret_of_fixed).groupby(
         [rows.seed, rows.learner]).first().unstack()
@@ -121,8 +123,9 @@ def to_markdown(rows: pd.DataFrame, task: RegretTask) -> str:
         each = wide['regret'][learner]
         cells = [_show(mean_interval(each.dropna())),
                  _show(mean_interval(wide['regret_of_mode'][learner].dropna()))]
-        above = '' if learner == FIRST or FIRST not in wide['regret'] else _show(
-            mean_interval((each - wide['regret'][FIRST]).dropna()), '+')
+        other = reference(learner)
+        above = '' if other == learner or other not in wide['regret'] else _show(
+            mean_interval((each - wide['regret'][other]).dropna()), '+')
         lines.append('| ' + ' | '.join([learner, *cells, above]) + ' |')
     return '\n'.join(lines) + '\n'
 

@@ -6,12 +6,12 @@
         [--cfg-options KEY=VALUE …]
 
 RESULTS.csv is a table of tools/compare.py or of tools/study.py with fixed
-subsets; CHECKPOINT is of a run of the same pair, part of the way through. For
-each reward, the rank correlation of its mean over training images, λ · cost taken
-off, with the quality of the subsets. Where the table has strata of images: what
-each reward gives to each stratum, in parts of the gain and of the budget of a
-choice by image at ``--mean-cost``, and the rank correlation with what training
-adds to the student alone in it. The selector's own reward is among them. Writes
+subsets; CHECKPOINT is of a run of the same pair, part of the way through. Prints,
+for each reward, the rank correlation of the mean reward of the subsets over
+training images with their quality. If the table has strata of images, it also
+prints each stratum's share of the gain and of the budget, for a choice by image at
+``--mean-cost``, and the rank correlation of the gains with the improvement over
+the student alone in each stratum. The selector's own reward is among them. Writes
 reward_ranking.json.
 """
 
@@ -19,15 +19,15 @@ import argparse
 import contextlib
 import json
 import sys
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
-from mmengine.runner import Runner, set_random_seed
+from mmengine.runner import Runner
 from pycocotools.coco import COCO
 from rich.console import Console
 from rich.table import Table
@@ -38,15 +38,14 @@ sys.path.insert(0, str(ROOT))
 
 from mmrlkd.config.compose import add_method_argument, load_config
 from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
-from mmrlkd.config.student import is_distiller
 from mmrlkd.distillation import PyramidDistiller
-from mmrlkd.distillation.selection.environment import DecisionProcess
-from mmrlkd.distillation.selection.rewards import Reward
-from mmrlkd.distillation.selection.selectors import UniformSelector
-from mmrlkd.distillation.step import distil, unchanged
+from mmrlkd.distillation.recording import (
+    augmented,
+    record_images,
+    warmed_up,
+)
 from mmrlkd.engine.trained import load_distiller
 from mmrlkd.registry import REWARDS
-from mmrlkd.structures import Choice, LevelSpace, Signals
 from projects.experiments.results import load_table
 from projects.experiments.reward_ranking import (
     Ranking,
@@ -66,51 +65,6 @@ from projects.scenes.difficulty import image_strata
 #: Those that need no options.
 REWARD_TYPES = ('ResidualReward', 'AlignmentReward', 'LookaheadReward',
                 'PaperLiteralReward')
-
-
-class Recorder(UniformSelector):
-    """Keeps what rewards say of each batch.
-
-    Args:
-        rewards: configs of rewards, by name.
-    """
-
-    learns = True
-
-    def __init__(self, rewards: dict[str, dict[str, Any]]) -> None:
-        super().__init__()
-        # In a plain dict, which is no module: the units move while the model
-        # is left as it was.
-        self.rewards: dict[str, Reward] = {
-            name: REWARDS.build(each) for name, each in rewards.items()}
-        self.updating = True
-        self.gains: dict[str, list[Tensor]] = {name: [] for name in rewards}
-
-    def bind(self, space: LevelSpace) -> None:
-        super().bind(replace(space, budget=sum(space.costs)))
-        for reward in self.rewards.values():
-            reward.bind(space)
-
-    @property
-    def needs_gradients(self) -> bool:
-        return any(reward.needs_gradients for reward in self.rewards.values())
-
-    @property
-    def descriptors(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(
-            name for reward in self.rewards.values() for name in reward.descriptors))
-
-    def select(self, process: DecisionProcess) -> Choice:
-        for reward in self.rewards.values():
-            reward.to(process.device)
-        return super().select(process)
-
-    def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
-        for name, reward in self.rewards.items():
-            gains = reward.gains(signals, update=self.updating)
-            if not self.updating:
-                self.gains[name].append(gains.cpu())
-        return {}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -152,40 +106,34 @@ def rewards_of(cfg: Config) -> dict[str, dict[str, Any]]:
 
 
 def build(cfg: Config, checkpoint: str) -> PyramidDistiller:
-    """The distiller at a checkpoint, with a :class:`Recorder`."""
-    if not is_distiller(cfg):
-        raise ValueError(
-            f"model.type is {cfg.model.get('type')!r}, which distils "
-            "nothing; accepted: 'mmrlkd.PyramidDistiller'.")
-    # What the checkpoint's run was balanced and chosen by is another matter.
+    """The distiller at a checkpoint, which may be of a run with another selector
+    or balancer."""
     cfg.model.balancer = None
-    cfg.model.selector = dict(type=Recorder, rewards=rewards_of(cfg))
     return load_distiller(cfg, checkpoint, get_device(), selector=False)
 
 
 def record(model: PyramidDistiller, cfg: Config, images: int, seed: int
            ) -> tuple[dict[str, Tensor], list[int | None]]:
-    """(N, 2^L) gains by reward, of N or some more training images, and what the
-    annotation file calls these images."""
-    recorder = model.selector
-    assert isinstance(recorder, Recorder)
-    model.train()
-    plan = replace(model.schedule.plan(), update_student=False, learn=True)
-    for recorder.updating in True, False:  # the units, then the gains
-        loader = Runner.build_dataloader(cfg.train_dataloader, seed=seed)
-        ids: list[int | None] = []
-        set_random_seed(seed)
-        for data in loader:
-            with unchanged(model):
-                batch = model.data_preprocessor(data, True)
-                distil(model, plan, batch['inputs'], batch['data_samples'],
-                       None)
-            ids += [sample.metainfo.get('img_id')
-                    for sample in batch['data_samples']]
-            if len(ids) >= images:
-                break
-    return {name: normalised(torch.cat(each))
-            for name, each in recorder.gains.items()}, ids
+    """(N, 2^L) gains by reward, of N training images, and the ids of these images
+    in the annotation file."""
+    dataset = Runner.build_dataloader(cfg.train_dataloader).dataset
+    ids: list[int | None] = []
+
+    def batches() -> Iterator[Any]:
+        ids.clear()
+        for data in next(augmented(cfg, dataset, images, seed, 1)):
+            ids.extend(sample.metainfo.get('img_id')
+                       for sample in data['data_samples'])
+            yield data
+
+    gains = {}
+    for name, options in rewards_of(cfg).items():
+        reward = REWARDS.build(options)
+        reward.bind(model.distillation.space)
+        # The first pass is for the running means, the second one for the gains.
+        reward = warmed_up(model, reward.to(get_device()), batches())
+        gains[name] = normalised(record_images(model, reward, batches()).gains)
+    return gains, ids
 
 
 def strata_of(cfg: Config, ids: list[int | None]) -> dict[str, list[int]]:

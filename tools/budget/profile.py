@@ -11,9 +11,16 @@ killed at any moment, the same command continues, and more images can be added
 later.
 """
 
+import sys
+from pathlib import Path
+
+# Python puts this folder first on the path, where profile.py would hide the
+# module of that name in the standard library, which torch imports.
+sys.path[:] = [each for each in sys.path
+               if Path(each).resolve() != Path(__file__).resolve().parent]
+
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,6 +44,11 @@ from mmrlkd.engine.trained import fill
 from mmrlkd.files import digest, load_file
 from mmrlkd.registry import MODELS
 
+# Configs of this checkout import projects.scenes.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+#: What of a config's ``budget`` a measurement depends on.
+MEASURED = ('knobs', 'feature', 'quality')
 #: Seconds between lines about the progress, where there is no terminal.
 SPEAK = 30
 
@@ -125,7 +137,8 @@ def main(argv: list[str] | None = None) -> None:
     model = digest(args.checkpoint)
     identity: dict[str, Any] = dict(
         model=model, knobs=parts.space.header(),
-        budget=cfg.budget.to_dict(), machine=machine, split=args.split,
+        budget={key: value for key, value in cfg.budget.to_dict().items()
+                if key in MEASURED}, machine=machine, split=args.split,
         images=len(profiler.dataset), seed=args.seed, repeats=args.repeats)
     kept = MeasuredImages(Path(f'{args.out}.parts'), identity)
     images = profiler.images(args.images)

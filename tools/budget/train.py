@@ -30,7 +30,6 @@ sys.path[:] = [each for each in sys.path
 import argparse
 import hashlib
 import json
-import shutil
 from dataclasses import asdict
 from typing import Any
 
@@ -60,6 +59,9 @@ from mmrlkd.dynamic.settings import SettingSpace
 from mmrlkd.dynamic.table import KINDS, ProfileTable
 from mmrlkd.dynamic.training import train_controllers
 from mmrlkd.engine.atomic import write_atomically
+
+# Configs of this checkout import projects.scenes.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -203,7 +205,7 @@ def _text(value: dict[str, float] | None, digits: int, sign: str = '') -> str:
 def train(args: argparse.Namespace, console: Console) -> None:
     """Train the seeds that are not finished, and write the comparison."""
     cfg = load_config(args.config, cfg_options=args.cfg_options)
-    if not cfg.get('budget'):
+    if cfg.get('budget') is None:
         raise ValueError(
             'The config has no budget; accepted: budget=dict(knobs=[…], …), as '
             'in docs/latency_budget.md.')
@@ -215,8 +217,7 @@ def train(args: argparse.Namespace, console: Console) -> None:
     seeds = Seeds(args.work_dir / 'seeds', table, plan, kept, console)
     results = {seed: seeds.result(seed) for seed in args.seeds}
 
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(seeds.controller(args.seeds[0]), args.out)
+    write_atomically(args.out, seeds.controller(args.seeds[0]).read_bytes())
     frames = {
         name: pd.DataFrame([{'seed': seed, **row} for seed, result
                             in results.items() for row in result[name]])

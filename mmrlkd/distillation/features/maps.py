@@ -117,7 +117,7 @@ def name_maps(module: nn.Module,
 
     def refer(name: str) -> Callable:
         def hook(submodule: nn.Module, inputs: Any, output: Any) -> None:
-            outputs.extend((name, weakref.ref(each)) for each in _flat(output)
+            outputs.extend((name, weakref.ref(each)) for each in _as_sequence(output)
                            if isinstance(each, Tensor))
         return hook
 
@@ -138,7 +138,7 @@ def name_maps(module: nn.Module,
         def hook(submodule: nn.Module, inputs: Any, output: Any) -> None:
             for i, one in enumerate(maps):
                 if paths[i] is None and any(
-                        _equal(each, one) for each in _flat(output)):
+                        _same_values(each, one) for each in _as_sequence(output)):
                     equal[i] = _outermost(equal[i], name)
         return hook
 
@@ -158,11 +158,11 @@ def _outermost(path: str | None, name: str) -> str:
     return name if path is None or path.startswith(f'{name}.') else path
 
 
-def _flat(output: Any) -> Sequence[Any]:
+def _as_sequence(output: Any) -> Sequence[Any]:
     return output if isinstance(output, tuple | list) else (output, )
 
 
-def _equal(output: Any, maps: Tensor) -> bool:
+def _same_values(output: Any, maps: Tensor) -> bool:
     if not isinstance(output, Tensor) or output.numel() != maps.numel():
         return False
     if output.ndim == 3:

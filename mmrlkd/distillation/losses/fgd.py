@@ -70,11 +70,14 @@ class FGDLoss(LevelLoss):
             raise RuntimeError(
                 'FGDLoss has no relation blocks yet; accepted: '
                 'bind(channels) before the first forward pass.')
+        # The focal term is weighted by the teacher's attention only: the student's
+        # would let it lower the loss by attending elsewhere.
         where, which = self._attend(student)
         true_where, true_which = self._attend(teacher)
         objects = box_mask(boxes, student.shape[-2:])
         rest = (objects == 0).float()
         rest = rest / rest.sum(dim=(1, 2), keepdim=True).clamp_min(1)
+        # Both sums of the focal term at once: the masks do not overlap.
         mask = self.foreground * objects + self.background * rest
         squared = (student - teacher).square()
         squared = (squared * true_which[..., None, None]).sum(dim=1)

@@ -66,6 +66,8 @@ class _Tables:
 
 @lru_cache(maxsize=32)
 def _tables(space: LevelSpace, device: torch.device) -> _Tables:
+    # Cached for each space and device. Tensors made in inference mode could not
+    # be used with gradients later.
     with torch.inference_mode(False):
         costs = subset_costs(space.costs)
         return _Tables(
@@ -182,6 +184,7 @@ class DecisionProcess:
 
     def _restart(self) -> None:
         self._step = 0
+        # The empty subset has the index 0.
         self._held = torch.zeros(
             self.batch_size, dtype=torch.int64, device=self.device)
         nothing = self._tables.subsets[self._held]
@@ -288,6 +291,7 @@ class SubsetTree:
         self.held = [torch.zeros(1, dtype=torch.int64)]
         self._parents = []
         for step in range(horizon):
+            # (N, 2^L): row n has the subsets that may follow the n-th node.
             allowed = allowed_subsets(space, horizon, step, self.held[-1])
             following, parents = allowed.T.nonzero().unbind(1)
             self.held.append(following)
@@ -308,6 +312,7 @@ class SubsetTree:
         tables = _tables(self.space, device)
         nodes = []
         for step in range(self.horizon):
+            # The same nodes for all images: only their observations differ.
             held, following, parents = (
                 each.to(device, non_blocking=True) for each in (
                     self.held[step], self.held[step + 1], self._parents[step]))

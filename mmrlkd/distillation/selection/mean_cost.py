@@ -104,6 +104,8 @@ class LagrangeMultiplier(nn.Module):
         """
         if self.mean_cost is None:
             return
+        # E[c] falls with the price at the rate Var[c]: Newton's step for the root
+        # of E[c] − target.
         error = mean.to(self.price) - self._target
         newton = error / (variance.to(self.price) + EPSILON)
         most = MOST * (1 + self.price)

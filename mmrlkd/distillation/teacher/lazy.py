@@ -1,17 +1,31 @@
 """The teacher's pyramid of a batch, computed on request."""
 
-from collections.abc import Sequence
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cached_property, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import torch
 from torch import Tensor
 
 from mmrlkd.distillation.features.adapters import TaskAdapter
 from mmrlkd.distillation.features.levels import Level
 from mmrlkd.distillation.logits import read_logits
 
+from .execution import Execution, run_backbone
 from .necks import LazyNeck, take
+
+Given = ParamSpec('Given')
+Result = TypeVar('Result')
+
+
+def _running(method: Callable[Concatenate['LazyPyramid', Given], Result]
+             ) -> Callable[Concatenate['LazyPyramid', Given], Result]:
+    """A method that runs parts of the teacher."""
+    @wraps(method)
+    def run(self: 'LazyPyramid', *args: Given.args,
+            **kwargs: Given.kwargs) -> Result:
+        with self._execution.running(self._images.device):
+            return method(self, *args, **kwargs)
+    return run
 
 
 class LazyPyramid:
@@ -21,25 +35,30 @@ class LazyPyramid:
         adapter: of the teacher, frozen and in eval mode.
         levels: its levels, finest first.
         images: (B, 3, H, W), preprocessed.
+        execution: how the teacher is run.
     """
 
     def __init__(self, adapter: TaskAdapter, levels: Sequence[Level],
-                 images: Tensor) -> None:
+                 images: Tensor, execution: Execution) -> None:
         self._adapter = adapter
         self._levels = levels
         self._images = images
+        self._execution = execution
         self._whole: dict[int, Tensor] = {}
         self._logits: Tensor | None = None
         self._score_logits: list[Tensor] | None = None
         #: Number of images that each level was computed for.
         self.computed = [0] * len(levels)
 
-    @torch.no_grad()
+    @_running
     def level(self, i: int, index: Tensor | None = None) -> Tensor:
         """(n, C, h, w): level ``i`` of the samples ``index``; None for all.
 
         A level that was computed for all samples is kept.
         """
+        return self._execution.hand_over(self._compute(i, index))
+
+    def _compute(self, i: int, index: Tensor | None) -> Tensor:
         if i in self._whole:
             return take(self._whole[i], index)
         level = self._levels[i]
@@ -56,10 +75,10 @@ class LazyPyramid:
             self._whole[i] = maps
         return maps
 
-    @torch.no_grad()
+    @_running
     def begin(self) -> None:
         """Run the backbone now, instead of at the first request."""
-        _ = self.stages
+        _ = self._begun
 
     @property
     def stages(self) -> tuple[Tensor, ...]:
@@ -67,25 +86,30 @@ class LazyPyramid:
         return self._backbone[1]
 
     @cached_property
+    def _begun(self) -> Callable[[], tuple[Any, tuple[Tensor, ...]]]:
+        return self._execution.start(
+            lambda images: run_backbone(
+                self._adapter, images, bool(self._levels)), self._images)
+
+    @cached_property
     def _backbone(self) -> tuple[Any, tuple[Tensor, ...]]:
-        if not self._levels:  # logit distillation alone
-            return self._adapter.backbone(self._images), ()
-        return self._adapter.stages.run(self._images)
+        return self._begun()
 
     @cached_property
     def neck(self) -> LazyNeck:
         """The neck on the backbone's output."""
         return self._adapter.lazy_neck(self._backbone[0])
 
-    @torch.no_grad()
+    @_running
     def logits(self) -> Tensor:
         """(B, K) or (B, K, h, w): the head's logits; runs the whole neck,
         the first time."""
         if self._logits is None:
-            self._logits = read_logits(self._adapter, self._features())
+            self._logits = self._execution.hand_over(
+                read_logits(self._adapter, self._features()))
         return self._logits
 
-    @torch.no_grad()
+    @_running
     def score_logits(self) -> list[Tensor]:
         """A detector's, see
         :meth:`~mmrlkd.distillation.features.adapters.TaskAdapter.score_logits`;
@@ -94,7 +118,7 @@ class LazyPyramid:
             self._score_logits = self._adapter.score_logits(self._features())
         return self._score_logits
 
-    @torch.no_grad()
+    @_running
     def score_maps(self) -> list[Tensor]:
         """The probabilities of these logits."""
         return self._adapter.score_maps(self.score_logits())
@@ -109,7 +133,7 @@ class LazyPyramid:
         return (self._backbone[0] if self._adapter.neck is None
                 else self.neck.all())
 
-    @torch.no_grad()
+    @_running
     def prepare(self) -> None:
         """Compute what the levels share, so that their own FLOPs can be counted
         separately."""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from mmrlkd.distillation.features.levels import (
 from mmrlkd.registry import MODELS
 
 from .cache import CachedPyramid, TeacherCache, read_settings
+from .execution import AS_BUILT, Execution
 from .lazy import LazyPyramid
 from .weights import load_matching
 
@@ -100,10 +100,16 @@ class Teacher(nn.Module):
         trust_checkpoint: read a checkpoint that holds objects of any type,
             **which may run any code**. Files of tensors, and those that
             OpenMMLab publishes, do not need it.
+        fold: see :class:`.execution.Execution`.
+        dtype: likewise.
+        channels_last: likewise.
+        compile: likewise.
+        stream: likewise.
         cache: folder, or settings, of a cache of its maps, see
             :class:`.cache.CacheSettings`; None for none.
 
     Attributes:
+        execution: how it is run; as built, until :meth:`prepare`.
         wanted: the names in ``levels``.
         levels: levels that the student learns from, see :meth:`align`.
         cache: of its maps; None without one.
@@ -112,10 +118,14 @@ class Teacher(nn.Module):
     def __init__(self, config: str | dict, checkpoint: str | None,
                  levels: Sequence[str] | None = None,
                  weights_key: str | None = None,
-                 trust_checkpoint: bool = False,
+                 trust_checkpoint: bool = False, fold: bool = True,
+                 dtype: str = 'float32', channels_last: bool = False,
+                 compile: bool = False, stream: bool = False,
                  cache: str | dict | None = None) -> None:
         super().__init__()
         check_bool('teacher', 'trust_checkpoint', trust_checkpoint)
+        self._options = Execution(fold, dtype, channels_last, compile, stream)
+        self.execution = AS_BUILT
         self.config = read_model_config(config)
         self.cache = None if cache is None else TeacherCache(
             read_settings(cache), self.config)
@@ -217,7 +227,19 @@ class Teacher(nn.Module):
                 'teacher.checkpoint is None; accepted for training: the path '
                 "of the teacher's checkpoint.")
 
-    @torch.no_grad()
+    def prepare(self, head: bool) -> None:
+        """Make the model cheap to run, as the options say. Weights can no longer
+        be loaded afterwards.
+
+        Args:
+            head: whether its head will run, too.
+
+        Raises:
+            ValueError: the model does not take an option.
+        """
+        self._options.prepare(self.adapter, bool(self.levels), head)
+        self.execution = self._options
+
     def extract(self, images: Tensor, samples: Sequence) -> LazyPyramid:
         """The pyramid of a batch; computes nothing yet.
 
@@ -226,9 +248,11 @@ class Teacher(nn.Module):
             samples: their annotations.
         """
         if self.cache is None or not self.cache.store.readable:
-            return LazyPyramid(self.adapter, self.levels, images)
-        return CachedPyramid(self.adapter, self.levels, images,
-                             self.cache.entries(self.model, images))
+            return LazyPyramid(
+                self.adapter, self.levels, images, self.execution)
+        entries = self.cache.entries(self.model, self.execution, images)
+        return CachedPyramid(
+            self.adapter, self.levels, images, self.execution, entries)
 
 
 def _plain(value: Any) -> Any:

@@ -99,12 +99,15 @@ class FiniteCheck:
 
     @staticmethod
     def _agree(finite: Tensor) -> bool:
+        # If one rank stepped and another did not, their weights would differ from
+        # then on.
         flag = finite.float()
         all_reduce(flag, 'min')
         return bool(flag)
 
     def _skip(self, optim_wrapper: OptimWrapper,
               statistics: list[Tensor]) -> None:
+        # With accumulated gradients this also drops those of earlier iterations.
         optim_wrapper.zero_grad()
         self.restore(statistics)
         self.skipped += 1

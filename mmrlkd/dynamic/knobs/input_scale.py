@@ -61,10 +61,8 @@ class _Resized:
     def __init__(self, library: Library, predict: Any, scale: float) -> None:
         self.library, self.predict, self.scale = library, predict, scale
 
-    def __call__(self, inputs: Tensor, data_samples: list,
-                 **options: Any) -> list:
+    def __call__(self, inputs: Tensor, data_samples: list) -> list:
         """As the model's own: (B, C, H, W) and B samples, which get the
         predictions."""
         small, views = self.library.resized(inputs, data_samples, self.scale)
-        return self.library.adopt(
-            data_samples, self.predict(small, views, **options))
+        return self.library.adopt(data_samples, self.predict(small, views))

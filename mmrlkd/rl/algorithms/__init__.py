@@ -1,5 +1,5 @@
-"""What a policy is improved by: losses as pure functions of episodes, and the
-trainers that configs name."""
+"""Algorithms: losses as pure functions of episodes, and the trainers that
+configs name."""
 
 from .advantages import generalized_advantages, group_advantages
 from .expected_reward import (

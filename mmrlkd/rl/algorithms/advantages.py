@@ -1,4 +1,4 @@
-"""How much better than expected an action turned out."""
+"""Advantages: the return of an action minus its expectation."""
 
 import torch
 from torch import Tensor
@@ -8,9 +8,9 @@ def generalized_advantages(rewards: Tensor, values: Tensor, gamma: float,
                            lam: float) -> Tensor:
     """A_t = δ_t + γλ A_{t+1} with δ_t = r_t + γ V_{t+1} − V_t.
 
-    Schulman et al. 2016, https://arxiv.org/abs/1506.02438. The episodes *end*
-    after T steps, which the policy can see coming; nothing is cut short, so
-    there is no value after the last step to bootstrap from.
+    Schulman et al. 2016, https://arxiv.org/abs/1506.02438, equation 16. The
+    episodes *terminate* after T steps and are not truncated, so no value is
+    bootstrapped after the last step.
 
     Args:
         rewards: (T, B).
@@ -37,21 +37,21 @@ def group_advantages(returns: Tensor, weight: Tensor, group_size: int,
     """A = (R − mean of the group) / (std of the group + ε).
 
     Shao et al. 2024, https://arxiv.org/abs/2402.03300. Without the division
-    the expected gradient is (G − 1)/G of that of the expected reward, exactly:
-    each episode is part of its own baseline. The division makes hard and easy
-    images count alike, and blows up groups whose rewards hardly differ.
+    the expected gradient is exactly (G − 1)/G of that of the expected reward,
+    because each episode is part of its own baseline. The division gives hard
+    and easy images the same weight, and amplifies small differences of rewards.
 
     Args:
-        returns: (B·G,) total reward of each episode, those of a group side by
-            side; finite where the weight is not 0.
-        weight: (B·G,), 0 for episodes to leave out of their group, else 1.
+        returns: (B·G,) total reward of each episode, those of a group next to
+            each other; finite where the weight is not 0.
+        weight: (B·G,), 0 for episodes that are left out of their group, else 1.
         group_size: G.
         eps: ε, in units of the reward.
         scale_by_std: whether to divide; the std is the unbiased one.
 
     Returns:
-        (B·G,) advantages, 0 for what is left out; (B,) bool, groups that teach
-        nothing: one episode or none is left, or all earned the same.
+        (B·G,) advantages, 0 for episodes that are left out; (B,) bool, groups
+        without information: fewer than two episodes, or equal returns.
     """
     returns, weight = (each.view(-1, group_size) for each in (returns, weight))
     count = weight.sum(-1, keepdim=True)
@@ -61,8 +61,8 @@ def group_advantages(returns: Tensor, weight: Tensor, group_size: int,
     kept = weight > 0
     spread = (returns.masked_fill(~kept, -torch.inf).amax(-1) -
               returns.masked_fill(~kept, torch.inf).amin(-1))
-    # The same levels in another order earn the same but for rounding, which a
-    # division by the deviation would blow up.
+    # Episodes that reach the same subset in another order have equal returns up
+    # to rounding, which the division by the deviation would amplify to 1.
     rounding = 8 * torch.finfo(returns.dtype).eps
     tied = spread <= rounding * (weight * returns).abs().amax(-1)
 

@@ -1,9 +1,10 @@
-r"""The exact gradient of the expected reward, where every outcome's is known.
+r"""The exact gradient of the expected reward, if the reward of every outcome is
+known.
 
-With full information a policy need not be sampled: J(θ) = Σ_s π_θ(s | x) R(s, x)
-and ∇J are sums over the outcomes. The "all-action" policy gradient of Sutton et
-al. 2001 (Comparing policy-gradient algorithms), over whole episodes: without the
-variance of the actions, without a critic, and off-policy without correction.
+Then J(θ) = Σ_s π_θ(s | x) R(s, x) and ∇J are sums over the outcomes, and no
+action needs to be sampled. This is the "all-action" policy gradient of Sutton et
+al. 2001 (Comparing policy-gradient algorithms) over whole episodes. It has no
+variance from the actions, needs no critic, and old samples need no correction.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,8 +26,7 @@ from mmrlkd.rl.tree import DecisionTree, Nodes, outcome_probabilities
 
 
 class Multiplier(Protocol):
-    """λ of ``reward = gain − λ · cost``: constant, or one that moves so that
-    the mean cost meets a target."""
+    """λ of ``reward = gain − λ · cost``: constant, or fitted to a mean cost."""
 
     def value(self) -> Tensor:
         """0-dim."""
@@ -34,13 +34,14 @@ class Multiplier(Protocol):
 
     def update(self, mean: Tensor, variance: Tensor,
                temperature: Tensor) -> None:
-        """Told the mean over samples of the cost's mean and variance under the
-        policy, and the weight of the entropy in units of the gains; 0-dim and
-        equal on all ranks."""
+        """Adapt λ to mean and variance of the cost under the policy, both meaned
+        over samples, and to the weight of the entropy in units of the gains;
+        0-dim and equal on all ranks."""
         ...
 
 
-#: Weight of the entropy that a multiplier is told, at least.
+#: Smallest weight of the entropy that is passed to a multiplier, which divides
+#: by it.
 LEAST = 1e-3
 
 
@@ -55,8 +56,8 @@ class ExpectedRewardDiagnostics(Diagnostics):
         cost_variance: mean over samples of the variance of cost(s) under π.
         entropy: of the policy, in nats, mean over all steps.
         dropped_episodes: number of new samples with a non-finite number.
-        skipped_steps: number of gradient steps not taken, for want of a
-            finite gradient or of any finite sample.
+        skipped_steps: number of gradient steps not taken, because the gradient
+            or every sample was not finite.
     """
     expected_reward: Tensor
     regret: Tensor
@@ -69,14 +70,14 @@ class ExpectedRewardDiagnostics(Diagnostics):
 
 @dataclass(frozen=True)
 class ExpectedRewardBatch:
-    """Samples prepared for the loss; none of it has a graph.
+    """Samples prepared for the loss; no tensor has a graph.
 
     Attributes:
-        nodes: of each of the T steps, what is seen (B, N).
+        nodes: of each of the T steps.
         reward: (B, S), of each outcome.
         cost: (S,), of each outcome.
         unit: 0-dim, size of the differences between the gains of a sample.
-        share: (B,), what a sample counts in a mean over those of all ranks.
+        share: (B,), weight of a sample in the loss; see :class:`.Batch`.
     """
     nodes: Sequence[Nodes]
     reward: Tensor
@@ -89,13 +90,13 @@ class ExpectedRewardBatch:
 class ExpectedRewardLoss:
     """−Σ_s π(s | x) R(s, x) / u − c_e H(π(· | x)), mean over samples.
 
-    ``loss(policy, batch)`` depends on nothing but its arguments, changes
-    nothing, and is differentiable (twice, too) in the policy's weights.
+    ``loss(policy, batch)`` depends on its arguments only, changes nothing, and is
+    twice differentiable in the policy's weights.
 
     Attributes:
-        entropy_coef: c_e. H is the entropy of the course, so that the optimum
-            is π ∝ exp(R / (u c_e)); u, the rewards' own unit, makes the
-            coefficient independent of their scale.
+        entropy_coef: c_e. H is the entropy of the outcome, so the optimum is
+            π ∝ exp(R / (u c_e)). The unit u makes c_e independent of the scale
+            of the rewards.
     """
     entropy_coef: float = 0.01
 
@@ -127,9 +128,9 @@ class ExpectedRewardLoss:
 class ExpectedReward(Learner):
     """:class:`ExpectedRewardLoss` on samples of the last batches.
 
-    A sample teaches as much later as when it was new, as long as its gains
-    hold: nothing of it depends on the policy. The multiplier of the cost is
-    applied when learning, so that a new one spoils no sample.
+    Samples do not depend on the policy, so old ones are used like new ones, as
+    long as the gains do not change. The cost is subtracted when learning, with
+    the present λ, and not when a sample is stored.
 
     Args:
         lr: learning rate of Adam at the start; decays linearly to 0.
@@ -138,7 +139,7 @@ class ExpectedReward(Learner):
         steps: gradient steps of an update.
         batch_size: samples of a step on each rank, drawn from those that are
             kept; None for all of them.
-        replay: how many updates' samples are kept.
+        replay: number of updates whose samples are kept.
         max_grad_norm: the gradient is clipped to this norm.
     """
 
@@ -164,9 +165,9 @@ class ExpectedReward(Learner):
 
         Args:
             policy: built.
-            tree: all courses of its episodes.
+            tree: all paths of its episodes.
             cost: (S,), of each outcome of the tree.
-            multiplier: of the cost.
+            multiplier: λ of the cost.
 
         Raises:
             ValueError: there is no tree.
@@ -180,12 +181,14 @@ class ExpectedReward(Learner):
         self._tree, self._cost, self._multiplier = tree, cost, multiplier
 
     def update(self, gains: Gains) -> ExpectedRewardDiagnostics:
-        """Learn from samples and from those of earlier updates.
+        """Update the policy from these samples and those of earlier updates.
 
-        Called by all ranks at once, each with its own samples.
+        Called by all ranks together, each with its own samples.
         """
         gains = without_broken(gains)
         self.replay.add(gains)
+        # One unit for the whole update: with one for each step, the weight of the
+        # entropy would vary with the drawn samples.
         kept = self.replay.gather(gains.weight.device)
         unit = self._unit(kept)
         temperature = max(self.algorithm.entropy_coef, LEAST) * unit
@@ -195,6 +198,7 @@ class ExpectedReward(Learner):
         for part in self._drawn(kept):
             batch, count = self.prepare(part, unit)
             loss, stats = self.algorithm.loss(self.policy, batch)
+            # Means over the ranks, so that λ moves by the same step on all of them.
             names, log = tuple(stats), torch.stack(list(stats.values()))
             dist.all_reduce(log, 'mean')
             if self._descent.step(loss, count):
@@ -214,10 +218,10 @@ class ExpectedReward(Learner):
 
     def prepare(self, gains: Gains, unit: Tensor
                 ) -> tuple[ExpectedRewardBatch, Tensor]:
-        """What the loss takes, with the multiplier as it is now.
+        """The batch of the loss, with the present multiplier.
 
         Returns:
-            The batch, and the 0-dim number of samples of all ranks that count.
+            The batch, and the 0-dim number of samples of weight 1 on all ranks.
         """
         count = gains.weight.sum()
         dist.all_reduce(count)
@@ -227,20 +231,21 @@ class ExpectedReward(Learner):
             equal_shares(gains.weight, count)), count
 
     def _reward(self, gains: Gains) -> Tensor:
-        """(B, S), what is gained less what is paid."""
+        """(B, S), gain minus λ times cost."""
         cost = self._cost.to(gains.gain)
         return gains.gain - self._multiplier.value().to(cost) * cost
 
     def _unit(self, gains: Gains) -> Tensor:
-        """0-dim: root of the mean variance of a sample's gains. Without their
-        costs, or it would move with the multiplier."""
+        """0-dim: root of the mean variance of a sample's gains. Costs are left
+        out: with them the unit would change with the multiplier."""
         sums = torch.stack([
             (gains.weight * gains.gain.var(-1, correction=0)).sum(),
             gains.weight.sum()])
         dist.all_reduce(sums)
         size = (gains.weight[:, None] * gains.gain).abs().amax()
         dist.all_reduce(size, 'max')
-        # Rounding errors must not become as large as true differences.
+        # A lower bound: where all gains of a sample are equal, the division
+        # would amplify their rounding errors to 1.
         finfo = torch.finfo(gains.gain.dtype)
         return (sums[0] / sums[1].clamp(1)).sqrt().clamp(
             min=8 * finfo.eps * size).clamp(min=finfo.tiny)
@@ -250,7 +255,8 @@ class ExpectedReward(Learner):
         if self.batch_size is None:
             return [gains] * self.steps
         chosen = torch.randint(len(gains), (self.steps * self.batch_size, ))
-        # All at once, as an index into many tensors costs more than its work.
+        # The samples of all steps in one indexing: the overhead of each call is
+        # larger than its work.
         return gains[chosen.to(gains.weight.device, non_blocking=True)].split(
             self.batch_size)
 

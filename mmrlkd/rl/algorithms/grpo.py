@@ -30,11 +30,11 @@ class GRPODiagnostics(Diagnostics):
             with a single allowed action).
         clip_fraction: share of the steps whose ratio left the clip range.
         approx_kl: KL(old ‖ new) in nats, estimated without negative values.
-        zero_variance_groups: share of the groups that taught nothing, since
-            all their episodes earned the same or fewer than two were finite.
+        zero_variance_groups: share of the groups without information: all
+            returns are equal, or fewer than two episodes are finite.
         dropped_episodes: number with a non-finite state, reward or value.
-        skipped_steps: number of minibatches that changed nothing, for want
-            of a finite gradient or of any finite episode.
+        skipped_steps: number of minibatches without a step, because the gradient
+            or every episode was not finite.
     """
     policy_loss: Tensor
     kl: Tensor
@@ -51,11 +51,10 @@ class GRPOLoss(Algorithm):
     """−min(ρA, clip(ρ, 1 − ε_low, 1 + ε_high)A) + β KL(π ‖ π_acting), mean
     over steps; each step has the advantage of its episode's total reward.
 
-    The paper keeps a language model near the one it was fine-tuned from. Here
-    nothing was trained before: the divergence is from the policy that acted,
-    which bounds how far an update goes where clipping has no say (a clipped
-    ratio has no gradient that would bring it back) and keeps no policy near
-    the random one it began with.
+    In the paper the KL term keeps a language model near the pretrained one. Here
+    there is no pretrained policy: a fixed reference would keep the policy near
+    its random initialisation. The reference is the policy that acted. It limits
+    the size of an update also where the ratio is clipped and has no gradient.
 
     Attributes: see :class:`GRPO`.
     """
@@ -81,6 +80,8 @@ class GRPOLoss(Algorithm):
         # Outcome supervision, section 4.1.2.
         advantage, _ = group_advantages(
             returns, weight, self.group_size, self.eps, self.scale_by_std)
+        # The logits of the policy that acted are not in the rollout, which has
+        # log-probabilities of its actions only; the KL is over all actions.
         with torch.no_grad():
             acting, _ = policy.evaluate(rollout.observation)
         each = (steps, episodes)
@@ -125,18 +126,18 @@ class GRPOLoss(Algorithm):
 
 @LEARNERS.register_module()
 class GRPO(Trainer):
-    """:class:`GRPOLoss`: several episodes of a sample are each other's
-    baseline, and no critic is learnt.
+    """:class:`GRPOLoss`: the mean return of several episodes of a sample is their
+    baseline, and no critic is learned.
 
     Args:
         group_size: G, episodes played for each sample, 2 or more.
         lr: learning rate of Adam at the start; decays linearly to 0.
-        eps_low: how far the ratio may fall below 1 before it stops paying.
-        eps_high: how far it may rise above 1.
+        eps_low: the ratio is clipped at 1 − eps_low.
+        eps_high: the ratio is clipped at 1 + eps_high.
         kl_coef: β, weight of the divergence from the policy that acted.
         scale_by_std: divide advantages by the group's standard deviation.
-        eps: added to that deviation, in units of the reward. It decides how
-            much near-ties count.
+        eps: added to that deviation, in units of the reward: smaller differences
+            of returns have little effect.
         max_grad_norm: the gradient is clipped to this norm.
         epochs: passes over the episodes of an update.
         minibatches: gradient steps of a pass; groups stay together.

@@ -36,8 +36,8 @@ class PPODiagnostics(Diagnostics):
         explained_variance: 1 − Var(return − value) / Var(return) of the
             critic that acted; 1 is perfect, 0 no better than a constant.
         dropped_episodes: number with a non-finite state, reward or value.
-        skipped_steps: number of minibatches that changed nothing, for want
-            of a finite gradient or of any finite episode.
+        skipped_steps: number of minibatches without a step, because the gradient
+            or every episode was not finite.
     """
     policy_loss: Tensor
     value_loss: Tensor
@@ -76,9 +76,9 @@ class PPOLoss(Algorithm):
             rollout.reward, rollout.value, self.gamma, self.gae_lambda)
         target = advantage + rollout.value
         spread, noise = _resolution(rollout.reward, rollout.value, weight)
-        # Episodes that all earned the same say nothing of their actions: what
-        # is left in the advantages is the critic's error. One episode alone
-        # has nothing to be the same as.
+        # If all episodes have equal rewards, the advantages contain the error of
+        # the critic and nothing about the actions, so they are set to 0. With a
+        # single episode this cannot be told.
         episodes = weight.sum()
         dist.all_reduce(episodes)
         advantage = advantage.where((spread > noise) | (episodes == 1), 0.)
@@ -112,7 +112,7 @@ class PPOLoss(Algorithm):
         clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
         policy_loss = -(batch.share * torch.min(
             ratio * batch.advantage, clipped * batch.advantage)).sum()
-        # Not detail 9: clipping the value loss helps nobody, as it says.
+        # Without detail 9: the article finds no benefit of clipping the value loss.
         value_loss = (batch.share * (value - batch.target)**2).sum()
         # Detail 10: equation 9 of the paper.
         entropy = (batch.share * choice.entropy()).sum()
@@ -142,7 +142,7 @@ class PPO(Trainer):
 
     Args:
         lr: learning rate of Adam at the start; decays linearly to 0.
-        clip: ε, how far the ratio may move before it stops paying.
+        clip: ε; the ratio is clipped to [1 − ε, 1 + ε].
         value_coef: c_v, weight of the critic's mean squared error.
         entropy_coef: c_e, weight of the entropy bonus.
         gamma: discount.
@@ -172,9 +172,9 @@ class PPO(Trainer):
 
 def _resolution(reward: Tensor, value: Tensor,
                 weight: Tensor) -> tuple[Tensor, Tensor]:
-    """How far the rewards (T, B) of any step differ between the episodes of
-    ``weight`` (B,) 1, and by how much rounding alone can make advantages
-    differ; 0-dim both, over all ranks together."""
+    """The largest difference of the rewards (T, B) of a step between episodes of
+    ``weight`` (B,) 1, and the largest difference of advantages that rounding
+    alone can cause; both 0-dim, over all ranks."""
     kept = weight > 0
     reward, value = reward.where(kept, 0.), value.where(kept, 0.)
     highest = reward.masked_fill(~kept, -torch.inf).amax(1)
@@ -190,6 +190,7 @@ def _resolution(reward: Tensor, value: Tensor,
 def _moments(numbers: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Count, mean and unbiased variance of ``numbers`` (T, B) over the steps
     of ``weight`` (T, B) 1, on all ranks together."""
+    # In two passes: E[x²] − E[x]² would cancel for numbers far from 0.
     sums = torch.stack([
         weight[0].sum() * len(numbers), (weight * numbers).sum()])
     dist.all_reduce(sums)

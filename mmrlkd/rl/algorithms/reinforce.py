@@ -29,11 +29,11 @@ class REINFORCEDiagnostics(Diagnostics):
         policy_loss: mean of −advantage · log-probability.
         entropy: of the policy, in nats, mean over all steps (0 for a step
             with a single allowed action).
-        advantage: return minus baseline, mean over all steps; away from 0 the
+        advantage: return minus baseline, mean over all steps; far from 0 if the
             baseline lags behind.
         dropped_episodes: number with a non-finite state, reward or value.
-        skipped_steps: 1 if the update changed nothing, for want of a finite
-            gradient or of any finite episode.
+        skipped_steps: 1 if the update was skipped, because the gradient or every
+            episode was not finite.
     """
     policy_loss: Tensor
     entropy: Tensor
@@ -51,14 +51,14 @@ def policy_gradient(log_prob: Tensor, advantage: Tensor,
 
 @dataclass(frozen=True, eq=False)
 class REINFORCELoss(Algorithm):
-    """−A log π − c_e H, mean over steps. As in PPO each step counts alike, and
-    the discount says how far a step looks ahead.
+    """−A log π − c_e H, mean over steps. All steps have the same weight, as in
+    PPO: the discount is in the returns only.
 
     Attributes:
         entropy_coef: c_e, weight of the entropy bonus.
         gamma: discount.
-        baseline: (T,) what each step's return is expected to be; its actions
-            must not have had a say in it. A 0-dim 0 for none.
+        baseline: (T,) expected return of each step, from earlier episodes only:
+            it must not depend on the actions. A 0-dim 0 for none.
     """
     entropy_coef: float
     gamma: float
@@ -85,7 +85,7 @@ class REINFORCELoss(Algorithm):
         choice, _ = policy.evaluate(batch.observation)
         policy_loss = policy_gradient(
             choice.log_prob(batch.action), batch.advantage, batch.share)
-        # Of the distribution, not of the sample.
+        # The entropy of the distribution, not −log π of the sampled action.
         entropy = (batch.share * choice.entropy()).sum()
         return policy_loss - self.entropy_coef * entropy, dict(
             policy_loss=policy_loss.detach(),
@@ -97,17 +97,17 @@ class REINFORCELoss(Algorithm):
 class REINFORCE(Trainer):
     """:class:`REINFORCELoss`, one gradient step on all episodes of an update.
 
-    The baseline is a moving average of each step's return, over all episodes
-    and ranks alike. It is updated after the advantages are taken: a baseline
-    that had seen their returns would depend on the actions.
+    The baseline is a moving average of each step's return, over the episodes of
+    all ranks. It is updated after the advantages are computed: otherwise it would
+    depend on the actions, and the gradient would be biased.
 
     Args:
         lr: learning rate of Adam at the start; decays linearly to 0.
         entropy_coef: weight of the entropy bonus.
         gamma: discount.
-        baseline_decay: what a return still counts in the baseline one update
-            later, in [0, 1). The first updates are averaged equally, so that
-            the baseline need not climb from 0.
+        baseline_decay: weight of the old baseline in an update, in [0, 1). The
+            first updates are averaged equally, so that the baseline does not
+            start from 0.
         max_grad_norm: the gradient is clipped to this norm.
     """
 
@@ -136,7 +136,7 @@ class REINFORCE(Trainer):
         """Move the baseline towards the returns of an update."""
         returns = (batch.share * batch.target).sum(1) * len(batch)
         dist.all_reduce(returns, 'mean')
-        if taken:  # returns that gave no finite gradient would stay for long
+        if taken:  # non-finite returns would stay in the average forever
             self._updates += 1
             new = max(1 - self.baseline_decay, 1 / self._updates)
             baseline = self.baseline.to(returns.device)

@@ -101,6 +101,8 @@ class ControllerSearch(Strategy):
     def ask(self) -> list[Recipe]:
         if not self._left:
             return []
+        # The network is copied: with asynchronous workers it may have changed when
+        # the batch is told.
         self._left -= 1
         tokens = self.network.sample(self.batch_size, self._generator)
         self._open.append((copy.deepcopy(self.network), tokens))
@@ -122,6 +124,7 @@ class ControllerSearch(Strategy):
              advantage: Tensor) -> Tensor:
         """The 0-dim loss of an update, for sequences with ``advantage`` (m,)."""
         log_prob, entropy = network.evaluate(tokens)
+        # The mean over the children, as the paper's 1/m.
         share = torch.full_like(log_prob, 1 / len(log_prob))
         return (policy_gradient(log_prob, advantage.to(log_prob), share) -
                 self.entropy_coef * (share * entropy).sum())
@@ -133,6 +136,7 @@ class ControllerSearch(Strategy):
             kind: [list(table)[i] for i in range(len(table))]
             for kind, table in (('loss', self.losses),
                                 ('connector', self.connectors)) if table}
+        # A level whose mask of teachers is empty learns from the one of its name.
         teachers = torch.stack([
             learnt_from(tokens['teachers'][:, i], i)
             for i in range(len(names))], 1).tolist()

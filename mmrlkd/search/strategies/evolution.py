@@ -64,12 +64,14 @@ class EvolutionSearch(SubsetStrategy):
 
     def select(self) -> int:
         """The winner of a tournament; of equals the first drawn."""
+        # max() takes the first of equals.
         contestants = self._rng.choices(self.living, k=self.tournament)
         return max(contestants, key=lambda member: member[1])[0]
 
     def cross(self, one: int, other: int) -> int:
         """Each level from either parent, with equal probability; the child may
         be infeasible."""
+        # A subset is an integer, bit i for level i: one random bit per level.
         mask = self._rng.getrandbits(len(self.space))
         return one & mask | other & ~mask
 

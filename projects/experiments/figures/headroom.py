@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from mmrlkd.distillation.selection.headroom import Headroom
+from projects.experiments.headroom import Headroom
 
 from .style import INK, METHOD_COLOURS, MUTED, styled, to_png
 

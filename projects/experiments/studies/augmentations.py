@@ -9,14 +9,19 @@ worlds = dict(
         data=dict(size=96, val=1000)))
 
 
-def entry(method, variants, budget):
+def entry(method, variants, budget, name='', priority=0, **options):
     return dict(
-        name=f'{method or "student"} K={variants or "inf"}', method=method,
-        options={'train_dataloader.dataset.variants': variants or 1_000_000},
-        budget=budget, priority=0 if method else 1)
+        name=name or f'{method or "student"} K={variants or "inf"}',
+        method=method, budget=budget, priority=priority,
+        options={'train_dataloader.dataset.variants': variants or 1_000_000,
+                 **options})
 
 
 # The page compares entries of one budget, here the nominal cost of all levels.
-entries = [entry(method, variants, budget)
-           for method, budget in (('uniform', 7.5), (None, 0))
-           for variants in (1, 4, None)]
+entries = [
+    *(entry('uniform', variants, 7.5) for variants in (1, 4, None)),
+    # Does the student mind maps that are rounded to bfloat16?
+    entry('uniform', 4, 7.5, 'uniform K=4 cached', **{
+        'model.teacher.cache': dict(path='work_dirs/studies/cache', size_gb=5.0)}),
+    *(entry(None, variants, 0, priority=1) for variants in (1, 4, None)),
+]

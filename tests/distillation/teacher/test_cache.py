@@ -2,16 +2,17 @@
 
 import copy
 import gc
+import itertools
+import multiprocessing
 import random
 import shutil
-import signal
-import subprocess
 import sys
 import time
 
 import lmdb
 import pytest
 import torch
+import xxhash
 from mmengine.registry import init_default_scope
 
 from mmrlkd.distillation.features.levels import choose_levels
@@ -188,6 +189,12 @@ def test_wrong_settings_are_refused_in_a_sentence(cache, message):
         read_settings(cache)
 
 
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'lmdb', None)
+    with pytest.raises(ValueError, match=r'lmdb.*pip install mmrlkd\[cache\]'):
+        read_settings('x')
+
+
 # -- files that are not as they should be -------------------------------------
 
 
@@ -310,48 +317,54 @@ def test_a_full_disk_ends_writing_alone(
     assert run(teacher)[1] == [0] * 4
 
 
-WRITER = '''
-import random, sys
-from pathlib import Path
-from mmrlkd.distillation.teacher.cache.store import Store
-import xxhash
-store = Store(Path(sys.argv[1]), 1.0)
-print('ready', flush=True)
-for number in range(int(sys.argv[2]), 10 ** 9):
-    for part in range(8):
-        key = xxhash.xxh3_128_digest(f'{number} {part}')
-        store.write(key, key * random.Random(number).randrange(1, 9000))
-    store.flush()
-    print(number, flush=True)
-'''
+def entries_of(number):
+    """What a writer writes together, by key."""
+    keys = [xxhash.xxh3_128_digest(b'%d %d' % (number, part))
+            for part in range(8)]
+    return {key: key * random.Random(number).randrange(1, 9000) for key in keys}
+
+
+def write_forever(folder, first, finished):
+    """Tell what is on the disk, until killed."""
+    store = Store(folder, 1.0)
+    for number in itertools.count(first):
+        for key, entry in entries_of(number).items():
+            store.write(key, entry)
+        store.flush()
+        finished.send(number)
 
 
 def test_a_killed_writer_leaves_whole_entries(tmp_path):
     """Two writers at once, killed at random moments, several times."""
-    import xxhash
-    folder, chance, done = tmp_path / 'cache', random.Random(1), 0
-    for attempt in range(2):
-        writers = [subprocess.Popen(
-            [sys.executable, '-c', WRITER, str(folder), str(10**6 * each)],
-            stdout=subprocess.PIPE, text=True) for each in (
-                2 * attempt, 2 * attempt + 1)]
+    folder, chance = tmp_path / 'cache', random.Random(1)
+    fork = multiprocessing.get_context('fork')
+    for attempt in range(5):
+        pipes, writers = [], []
+        for each in range(2):
+            receiver, sender = fork.Pipe(duplex=False)
+            writers.append(fork.Process(target=write_forever, args=(
+                folder, (2 * attempt + each) * 10**6, sender)))
+            writers[-1].start()
+            sender.close()
+            pipes.append(receiver)
+        # The first entries of each, however slow the disk is.
+        finished = [pipe.recv() for pipe in pipes]
+        time.sleep(chance.random() / 5)
         for writer in writers:
-            assert writer.stdout.readline() == 'ready\n'
-        time.sleep(0.1 + chance.random())
-        for writer in writers:
-            writer.send_signal(signal.SIGKILL)
-        finished = [int(line) for writer in writers
-                    for line in writer.communicate()[0].splitlines()]
-        done += len(finished)
+            writer.kill()
+            writer.join()
+        for pipe in pipes:
+            while True:
+                try:
+                    finished.append(pipe.recv())
+                except EOFError:
+                    break
         store = Store(folder, 1.0)
         assert store.readable and store.writable
         for number in finished:
-            keys = [xxhash.xxh3_128_digest(f'{number} {part}')
-                    for part in range(8)]
-            for key, entry in zip(keys, store.read(keys), strict=True):
-                assert entry == key * random.Random(number).randrange(1, 9000)
+            expected = entries_of(number)
+            assert store.read(list(expected)) == list(expected.values())
         store.write(b'after', b'wards')
         store.flush()
         assert store.read([b'after']) == [b'wards']
         del store
-    assert done

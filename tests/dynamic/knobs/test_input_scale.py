@@ -74,6 +74,26 @@ def test_label_maps_have_the_original_images_size(build_task):
     assert found[0]['labels'].shape == (1, 32, 24)
 
 
+def test_masks_have_the_original_images_size(build_task):
+    def change(cfg):
+        cfg.type = 'MaskRCNN'
+        cfg.roi_head.mask_roi_extractor = dict(
+            cfg.roi_head.bbox_roi_extractor,
+            roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=0))
+        cfg.roi_head.mask_head = dict(
+            type='FCNMaskHead', num_convs=1, in_channels=8,
+            conv_out_channels=8, num_classes=5,
+            loss_mask=dict(type='CrossEntropyLoss', use_mask=True))
+        cfg.test_cfg.rcnn.mask_thr_binary = 0.5
+
+    task = build_task('detection-two-stage', change)
+    with bound(task, 0.5, 1.0).set(0):
+        found = task.predict(task.batch(size=(64, 48)))
+    for each in found:
+        assert each['masks'].shape == (len(each['scores']), 32, 24)
+        assert (each['bboxes'] <= torch.tensor([24., 32., 24., 32.])).all()
+
+
 @pytest.mark.parametrize('scale', [0.5, 0.7, 2.0])
 def test_an_edge_stays_where_it_is(build_task, pixelwise, scale):
     """For a segmentor that looks at single pixels."""

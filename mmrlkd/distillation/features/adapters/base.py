@@ -181,6 +181,8 @@ def adapt(model: nn.Module, key: str) -> TaskAdapter:
     """
     ADAPTERS.import_from_location()
     adapters = ADAPTERS.module_dict.values()
+    # The first that accepts the model: `handles` is exact, so the order does not
+    # matter among the library's own.
     for adapter in adapters:
         if adapter.handles(model):
             return adapter(model, key)

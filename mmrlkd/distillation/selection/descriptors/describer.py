@@ -36,6 +36,7 @@ class Describer:
     Attributes:
         descriptors: by name.
         needs_student_head: whether one of them needs the student's logits.
+        needs_teacher_head: whether one of them needs the teacher's head.
         gflops: of the teacher's head and neck for one probe image; 0 if no
             descriptor needs the head.
 
@@ -51,8 +52,11 @@ class Describer:
         wanted = self.descriptors.values()
         self.needs_student_head = any(
             each.needs_student_head for each in wanted)
+        self.needs_teacher_head = any(
+            each.needs_teacher_head for each in wanted)
+        # Counted once, for the log; the head runs once a batch for all of them.
         self.gflops = 0.0
-        if any(each.needs_teacher_head for each in wanted):
+        if self.needs_teacher_head:
             self.gflops = count_head(teacher)[1]
 
 

@@ -63,6 +63,7 @@ class Crowding(BoxDescriptor):
     [0, 1]; 0 with fewer than two."""
 
     def describe(self, boxes: Boxes) -> Tensor:
+        # Intersection over union of all K × K pairs of an image at once.
         corners = boxes.corners
         low = torch.maximum(corners[:, :, None, :2], corners[:, None, :, :2])
         high = torch.minimum(corners[:, :, None, 2:], corners[:, None, :, 2:])

@@ -62,6 +62,8 @@ def read_scores(batch: Batch) -> Scores:
     for maps in batch.pyramid.score_maps():
         best = maps.amax(dim=(1, 2))
         largest = F.max_pool2d(best[:, None], 3, stride=1, padding=1)[:, 0]
+        # The maximum over a window that contains the position: equality means
+        # that no neighbour is higher.
         scores.append(best.flatten(1))
         peaks.append(((best == largest) & (best > BACKGROUND)).flatten(1))
     return Scores(torch.cat(scores, 1)[:, None], torch.cat(peaks, 1), False)

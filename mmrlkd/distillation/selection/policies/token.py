@@ -43,6 +43,7 @@ class SetLayer(nn.Module):
 
     def forward(self, tokens: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
         """The new (B, L, width) tokens and the new (B, width) global one."""
+        # A mean, not a sum: its size does not depend on the number of levels.
         mean = tokens.mean(-2)
         context = self.others(mean) + self.whole(whole)
         update = torch.relu(self.own(tokens) + context[:, None])

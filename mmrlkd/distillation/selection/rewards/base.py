@@ -137,6 +137,7 @@ class AdditiveReward(Reward):
         return self.level_values * own / self.level_stream.unit
 
     def raw_gains(self, signals: Signals) -> Tensor:
+        # (B, 1, L) where (2^L, L) gives the gain of each member of each subset.
         each = self.level_gains(signals)
         table = subset_table(each.shape[1], each.device)
         gains = each[:, None].where(table, 0.)

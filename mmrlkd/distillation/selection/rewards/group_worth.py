@@ -84,6 +84,7 @@ class GroupWorthReward(AdditiveReward):
             if sorted(self._levels) != sorted(names):
                 refuse('GroupWorthReward', 'levels', self._levels,
                        f'the levels of the model, {names}')
+            # A file may have the levels in another order than the model.
             order = [self._levels.index(name) for name in names]
             self.worth, self._levels = self.worth[:, order], names
         elif self.worth.shape[1] != len(space):

@@ -34,7 +34,8 @@ class LookaheadReward(Reward):
     def raw_gains(self, signals: Signals) -> Tensor:
         losses = signals.discrepancy()
         table = subset_table(losses.shape[1], losses.device)
+        # Subset by subset: all at once would need 2^L times the maps' memory.
         left = torch.stack([
             signals.after_step(subset.expand_as(losses), self.step)
             for subset in table], dim=1)
-        return left[:, :1] - left
+        return left[:, :1] - left  # subset 0, the empty one, takes no step

@@ -76,6 +76,8 @@ class ControlSelector(Selector):
     def select(self, process: DecisionProcess) -> Choice:
         own = self._wrapped().select(process)
         levels, weights = own.selection.levels, own.selection.weights
+        # Random numbers are drawn on the CPU, so that a run is the same on any
+        # device.
         if self.control == 'rates':
             order = torch.rand(levels.shape).argsort(0)
             levels = levels.gather(0, _to(order, levels))
@@ -90,6 +92,7 @@ class ControlSelector(Selector):
     def _opposite(self, levels: Tensor) -> Tensor:
         """(B,) int64: the image whose choice each image gets."""
         cost = (levels * self._costs.to(levels.device)).sum(-1)
+        # The image of rank r in cost gets the choice of rank B − 1 − r.
         order = cost.argsort(stable=True)
         return torch.empty_like(order).scatter_(0, order, order.flip(0))
 

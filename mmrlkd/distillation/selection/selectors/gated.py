@@ -132,6 +132,7 @@ class GatedSelector(Selector):
         assert isinstance(choice, GateChoice)
         if choice.state is None:
             return {}
+        # The subset of level i alone has the index 2^i.
         alone = [1 << i for i in range(len(self.space))]
         rewards = self.reward.gains(signals, update=True)[:, alone]
         self._observed.append((choice.state, rewards.float()))
@@ -149,6 +150,8 @@ class GatedSelector(Selector):
         log_weights = self.weigh(seen.replace(
             global_feature=seen.global_feature.where(finite[:, None], 0.),
             level_features=seen.level_features.where(finite[:, None], 0.)))
+        # The mean over the finite images of all ranks: DDP-like averaging of the
+        # gradients divides by the number of ranks, so shares are multiplied by it.
         count = finite.sum().to(rewards.dtype)
         dist.all_reduce(count)
         share = finite * dist.get_world_size() / count.clamp(1)

@@ -64,6 +64,8 @@ class GreedySelector(Selector):
             dim=-1, descending=True, stable=True)]
         levels = torch.zeros_like(order, dtype=torch.bool)
         spent = self._costs.new_zeros(len(order), 1)
+        # A loop over the L levels, not over the images: a skipped level leaves
+        # its budget to the next one.
         for candidate in order.split(1, dim=-1):  # (B, 1), best first
             cost = self._costs[candidate]
             takes = within_budget(spent + cost, self.space) & (

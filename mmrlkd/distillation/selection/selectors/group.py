@@ -57,6 +57,7 @@ class GroupSelector(Selector):
 
     def bind(self, space: LevelSpace) -> None:
         super().bind(space)
+        # Levels of rate 0 are never drawn, and do not count against the budget.
         for i, row in enumerate(self.rates):
             key = f'rates[{i}]'
             if len(row) != len(space):

@@ -158,10 +158,12 @@ class PolicySelector(Selector):
         learning = self.training and self.learning
         sampling = learning or self.training and not self.greedy
         copies = self.learner.group_size if learning else 1
+        # Before the episode: playing it moves the process on.
         known = process.known() if learning and self._by_gains else None
         if copies > 1:
             process = process.repeated(copies)
         episode = play(process, self._priced.module, explore=sampling)
+        # The copies of an image are next to each other: every first one counts.
         levels = process.state.selected[::copies]
         return PolicyChoice(
             Selection(levels, self.space.weights(levels)),
@@ -189,6 +191,7 @@ class PolicySelector(Selector):
         if episode is None:
             return {}
         assert isinstance(choice, PolicyChoice) and episode.entropy is not None
+        # λ is read once, so that the log has the one of these rewards.
         gains = self.reward.gains(signals, update=True).float()
         multiplier = self.multiplier.value().clone()
         reward = self._rewards(

@@ -38,6 +38,7 @@ class ConstantSelector(Selector):
 
     def bind(self, space: LevelSpace) -> None:
         super().bind(space)
+        # Levels of weight 0 are not selected, and cost nothing.
         weights = torch.tensor(self.weigh(space))
         self._levels = weights > 0
         weights = weights / weights.sum().clamp(
@@ -165,6 +166,7 @@ class RandomSelector(Selector):
         cheapest, dearest = costs.min().item(), costs.max().item()
         if self.cost is None:
             self.cost = self.share * sum(space.costs)
+        # isclose: the share of a sum may miss the cheapest cost by rounding.
         reached = cheapest <= self.cost <= dearest
         if not reached and not math.isclose(cheapest, self.cost):
             raise ValueError(
@@ -189,7 +191,7 @@ def tilted(costs: Tensor, mean: float) -> Tensor:
     and on the cheapest one.
     """
     low, high = -1e4, 1e4
-    for _ in range(100):
+    for _ in range(100):  # more than float64 can resolve
         theta = (low + high) / 2
         probs = torch.softmax(-theta * costs, dim=0)
         if probs @ costs > mean:

@@ -124,6 +124,7 @@ class SubsetSearch(Selector):
             ('_scale', torch.zeros(())),
         ):
             self.register_buffer(name, values, persistent=False)
+        # Equal logits: the search starts from the uniform mixture.
         self.alpha = nn.Parameter(torch.zeros(len(costs)))
         self.optimizer = torch.optim.Adam(
             [self.alpha], self.lr, self.betas, weight_decay=self.weight_decay)
@@ -182,6 +183,7 @@ class SubsetSearch(Selector):
 
     def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
         effect = signals.step_effect(self.order).to(self.alpha)
+        # Each rank has the effect on its own batch; α is equal on all of them.
         dist.all_reduce(effect, 'mean')
         assert isinstance(choice, SearchChoice)
         self._observed.append((effect, choice))

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import ceil
 from pathlib import Path
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmrlkd.distillation.features.levels import Level
+from mmrlkd.distillation.teacher.execution import Execution
 
 from .entries import pack, shorten, unpack
 from .keys import hash_images, hash_model
@@ -66,15 +67,19 @@ class TeacherCache:
         """Opened by the process that first uses it."""
         return open_store(self.settings.path, self.settings.size_gb)
 
-    def entries(self, model: nn.Module, images: Tensor) -> 'BatchEntries':
+    def entries(self, model: nn.Module, execution: Execution,
+                images: Tensor) -> 'BatchEntries':
         """The entries of a batch.
 
         Args:
-            model: the teacher, as it is run.
+            model: the teacher, prepared.
+            execution: how it is run.
             images: (B, 3, H, W), preprocessed.
         """
         if self._model is None:
-            self._model = hash_model(model, self._config)
+            # A stream changes when it runs, and not what it computes.
+            self._model = hash_model(
+                model, (self._config, replace(execution, stream=False)))
         return BatchEntries(
             self.store, hash_images(images, self._model),
             self.settings.dtype == 'exact', images.device, self.counts)

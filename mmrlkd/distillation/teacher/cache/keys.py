@@ -5,9 +5,8 @@ image tensor, so no augmentation can be served another's map, and nothing has to
 be keyed by hand.
 """
 
-from importlib.metadata import PackageNotFoundError, version
+from importlib import import_module
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,11 +20,15 @@ def hash_model(model: nn.Module, config: object) -> bytes:
 
     Takes a copy of the weights to the host; computed once for a run, as the
     teacher is frozen.
+
+    Args:
+        model: prepared.
+        config: what it was built from, and how it is run.
     """
     from xxhash import xxh3_128
     library = type(model).__module__.partition('.')[0]
     digest = xxh3_128(repr((
-        FORMAT, str(config), _version('torch'), _version('onedl-mmcv'),
+        FORMAT, str(config), _version('torch'), _version('mmcv'),
         _version(library), type(model).__qualname__)).encode())
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         digest.update(repr((name, tensor.dtype, tensor.shape,
@@ -67,14 +70,11 @@ def hash_images(images: Tensor, teacher: bytes) -> list[bytes]:
     return found
 
 
-def _bytes(tensor: Tensor) -> np.ndarray:
+def _bytes(tensor: Tensor) -> memoryview:
     """The memory of a tensor on the CPU, in the order of its dimensions."""
     flat = tensor.contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy()
+    return flat.view(torch.uint8).numpy().data
 
 
 def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ''
+    return str(getattr(import_module(package), '__version__', ''))

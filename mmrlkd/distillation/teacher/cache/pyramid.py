@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mmrlkd.distillation.features.adapters import TaskAdapter
 from mmrlkd.distillation.features.levels import Level
+from mmrlkd.distillation.teacher.execution import Execution
 from mmrlkd.distillation.teacher.lazy import LazyPyramid
 from mmrlkd.distillation.teacher.necks import take
 
@@ -29,12 +30,14 @@ class CachedPyramid(LazyPyramid):
         adapter: see :class:`.LazyPyramid`.
         levels: likewise.
         images: likewise.
+        execution: likewise.
         entries: of the images.
     """
 
     def __init__(self, adapter: TaskAdapter, levels: Sequence[Level],
-                 images: Tensor, entries: BatchEntries) -> None:
-        super().__init__(adapter, levels, images)
+                 images: Tensor, execution: Execution,
+                 entries: BatchEntries) -> None:
+        super().__init__(adapter, levels, images, execution)
         self._entries = entries
         #: Images that the teacher runs for, and their pyramid.
         self._parts: list[tuple[list[int], LazyPyramid]] = []
@@ -136,7 +139,8 @@ class CachedPyramid(LazyPyramid):
         index = None if rows == self._rows(None) else torch.tensor(
             rows, device=self._images.device)
         part = LazyPyramid(
-            self._adapter, self._levels, take(self._images, index))
+            self._adapter, self._levels, take(self._images, index),
+            self._execution)
         part.computed = self.computed
         self._parts.append((rows, part))
         return part

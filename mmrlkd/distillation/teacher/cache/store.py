@@ -76,7 +76,7 @@ class Store:
             if problem:
                 return problem
             self._env = lmdb.open(
-                str(self.path), map_size=max(size, 2**20), max_readers=512,
+                str(self.path), map_size=max(size, 2**16), max_readers=512,
                 metasync=True, sync=True, readahead=False)
             self._env.reader_check()
             with self._begin(write=True) as txn:

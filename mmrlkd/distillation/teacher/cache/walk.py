@@ -10,14 +10,13 @@ but lmdb, and exits with 0, or with 1 and a sentence; a signal means damage, too
 import os
 import sys
 
-import lmdb
-
 #: The entry that tells the cache from other programs' files.
 MARK = b'mmrlkd teacher cache'
 
 
 def walk(folder: str) -> str:
     """What is wrong with a file; empty if nothing is."""
+    import lmdb  # this package does without, where no cache is used
     file = os.path.join(folder, 'data.mdb')
     try:
         with lmdb.open(folder, readonly=True, max_readers=512) as env:
@@ -32,9 +31,9 @@ def walk(folder: str) -> str:
         # Reads the list of free pages as well; adds nothing.
         with lmdb.open(folder, map_size=(last + 64) * page + 2**24,
                        max_readers=512) as env:
-            txn = env.begin(write=True)
-            txn.put(b'probe', bytes(2**16))
-            txn.abort()
+            adding = env.begin(write=True)
+            adding.put(b'probe', bytes(2**16))
+            adding.abort()
     except lmdb.Error as error:
         return f'cannot be read ({error})'
     return ''

@@ -5,18 +5,21 @@ at equal mean cost. Gains are in units of the mean gain of each image's best
 subset at any cost.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
+from mmrlkd.distillation import PyramidDistiller
+from mmrlkd.distillation.recording import record_images, warmed_up
+from mmrlkd.distillation.selection.environment import subset_costs, within_budget
+from mmrlkd.distillation.selection.rewards import Reward
+from mmrlkd.distillation.selection.selectors.static import tilted
 from mmrlkd.structures import LevelSpace
-
-from .environment import subset_costs, within_budget
-from .selectors.static import tilted
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -95,6 +98,38 @@ class Headroom:
     explained: dict[str, float]
     unit: dict[str, float]
     images: int
+
+
+def record_moment(model: PyramidDistiller, reward: Reward, name: str,
+                  warm_up: Iterable[Any],
+                  augmentations: Iterable[Iterable[Any]]) -> Moment:
+    """A moment of the training, for :func:`analyse`.
+
+    Args:
+        model: the distiller at that moment.
+        reward: computes the gains; a copy is used.
+        name: of the moment.
+        warm_up: batches that the reward's running means move towards.
+        augmentations: batches of the same images in the same order, once for
+            each augmentation.
+
+    Raises:
+        ValueError: a state or a gain is not finite.
+    """
+    reward = warmed_up(model, reward, warm_up)
+    recordings = [record_images(model, reward, batches)
+                  for batches in augmentations]
+    moment = Moment(name, *(
+        np.stack([part.double().numpy() for part in parts]) for parts in (
+            [torch.cat([each.global_feature, each.level_features,
+                        each.context], 1) for each in recordings],
+            [each.gains for each in recordings])))
+    if not (np.isfinite(moment.states).all()
+            and np.isfinite(moment.gains).all()):
+        raise ValueError(
+            f'{name}: states or gains of some images are not finite; '
+            'accepted: a student that has not diverged.')
+    return moment
 
 
 @dataclass(frozen=True)
@@ -228,18 +263,9 @@ def _ridge(x: Array, y: Array, new: Array) -> Array:
 
 def spearman(x: Array, y: Array) -> float:
     """Rank correlation; 0 where one of them is constant."""
-    a, b = _ranks(x), _ranks(y)
-    if a.std() == 0 or b.std() == 0:
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
-
-
-def _ranks(values: Array) -> Array:
-    """Ranks, of equal values their mean."""
-    _, inverse, counts = np.unique(
-        values, return_inverse=True, return_counts=True)
-    last = counts.cumsum()
-    return (last - (counts - 1) / 2)[inverse]
+    return float(spearmanr(x, y).statistic)
 
 
 def explained_variance(true: Array, predicted: Array) -> float:

@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from mmrlkd.distillation.selection.headroom import (
+from mmrlkd.structures import LevelSpace
+from projects.experiments.headroom import (
     Moment,
     allocate,
     analyse,
@@ -14,7 +15,6 @@ from mmrlkd.distillation.selection.headroom import (
     predict,
     spearman,
 )
-from mmrlkd.structures import LevelSpace
 
 COSTS = np.array([0., 2., 1., 3.])  # the subsets of two levels
 SPACE = LevelSpace(('P2', 'P3'), (2., 1.), 3., (1, 1), 1)

@@ -1,0 +1,84 @@
+"""A model that is run as a controller chooses."""
+
+import math
+
+import pytest
+import torch
+
+from mmrlkd.dynamic.budgeted import BudgetedModel, check_model
+from mmrlkd.files import digest
+
+
+@pytest.fixture
+def batch(tiny_parts, detection_batch):
+    return lambda: tiny_parts.model.data_preprocessor(detection_batch, False)
+
+
+def assert_same(mine, theirs):
+    for one, other in zip(mine, theirs, strict=True):
+        for key in ('bboxes', 'scores', 'labels'):
+            assert torch.equal(one.pred_instances[key],
+                               other.pred_instances[key]), key
+
+
+def test_each_image_runs_in_its_own_setting(tiny_parts, fixed_controller, batch):
+    """Budgets allow the settings 3, 2, 0 and none; bounds are 1.5 · median + 0.5."""
+    budgeted = BudgetedModel(tiny_parts, fixed_controller(3, 2, 1, 0))
+    budgets = torch.tensor([math.inf, 8.1, 4.9, 3.4])
+    samples, decisions = budgeted.predict(batch(), budgets)
+    assert [each.setting for each in decisions] == [3, 2, 0, 0]
+    assert [each.feasible for each in decisions] == [True, True, True, False]
+    assert [each.predicted_ms for each in decisions] == pytest.approx(
+        [12.5, 8.0, 3.5, 3.5])
+    assert decisions[1].values == dict(scale=1.0, blocks='1-1-1-1')
+    assert [each.budget_ms for each in decisions] == pytest.approx(
+        budgets.tolist())
+    assert_same(samples, budgeted.predict_in(batch(), [3, 2, 0, 0]))
+
+
+def test_the_full_setting_is_the_unmodified_model(
+        tiny_parts, fixed_controller, batch):
+    """Although it continues from the stage that the controller looked at."""
+    samples, _ = BudgetedModel(tiny_parts, fixed_controller(3)).predict(
+        batch(), math.inf)
+    with torch.no_grad():
+        plain = tiny_parts.model(**batch(), mode='predict')
+    assert_same(samples, plain)
+
+
+@pytest.mark.parametrize('budget', [0, -1.0, math.nan, 3.4])
+def test_budgets_that_nothing_keeps_are_refused(
+        tiny_parts, fixed_controller, budget):
+    budgeted = BudgetedModel(tiny_parts, fixed_controller(3))
+    budgeted.check_budget('test', torch.tensor([3.5, math.inf]))
+    with pytest.raises(ValueError, match=(
+            r'test: budget_ms=.*; accepted: numbers >= 3.5, the ms that the '
+            r'cheapest setting \(scale=0.5 blocks=1-1-1-1\) takes')):
+        budgeted.check_budget('test', torch.tensor([5.0, budget]))
+
+
+@pytest.mark.parametrize('change, sentence', [
+    (dict(knobs=[dict(name='scale', values=[0.5, 0.75, 1.0, 2.0], full=2)]),
+     'budget: knobs=.*blocks.*accepted: those of the controller'),
+    (dict(feature=dict(stage='layer2', scale=1.0)),
+     "budget.feature: stage='layer1'; accepted: that of the controller, 'layer2'"),
+])
+def test_a_controller_of_something_else_is_refused(
+        tiny_parts, fixed_controller, change, sentence):
+    from dataclasses import replace
+    controller = fixed_controller(3)
+    other = type(controller)(replace(controller.header, **change), [3])
+    with pytest.raises(ValueError, match=sentence):
+        BudgetedModel(tiny_parts, other)
+
+
+def test_a_controller_of_other_weights_is_refused(fixed_controller, tmp_path):
+    file = tmp_path / 'weights.pth'
+    with pytest.raises(ValueError, match='checkpoint=.*; accepted: a file'):
+        check_model(fixed_controller(0), file)
+    file.write_bytes(b'weights')
+    check_model(fixed_controller(0, model=digest(file)), file)
+    check_model(fixed_controller(0), file)  # of a table that does not say
+    with pytest.raises(ValueError, match=(
+            'accepted: the file that was profiled, whose SHA-256 begins with 0123')):
+        check_model(fixed_controller(0, model='0123'), file)

@@ -1,0 +1,76 @@
+"""A controller tested end to end by the command line."""
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+from mmrlkd.dynamic.controller import Controller
+from mmrlkd.dynamic.deployed import ControllerHeader, save_controller
+from mmrlkd.dynamic.latency import LatencyModel
+from mmrlkd.dynamic.parts import BudgetParts
+from mmrlkd.files import digest
+from mmrlkd.registry import MODELS
+
+TOOL = Path(__file__).parents[2] / 'tools/budget/test.py'
+
+
+@pytest.fixture
+def command(run_config, plain_config_text, tmp_path):
+    """The tool on a tiny detector, whose controller thinks that its settings take
+    1 to 4 ms."""
+    cfg = run_config(phases=None)
+    cfg.model = cfg.model.student
+    cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    cfg.budget = dict(
+        knobs=[dict(type='mmrlkd.InputScale', scales=(0.5, 1.0)),
+               dict(type='mmrlkd.ResidualBlocks', run=[
+                   (1, 1, 1, 1), (2, 2, 2, 2)])],
+        feature=dict(stage='layer1'))
+    config, weights, controller = (
+        tmp_path / name for name in ('tiny.py', 'model.pth', 'controller.pth'))
+    cfg.dump(config)
+    init_default_scope('mmdet')
+    model = MODELS.build(cfg.model)
+    torch.save(dict(state_dict=model.state_dict()), weights)
+    parts = BudgetParts.build(model, cfg.budget)
+    latency = LatencyModel(torch.arange(1., 5.), torch.ones(4), torch.zeros(8),
+                           torch.zeros(8, 4), 0.9)
+    save_controller(controller, ControllerHeader(
+        knobs=parts.space.header(), feature_dim=8, context_dim=0,
+        overhead_ms=0.1, budgets=(1, 5), model=digest(weights),
+        feature=parts.feature.describe()), latency, Controller(8, (2, 2)))
+
+    def run(*words):
+        return runpy.run_path(str(TOOL))['main']([
+            str(config), str(weights), str(controller), '--device', 'cpu',
+            '--drift', 'ignore', '--out', str(tmp_path / 'test.json'), *words])
+
+    return run
+
+
+def test_every_budget_has_its_numbers(command, tmp_path, capsys):
+    result = command('--images', '3', '--budget-ms', '1.2', '1e6')
+    assert json.loads((tmp_path / 'test.json').read_text()) == result
+    low, high = result['budgets']
+    # The lowest budget leaves the cheapest setting, in which nothing is that fast.
+    chosen = [name for each in low['settings'].values() for name in each]
+    assert set(chosen) == {'scale=0.5 blocks=1-1-1-1'}
+    assert low['within'] == 0 and high['within'] == 1
+    for row in (low, high):
+        assert row['images'] == 3
+        assert sum(sum(each.values()) for each in row['settings'].values()) == 3
+        assert 'coco/bbox_mAP' in row['metrics']
+        latency = row['latency_ms']
+        assert 0 < latency['p50'] <= latency['p95'] <= latency['p99']
+    assert 'coco/bbox_mAP' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('budget', ['0', '-1', 'nan', '0.9'])
+def test_bad_budgets_end_with_a_sentence(command, budget):
+    with pytest.raises(SystemExit, match=(
+            'budget_ms=.*; accepted: numbers >= 1.1, the ms that the cheapest')):
+        command('--budget-ms', budget)
