@@ -320,7 +320,8 @@ def budget_demo(args: argparse.Namespace, console: Console) -> None:
         cfg = runs[task][DROPPED].cfg
         for folder, scenes in (
                 (cfg.data_root, task.scenes),
-                (cfg.test_root, replace(task.scenes, train=16, seed=1))):
+                (cfg.test_root, replace(
+                    task.scenes, train=16, val=task.tested, seed=1))):
             make_scenes(Path(folder), scenes)
     with locked(work_dir) as lock:
         with Reporter(console) as reporter:

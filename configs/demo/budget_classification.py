@@ -7,7 +7,7 @@ custom_hooks = [
 ]
 # Made by
 #     python tools/datasets/make_scenes.py data/scenes_10_test --size 64 \
-#         --classes 10 --seed 1 --train 16
+#         --classes 10 --seed 1 --train 16 --val 200
 # The validation images are those that settings are profiled on.
 test_root = 'data/scenes_10_test/'
 test_dataloader = dict(dataset=dict(data_root=test_root))

@@ -6,7 +6,8 @@ custom_hooks = [
     dict(type='mmrlkd.DropBlocksHook', rate=0.5),
 ]
 # Made by
-#     python tools/datasets/make_scenes.py data/scenes_test --seed 1 --train 16
+#     python tools/datasets/make_scenes.py data/scenes_test --seed 1 \
+#         --train 16 --val 100
 # The validation images are those that settings are profiled on.
 test_root = 'data/scenes_test/'
 test_dataloader = dict(dataset=dict(data_root=test_root))

@@ -179,7 +179,7 @@ def run_task(task: BudgetTask, runs: dict[str, Run], seeds: list[int],
             tests[kind, seed] = steps.run(Step(
                 f'{task.name}: test of seed {seed}, {kind}',
                 ('budget/test.py', config, str(runs[DROPPED].checkpoint), str(file),
-                 '--table', str(table), '--images', str(task.tested), '--out',
+                 '--table', str(table), '--out',
                  # The budgets are the profile's, of a moment ago.
                  str(out), '--drift', 'ignore', *threads, '--budget-ms', *budgets),
                 out), file)

@@ -1,7 +1,7 @@
 """Test a controller end to end, with the library's own evaluator.
 
     python tools/budget/test.py CONFIG CHECKPOINT CONTROLLER --budget-ms MS …
-        [--table FILE.parquet] [--images N] [--drift rescale|refuse|ignore]
+        [--table FILE.parquet] [--drift rescale|refuse|ignore]
         [--out FILE.json] [--device cpu] [--threads N] [--cfg-options KEY=VALUE …]
 
 Every test image is run within each budget, one at a time. Told are accuracy,
@@ -22,7 +22,6 @@ sys.path[:] = [each for each in sys.path
 import argparse
 import json
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -66,8 +65,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         metavar='MS', help='budgets of an image')
     parser.add_argument('--table', type=Path,
                         help='the profile, for the best static settings')
-    parser.add_argument('--images', type=int,
-                        help='the first of the test set; default: all')
     parser.add_argument('--drift', choices=OPTIONS, default='rescale',
                         help="where latencies are not the profile's; default: "
                         'rescale')
@@ -81,10 +78,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
         help='override values of the config')
     args = parser.parse_args(argv)
-    for name in ('images', 'threads'):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            parser.error(f'--{name} {value}: accepted is a number >= 1.')
+    if args.threads is not None and args.threads < 1:
+        parser.error(f'--threads {args.threads}: accepted is a number >= 1.')
     args.out = args.out or Path(f'{args.controller}.test.json')
     return args
 
@@ -94,19 +89,17 @@ class TestSet:
 
     Args:
         cfg: the config.
-        number: of the first images; None for all.
     """
 
-    def __init__(self, cfg: Config, number: int | None) -> None:
+    def __init__(self, cfg: Config) -> None:
         self.metrics = cfg.test_evaluator
         self.loader = Runner.build_dataloader(dict(
             cfg.test_dataloader, batch_size=1, num_workers=0,
             persistent_workers=False))
-        self.number = min(number or len(self.loader), len(self.loader))
 
     def images(self) -> Iterator[Any]:
         """The collated data of each image."""
-        return islice(iter(self.loader), self.number)
+        return iter(self.loader)
 
     def evaluator(self) -> Evaluator:
         """A new one."""
@@ -182,7 +175,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         cfg = student_config(load_config(args.config,
                                          cfg_options=args.cfg_options))
         init_default_scope(cfg.get('default_scope', 'mmdet'))
-        images = TestSet(cfg, args.images)
+        images = TestSet(cfg)
         budgeted = build(args, cfg, images)
         table = args.table and ProfileTable.read(
             args.table, 'complete', budgeted.parts.space.header())
