@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
@@ -130,7 +131,10 @@ class PyramidDistiller(BaseModel):
 
         # Teacher and selector are not registered: otherwise the student's
         # optimizer would train the policy, and checkpoints hold the teacher.
-        chosen = SELECTORS.build(selector)
+        # What a policy draws for its weights must not move what connectors draw:
+        # runs of one seed are compared.
+        with torch.random.fork_rng(devices=[]):
+            chosen = SELECTORS.build(selector)
         self._selector = UnregisteredModule(chosen)
         #: Set before each iteration, see :meth:`.schedule.Schedule.set`.
         self.schedule = Schedule(self.adapter, self._selector)

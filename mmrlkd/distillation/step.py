@@ -128,6 +128,8 @@ def distil(model: PyramidDistiller, plan: StepPlan, images: Tensor,
         return output
     part, losses = model.distillation, distilled.losses
     scalars = dict(output.scalars)
+    if plan.choose:
+        model.selector.spend(distilled.choice)
     if plan.learn:
         scalars |= observe(
             model, output, distilled, images, samples, search, gradients)

@@ -23,6 +23,9 @@ MOST = 0.25
 EPSILON = 1e-3
 #: Momentum of the running mean of the temperature.
 MOMENTUM = 0.1
+#: Share of the error at new images by which an update corrects the target, and
+#: what the correction may be at most, as a share of the target.
+INTEGRAL, LARGEST = 0.2, 0.5
 
 
 class LagrangeMultiplier(nn.Module):
@@ -40,7 +43,12 @@ class LagrangeMultiplier(nn.Module):
     step, (E[c] − target) / Var[c]. If the network had to learn λ, it would lag
     behind: λ would overshoot, and levels dropped meanwhile would not come back.
 
-    λ changes in :meth:`update` only, which is called when the policy learns.
+    λ changes when the policy learns, by :meth:`update`. The costs that it gets may
+    be of images as an earlier student showed them, where what was learned from
+    is kept. So :meth:`correct` moves the target by the integral of the error at
+    the images that were distilled since, whether the policy learned from them
+    or not: the sum of these errors is the correction over :data:`INTEGRAL`, so
+    that their mean goes to 0 as training goes on.
 
     Args:
         start: λ without a target.
@@ -49,18 +57,20 @@ class LagrangeMultiplier(nn.Module):
     Attributes:
         price: 0-dim, λ / τ; 0 without a target.
         temperature: 0-dim, τ.
+        correction: 0-dim, what is added to the target, as a share of Σ cost_i.
         level_costs: (L,) cost of each level as a share of Σ cost_i.
     """
 
     price: Tensor
     temperature: Tensor
+    correction: Tensor
     level_costs: Tensor
 
     def __init__(self, start: float, mean_cost: float | None = None) -> None:
         super().__init__()
         self.mean_cost = mean_cost
         for name, value in (('_start', start), ('price', 0.),
-                            ('temperature', 0.)):
+                            ('temperature', 0.), ('correction', 0.)):
             self.register_buffer(name, torch.tensor(float(value)),
                                  persistent=False)
 
@@ -106,7 +116,7 @@ class LagrangeMultiplier(nn.Module):
             return
         # E[c] falls with the price at the rate Var[c]: Newton's step for the root
         # of E[c] − target.
-        error = mean.to(self.price) - self._target
+        error = mean.to(self.price) - (self._target + self.correction)
         newton = error / (variance.to(self.price) + EPSILON)
         most = MOST * (1 + self.price)
         step = torch.minimum(torch.maximum(RATE * newton, -most), most)
@@ -116,9 +126,27 @@ class LagrangeMultiplier(nn.Module):
             self.temperature.lerp(temperature.to(self.price), MOMENTUM),
             temperature.to(self.price)))
 
+    @torch.no_grad()
+    def correct(self, mean: Tensor) -> None:
+        """Follow what was spent in fact since the last update.
+
+        Args:
+            mean: 0-dim, of the cost of the images that were distilled as the
+                policy chose, as a share of Σ cost_i; NaN for none. Equal on all
+                ranks.
+        """
+        if self.mean_cost is None:
+            return
+        error = (self._target - mean.to(self.price)).nan_to_num(0.)
+        # Free already, the policy spends no more for a higher target.
+        error = torch.where(self.price > 0, error, error.clamp(max=0))
+        most = LARGEST * self._target
+        self.correction.add_(INTEGRAL * error).clamp_(-most, most)
+
     def run_state(self) -> dict[str, Any]:
         """What a resumed run needs; equal on all ranks."""
-        return {'price': self.price, 'temperature': self.temperature}
+        return {'price': self.price, 'temperature': self.temperature,
+                'correction': self.correction}
 
     def load_run_state(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`run_state`."""

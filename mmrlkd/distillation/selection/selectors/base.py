@@ -61,6 +61,9 @@ class Selector(nn.Module, ABC):
         """Names of the descriptors that :meth:`observe` asks the signals for."""
         return ()
 
+    def spend(self, choice: Choice) -> None:
+        """Told what :meth:`select` chose in training, if that is distilled."""
+
     def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
         """Store what is learned from a choice that was made in training.
 

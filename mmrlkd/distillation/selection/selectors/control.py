@@ -110,6 +110,11 @@ class ControlSelector(Selector):
     def descriptors(self) -> tuple[str, ...]:
         return self.selector.descriptors
 
+    def spend(self, choice: Choice) -> None:
+        # Its cost is that of the own choice, over the batch.
+        assert isinstance(choice, ControlChoice) and choice.own is not None
+        self.selector.spend(choice.own)
+
     def observe(self, signals: Signals, choice: Choice) -> dict[str, Tensor]:
         assert isinstance(choice, ControlChoice) and choice.own is not None
         return self._wrapped().observe(signals, choice.own)

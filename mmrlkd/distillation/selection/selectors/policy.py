@@ -96,6 +96,7 @@ class PolicySelector(Selector):
     adaptive = True
     learns = True
     _cost_shares: Tensor
+    _spent_since: Tensor
 
     def __init__(self, policy: dict[str, Any] | None = None,
                  reward: dict[str, Any] | None = None,
@@ -141,6 +142,8 @@ class PolicySelector(Selector):
         costs = subset_costs(space.costs)
         self.register_buffer(
             '_cost_shares', (costs / costs[-1]).float(), persistent=False)
+        #: Cost of the images distilled since the last update, and their number.
+        self.register_buffer('_spent_since', torch.zeros(2), persistent=False)
         # Unregistered, or the policy would be in the state dict twice.
         self._priced = UnregisteredModule(
             PricedPolicy(self.policy, self.multiplier))
@@ -168,6 +171,15 @@ class PolicySelector(Selector):
         return PolicyChoice(
             Selection(levels, self.space.weights(levels)),
             episode if learning else None, known)
+
+    @torch.no_grad()
+    def spend(self, choice: Choice) -> None:
+        if self.multiplier.mean_cost is None:
+            return
+        costs = self.multiplier.level_costs
+        cost = choice.selection.levels.to(costs) @ costs
+        self._spent_since += torch.stack(
+            [cost.sum(), torch.full_like(cost.sum(), len(cost))])
 
     @property
     def descriptors(self) -> tuple[str, ...]:
@@ -227,6 +239,10 @@ class PolicySelector(Selector):
         if waiting:
             assert isinstance(observed, Gains), 'checked when built'
             self._adapt(observed)
+        if self.multiplier.mean_cost is not None:
+            dist.all_reduce(self._spent_since)
+            self.multiplier.correct(self._spent_since[0] / self._spent_since[1])
+            self._spent_since.zero_()
         diagnostics = self.learner.update(observed)
         if isinstance(observed, Rollout):
             self.multiplier.update(*self._spent(observed))
@@ -287,8 +303,11 @@ class PolicySelector(Selector):
             self._adaptation.pending = not state.get('adapted', True)
 
     def local_run_state(self) -> dict[str, Any]:
-        return {'rollouts': self.storage.state_dict(),
-                'learner': self.learner.local_state_dict()}
+        state = {'rollouts': self.storage.state_dict(),
+                 'learner': self.learner.local_state_dict()}
+        if self.multiplier.mean_cost is not None:
+            state['spent'] = self._spent_since.cpu()
+        return state
 
     def load_local_run_state(self, state: dict[str, Any]) -> None:
         rollouts = state['rollouts']
@@ -296,6 +315,8 @@ class PolicySelector(Selector):
             rollouts = [_of_any_version(rollout) for rollout in rollouts]
         self.storage.load_state_dict(rollouts, _state)
         self.learner.load_local_state_dict(state.get('learner', {}), _state)
+        if 'spent' in state:  # since 0.2
+            self._spent_since.copy_(state['spent'])
 
 
 def _state(fields: dict[str, Any]) -> State:
