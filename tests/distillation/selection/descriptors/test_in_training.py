@@ -149,7 +149,8 @@ def test_a_two_stage_teacher_is_asked_for_its_proposals(build_distiller):
         in_channels=16, feat_channels=16, anchor_generator=dict(
             type='AnchorGenerator', scales=[8], ratios=[0.5, 1.0, 2.0],
             strides=[4, 8, 16, 32]))
-    maps, gflops = count_head(teacher)
+    logits, gflops = count_head(teacher)
+    maps = teacher.score_maps(logits)
     assert [each.shape[1:3] for each in maps] == [(3, 1)] * 4
     assert all((each > 0).all() and (each < 1).all() for each in maps)
     assert gflops > 0
@@ -165,7 +166,7 @@ def test_the_background_of_a_softmax_is_no_score(build_distiller):
         anchor_generator=dict(
             type='AnchorGenerator', octave_base_scale=2, scales_per_octave=2,
             ratios=[1.0], strides=[4, 8, 16, 32]))
-    maps, _ = count_head(teacher)
+    maps = teacher.score_maps(count_head(teacher)[0])
     assert [each.shape[1:3] for each in maps] == [(2, 5)] * 4
     assert all((each.sum(2) < 1).all() for each in maps)
 
