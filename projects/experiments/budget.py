@@ -17,7 +17,7 @@ from .training import train_all
 #: Names of the two students: trained as the other demos do, and with blocks dropped.
 PLAIN, DROPPED = 'plain', 'dropped'
 #: Images that the plain student is profiled on, enough for means.
-FEW = 60
+FEW = 120
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from mmrlkd.dynamic.comparison import MIXED, ORACLE, RANDOM, STATIC
 from mmrlkd.dynamic.figure import draw
@@ -113,11 +114,15 @@ def _outcome(rows: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def blocks_frame(files: Files) -> pd.DataFrame:
-    """Quality of both students for each value of the knob ``blocks``."""
+    """Quality of both students for each value of the knob ``blocks``, on the
+    images that both were profiled on."""
     tables = {'trained with dropped blocks': ProfileTable.read(files.table, 'complete'),
               'trained plainly': ProfileTable.read(files.plain, 'complete')}
+    common = set.intersection(*(set(table.images) for table in tables.values()))
     lines: dict[str, dict[str, str]] = {}
     for name, table in tables.items():
+        table = table.take(torch.tensor([
+            i for i, image in enumerate(table.images) if image in common]))
         space = table.space
         full = space.choices(space.full)
         place = space.names.index('blocks')
