@@ -21,7 +21,8 @@ _LINES = {
     WARM_START: ('#bf8700', '-'), STATIC: ('#24292f', '--'),
     MIXED: ('#6f42c1', '--'), RANDOM: ('#e8590c', '-')}
 _ALGORITHM = ('#117a37', '-')
-_STRATA = ('#a6d8b0', '#5fb878', '#2a8f4a', '#0b5c26', '#04361a')
+#: Of groups of neighbouring strata, easy ones first.
+_STRATA = ('#a6d8b0', '#5fb878', '#2a8f4a', '#04361a')
 
 
 def save_figure(rows: pd.DataFrame, choices: pd.DataFrame, algorithm: str,
@@ -54,10 +55,13 @@ def draw(rows: pd.DataFrame, choices: pd.DataFrame, algorithm: str,
     quality.legend(fontsize=8, frameon=False)
 
     chosen = choices[choices.method == algorithm]
-    for stratum, colour in zip(in_order(chosen.difficulty.unique()),
-                               _cycled(_STRATA)):
-        _line(spent, chosen[chosen.difficulty == stratum], 'latency_ms', held_out,
-              stratum or 'all images', colour, '-')
+    for strata, colour in zip(
+            np.array_split(in_order(chosen.difficulty.unique()), len(_STRATA)),
+            _STRATA):
+        if len(strata):
+            label = ' to '.join(dict.fromkeys((strata[0], strata[-1])))
+            _line(spent, _joined(chosen[chosen.difficulty.isin(strata)]),
+                  'latency_ms', held_out, label or 'all images', colour, '-')
     spent.set_ylabel(f'mean latency of what {algorithm} chooses, ms')
     spent.legend(fontsize=8, frameon=False, title='difficulty')
 
@@ -100,6 +104,8 @@ def _line(panel: Axes, rows: pd.DataFrame, column: str, held_out: float,
         elinewidth=0.9, label=label)
 
 
-def _cycled(colours: tuple[str, ...]) -> Iterable[str]:
-    while True:
-        yield from colours
+def _joined(choices: pd.DataFrame) -> pd.DataFrame:
+    """One row for each seed and budget: the mean over the images of its strata."""
+    total = choices.assign(latency_ms=choices.latency_ms * choices.images).groupby(
+        ['seed', 'budget'], as_index=False)[['latency_ms', 'images']].sum()
+    return total.assign(latency_ms=total.latency_ms / total.images)
