@@ -99,6 +99,7 @@ def test_commands_name_tools_options_and_configs_that_exist(name):
         if tool.startswith('benchmarks/'):  # they share options
             source += (ROOT / 'benchmarks/_measure.py').read_text()
         options = set(re.findall(r"'(--[\w-]+)'", source))
+        options |= {f'--{flag}' for flag in re.findall(r"Sweep\(\s*'(\w+)'", source)}
         if 'add_method_argument(' in source:
             options.add('--method')
         option = None
