@@ -66,10 +66,6 @@ class LazyPyramid:
         self.computed[i] += len(self._images if index is None else index)
         if level.in_backbone:  # the backbone always runs for the whole batch
             return take(self.stages[level.index], index)
-        if index is not None and len(index) == 1 < len(self._images):
-            # Libraries have other kernels for one image, which round otherwise:
-            # its map would depend on what else is selected in the batch.
-            return self.neck.output(level.index, index.repeat(2))[:1]
         maps = self.neck.output(level.index, index)
         if index is None:
             self._whole[i] = maps

@@ -15,6 +15,8 @@ from .cache import BatchEntries
 
 #: Names of entries beside those of levels.
 LOGITS, SCORES = 'logits', 'scores'
+#: After the name of a level that was computed for one image of a batch.
+ALONE = ', alone'
 
 
 class CachedPyramid(LazyPyramid):
@@ -22,9 +24,10 @@ class CachedPyramid(LazyPyramid):
 
     A map of an image is the same in whatever batch it is computed, as far as
     the libraries' kernels allow: on the CPU to the last bit, if no image is
-    computed alone (oneDNN has other kernels for one image), which is why such
-    an image is computed twice. On a GPU kernels are chosen by the batch's size,
-    and maps differ by rounding.
+    computed alone. For one image oneDNN has other kernels, so the map of a level
+    that one image of a batch selected is an entry of its own; and where one image
+    of several is missing, it is computed twice over. On a GPU kernels are chosen
+    by the batch's size, and maps differ by rounding.
 
     Args:
         adapter: see :class:`.LazyPyramid`.
@@ -45,7 +48,8 @@ class CachedPyramid(LazyPyramid):
     def begin(self) -> None:
         """Run the backbone for images of which the cache has nothing: they
         need it, whatever is selected."""
-        names = [level.name for level in self._levels] or [LOGITS]
+        names = [name for level in self._levels
+                 for name in (level.name, level.name + ALONE)] or [LOGITS]
         lacking = self._entries.lacking(names)
         if lacking:
             self._add_part(lacking).begin()
@@ -54,9 +58,12 @@ class CachedPyramid(LazyPyramid):
     def level(self, i: int, index: Tensor | None = None) -> Tensor:
         """See :meth:`.LazyPyramid.level`."""
         if i not in self._whole:
+            level = self._levels[i]
+            alone = (index is not None and len(index) == 1 < len(self._images)
+                     and not level.in_backbone)
             maps = self._gather(
-                self._levels[i].name, self._rows(index),
-                lambda part, some: [part.level(i, some)])[0]
+                level.name + ALONE * alone, self._rows(index),
+                lambda part, some: [part.level(i, some)], alone=alone)[0]
             if index is not None:
                 return maps
             self._whole[i] = maps
@@ -94,7 +101,7 @@ class CachedPyramid(LazyPyramid):
 
     def _gather(self, name: str, rows: list[int],
                 compute: Callable[[LazyPyramid, Tensor | None], list[Tensor]],
-                exact: bool = False) -> list[Tensor]:
+                exact: bool = False, alone: bool = False) -> list[Tensor]:
         """(n, …) tensors of some images, read or computed.
 
         Args:
@@ -102,14 +109,18 @@ class CachedPyramid(LazyPyramid):
             rows: n images.
             compute: gives them, of a pyramid and which of its images.
             exact: see :meth:`.BatchEntries.write`.
+            alone: whether a single image may be computed alone.
         """
         order, tensors = self._entries.read(name, rows)
         pieces = [tensors] if order else []
         missing = set(rows).difference(order)
         for part, some, index in self._parts_of(
                 [row for row in rows if row in missing]):
-            pieces.append(self._entries.write(
-                name, some, compute(part, index), exact))
+            if index is None or len(index) > 1 or alone:
+                tensors = compute(part, index)
+            else:
+                tensors = [each[:1] for each in compute(part, index.repeat(2))]
+            pieces.append(self._entries.write(name, some, tensors, exact))
             order = order + some
         if len(pieces) == 1:
             return pieces[0]
