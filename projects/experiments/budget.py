@@ -16,8 +16,6 @@ from .training import train_all
 
 #: Names of the two students: trained as the other demos do, and with blocks dropped.
 PLAIN, DROPPED = 'plain', 'dropped'
-#: Images that the plain student is profiled on, enough for means.
-FEW = 120
 
 
 @dataclass(frozen=True)
@@ -145,17 +143,17 @@ def run_task(task: BudgetTask, runs: dict[str, Run], seeds: list[int],
     config = str(runs[DROPPED].config)
     threads = ('--threads', str(THREADS))
 
-    def profile(name: str, images: int) -> Path:
+    def profile(name: str) -> Path:
         checkpoint = runs[name].checkpoint
         assert checkpoint is not None
         out = folder / f'{name}.parquet'
         return steps.run(Step(
             f'{task.name}: profile of the {name} student',
             ('budget/profile.py', config, str(checkpoint), '--out', str(out),
-             '--images', str(images), '--repeats', '3', *threads), out), checkpoint)
+             '--images', str(task.profiled), '--repeats', '3', *threads), out), checkpoint)
 
-    table = profile(DROPPED, task.profiled)
-    plain = profile(PLAIN, min(FEW, task.profiled))
+    table = profile(DROPPED)
+    plain = profile(PLAIN)
     comparison = folder / 'comparison'
     summary = steps.run(Step(
         f'{task.name}: controllers',

@@ -115,23 +115,24 @@ def _outcome(rows: list[dict[str, Any]]) -> dict[str, str]:
 
 def blocks_frame(files: Files) -> pd.DataFrame:
     """Quality of both students for each value of the knob ``blocks``, on the
-    images that both were profiled on."""
-    tables = {'trained with dropped blocks': ProfileTable.read(files.table, 'complete'),
-              'trained plainly': ProfileTable.read(files.plain, 'complete')}
-    common = set.intersection(*(set(table.images) for table in tables.values()))
-    lines: dict[str, dict[str, str]] = {}
-    for name, table in tables.items():
-        table = table.take(torch.tensor([
-            i for i, image in enumerate(table.images) if image in common]))
-        space = table.space
-        full = space.choices(space.full)
-        place = space.names.index('blocks')
-        for choice in range(space.sizes[place]):
-            setting = space.index((*full[:place], choice, *full[place + 1:]))
-            line = lines.setdefault(
-                f'blocks {space.values(setting)["blocks"]}', {})
-            line[name] = f'{table.quality[:, setting].mean():.3f}'
-            line['median ms'] = f'{table.latency[:, setting].median():.2f}'
+    images that both were profiled on; ± is over these images."""
+    tables = [ProfileTable.read(path, 'complete')
+              for path in (files.table, files.plain)]
+    common = sorted(set.intersection(*(set(table.images) for table in tables)))
+    dropped, plain = (
+        table.take(torch.tensor([table.images.index(name) for name in common]))
+        for table in tables)
+    space = dropped.space
+    full, place = space.choices(space.full), space.names.index('blocks')
+    lines = {}
+    for choice, blocks in enumerate(space.knobs[place].values):
+        setting = space.index((*full[:place], choice, *full[place + 1:]))
+        with_, without = (table.quality[:, setting] for table in (dropped, plain))
+        lines[f'blocks {blocks}'] = {
+            'trained with dropped blocks': f'{with_.mean():.3f}',
+            'trained plainly': f'{without.mean():.3f}',
+            'difference': _mean(with_ - without),
+            'median ms': f'{dropped.latency[:, setting].median():.2f}'}
     return pd.DataFrame.from_dict(lines, orient='index')
 
 
