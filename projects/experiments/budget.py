@@ -150,7 +150,8 @@ def run_task(task: BudgetTask, runs: dict[str, Run], seeds: list[int],
         return steps.run(Step(
             f'{task.name}: profile of the {name} student',
             ('budget/profile.py', config, str(checkpoint), '--out', str(out),
-             '--images', str(task.profiled), '--repeats', '3', *threads), out), checkpoint)
+             '--images', str(task.profiled), '--repeats', '3', *threads), out),
+            checkpoint)
 
     table = profile(DROPPED)
     plain = profile(PLAIN)
