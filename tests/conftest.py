@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True, scope='module')
-def imports_out_of_the_collectors_sight() -> None:
+def garbage_is_searched_for_in_new_objects_only() -> None:
     """What lives by now, the libraries above all, lives as long as the process.
 
     mmengine's data sets call ``gc.collect()`` when they are built, which would
