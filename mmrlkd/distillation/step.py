@@ -102,6 +102,7 @@ def run_step(model: PyramidDistiller, wrapped: nn.Module, data: Any,
         model.finite_check.update(optim_wrapper, total, statistics)
     else:
         model.finite_check.restore(statistics)
+    # A loss may have been a list of tensors: parse_losses has their mean.
     values = {key: scalars[key].detach() for key in losses}
     scalars |= output.scalars | weights | count(model, plan, batch)
     scalars |= learn(model, plan)
@@ -165,6 +166,8 @@ def forward(model: PyramidDistiller, plan: StepPlan, images: Tensor,
         return undistilled(model, images, samples), None
     pyramid = extract_teacher(model, images, samples)
     heads = plan.update_student or gradients or not model.distils
+    # Without heads nothing is minimised, so the backbone keeps no graph. If it is
+    # frozen its maps need no gradient, unless a reward asks for one: `leaves`.
     with (torch.set_grad_enabled(torch.is_grad_enabled() and heads),
           model.tap.recording(leaves=gradients)):
         losses = run_student(model, plan, images, samples, heads)
@@ -187,6 +190,8 @@ def forward(model: PyramidDistiller, plan: StepPlan, images: Tensor,
             output, selection=choice.selection, episode=choice.episode,
             terms=LevelTerms([model.loss_weight * term for term in terms],
                              weights.mean(dim=0), levels.any(dim=0).tolist()))
+    # Heads that run for a reward alone distil no logits: what they would add is
+    # minimised only where the student is updated.
     part = model.logit_distillation
     if heads and part is not None and pyramid is not None and (
             maps.logits is not None) and (
@@ -269,6 +274,7 @@ def choose(model: PyramidDistiller, plan: StepPlan, images: Tensor,
     descriptions = Descriptions(part.describer, Batch(
         images, samples, model.adapter, part.teacher.adapter, maps, pyramid,
         losses))
+    # Two choices where a phase distils all levels and a selector learns from it.
     everything = None if plan.choose else part.select(
         None, maps, losses, descriptions)
     if everything is not None and not plan.learn:
@@ -300,6 +306,8 @@ def measure(model: PyramidDistiller, output: StepOutput, distilled: Distilled,
     """The signals of the batch, for rewards; none is computed yet."""
     losses, choice = distilled.losses, distilled.choice
     task, effect = None, None
+    # Rewards that compare gradients compare each level's with that of the task
+    # alone, without what distillation adds to it.
     if gradients:
         task = model.parse_losses({
             key: loss for key, loss in output.losses.items()

@@ -78,6 +78,8 @@ class Execution:
             with now.running(image.device):
                 return list(tensors(_run(adapter, image, levels, head)))
 
+        # In this order: folding is checked against the maps as built, in float32,
+        # and the model that is compiled must be the final one.
         before = maps() if self.fold or self.channels_last else []
         if self.fold and fold_batch_norm(adapter.model, maps):
             _check_same('fold', before, maps())

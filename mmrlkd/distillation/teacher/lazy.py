@@ -23,6 +23,8 @@ def _running(method: Callable[Concatenate['LazyPyramid', Given], Result]
     @wraps(method)
     def run(self: 'LazyPyramid', *args: Given.args,
             **kwargs: Given.kwargs) -> Result:
+        # A request comes from inside the student's step, whose gradient and
+        # precision settings are not the teacher's.
         with self._execution.running(self._images.device):
             return method(self, *args, **kwargs)
     return run
@@ -81,6 +83,8 @@ class LazyPyramid:
         """The backbone's stage maps of the batch."""
         return self._backbone[1]
 
+    # Two steps, so that a stream of its own can run the backbone beside the
+    # student: `_begun` starts it, `_backbone` waits for it.
     @cached_property
     def _begun(self) -> Callable[[], tuple[Any, tuple[Tensor, ...]]]:
         return self._execution.start(

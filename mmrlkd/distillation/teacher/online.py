@@ -206,6 +206,8 @@ class Teacher(nn.Module):
             raise ValueError(
                 f'teacher is a model for {self.adapter.task}; accepted: '
                 f"one for {student.task}, the student's task.")
+        # The libraries' preprocessors name the order of the colours differently:
+        # mmpretrain `to_rgb`, the others, as mmengine, `_channel_conversion`.
         for key in ('mean', 'std', '_channel_conversion', 'to_rgb'):
             mine, other = (
                 _plain(getattr(getattr(model, 'data_preprocessor', None), key,
