@@ -164,7 +164,12 @@ def forward(model: PyramidDistiller, plan: StepPlan, images: Tensor,
     """
     if not plan.distil:
         return undistilled(model, images, samples), None
-    pyramid = extract_teacher(model, images, samples)
+    pyramid = extract_teacher(model, plan, images, samples)
+    late = may_leave_out(model, plan)
+    if pyramid is not None and not late:
+        # The backbone, which every level needs, runs before the student's graph
+        # occupies the memory: that lowers the peak.
+        pyramid.begin()
     heads = plan.update_student or gradients or not model.distils
     # Without heads nothing is minimised, so the backbone keeps no graph. If it is
     # frozen its maps need no gradient, unless a reward asks for one: `leaves`.
@@ -179,6 +184,8 @@ def forward(model: PyramidDistiller, plan: StepPlan, images: Tensor,
         level_losses, descriptions, choice = choose(
             model, plan, images, samples, maps, pyramid, differentiable)
         levels = choice.selection.levels.to('cpu')
+        if late:
+            pyramid.begin(levels.any(dim=1).nonzero().flatten())
         # What the selector asked for is known already and is not computed again.
         level_losses.compute(levels)
         weights = choice.selection.weights
@@ -219,15 +226,24 @@ def undistilled(model: PyramidDistiller, images: Tensor,
     return StepOutput(losses, scalars)
 
 
-def extract_teacher(model: PyramidDistiller, images: Tensor,
+def extract_teacher(model: PyramidDistiller, plan: StepPlan, images: Tensor,
                     samples: list) -> LazyPyramid | None:
-    """The teacher's pyramid. Its backbone, which every level needs, runs now,
-    before the student's graph occupies the memory: that lowers the peak."""
+    """The teacher's pyramid; computes nothing yet."""
     if model.teacher is None:
         return None
-    pyramid = model.teacher.extract(images, samples)
-    pyramid.begin()
-    return pyramid
+    head = (plan.learn and model.distils
+            and model.distillation.describer.needs_teacher_head)
+    return model.teacher.extract(images, samples, head)
+
+
+def may_leave_out(model: PyramidDistiller, plan: StepPlan) -> bool:
+    """Whether images may need nothing of the teacher: its backbone then runs after
+    the choice, for the others."""
+    return (model.teacher is not None and model.distils
+            and plan.choose and not plan.learn
+            and model.distillation.space.min_levels == 0
+            and model.logit_distillation is None
+            and not model.teacher.execution.whole_batches)
 
 
 def task_losses(model: PyramidDistiller, images: Tensor,

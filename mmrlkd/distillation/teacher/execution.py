@@ -62,6 +62,12 @@ class Execution:
         """Whether the teacher runs in a lower precision of its own."""
         return self.dtype != 'float32'
 
+    @property
+    def whole_batches(self) -> bool:
+        """Whether it is to run for whole batches: beside the student, before levels
+        are chosen; or compiled, once for each size of a batch."""
+        return self.stream or self.compile
+
     def prepare(self, adapter: TaskAdapter, levels: bool, head: bool) -> None:
         """Change the model once, after its weights were loaded and its levels found.
 
