@@ -122,11 +122,13 @@ def test_the_mean_is_that_of_images_as_they_are_shown_now(seed, mean_cost):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('learner', ['PPO', 'GRPO', 'REINFORCE'])
-def test_learners_of_episodes_hold_it_too(learner):
+@pytest.mark.parametrize(('learner', 'settings'), [
+    ('PPO', dict(epochs=2, minibatches=2)),
+    ('GRPO', dict(epochs=2, minibatches=2)), ('REINFORCE', {})])
+def test_learners_of_episodes_hold_it_too(learner, settings):
     torch.manual_seed(0)
     _, spent = train(1.5, 300, rollout_batches=2,
-                     learner=dict(type=f'mmrlkd.{learner}'))
+                     learner=dict(type=f'mmrlkd.{learner}', **settings))
     assert spent[150:].mean() == pytest.approx(1.5, rel=0.1)
 
 
