@@ -14,9 +14,10 @@ test_dataloader = dict(dataset=dict(data_root=test_root))
 test_evaluator = dict(ann_file=test_root + 'annotations/val.json')
 budget = dict(
     knobs=[
-        dict(type='mmrlkd.InputScale', scales=(0.5, 0.75, 1.0, 1.5)),
+        dict(type='mmrlkd.InputScale', scales=(0.5, 0.75, 1.0)),
         dict(type='mmrlkd.ResidualBlocks', run=[(1, 1, 1, 1), (2, 2, 2, 2)]),
     ],
-    feature=dict(stage='maxpool', scale=0.5),
-    test_budgets=4,
-    overhead_ms=0.5)  # deciding, pooling, and switching
+    # At the size of the best settings, whose runs go on from there.
+    feature=dict(stage='maxpool', scale=1.0),
+    latency=dict(quantile=0.98),
+    test_budgets=3)

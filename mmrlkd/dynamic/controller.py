@@ -3,7 +3,8 @@
 It sees the image feature, an optional context vector and the budget, and has one
 categorical head for each knob. Without a mask the heads are independent. A mask
 of settings conditions their joint distribution, which then is no product any more:
-so it is over settings, with the sum of the heads' logits as scores.
+so it is over settings, with the sum of the heads' logits as scores, to which a prior
+is added: what each setting is worth on average.
 """
 
 import math
@@ -92,12 +93,14 @@ class Controller(nn.Module):
         self.sizes = tuple(sizes)
         #: (Σ n_k, S), which logits are summed for each setting.
         self.register_buffer('members', _members(self.sizes), persistent=False)
+        #: (S,) what is added to the scores: what is known before any image is seen.
+        self.register_buffer('prior', torch.zeros(self.members.shape[1]))
         count = sum(each.numel() for each in self.parameters())
         if count > MOST_PARAMETERS:
             refuse(owner, 'hidden', hidden,
                    f'a width at which {feature_dim + context_dim} inputs make at '
                    f'most {MOST_PARAMETERS} parameters, not {count}')
-        # The policy starts near the uniform one.
+        # The policy starts near the prior.
         nn.init.orthogonal_(self.heads.weight, 0.01)
         nn.init.zeros_(self.heads.bias)
 
@@ -134,8 +137,8 @@ class Controller(nn.Module):
     def scores(self, features: Tensor, context: Tensor | None,
                budget_ms: Tensor) -> Tensor:
         """(B, S) unnormalised log-probability of each setting: the sum of its
-        choices' logits."""
-        return self._logits(features, context, budget_ms) @ self.members
+        choices' logits and its prior."""
+        return self._logits(features, context, budget_ms) @ self.members + self.prior
 
     def _logits(self, features: Tensor, context: Tensor | None, budget_ms: Tensor
                 ) -> Tensor:

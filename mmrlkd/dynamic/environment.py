@@ -43,9 +43,12 @@ class Decisions:
 
     @cached_property
     def best(self) -> Tensor:
-        """(B,) the setting of the highest reward among those of the mask."""
-        return self.reward.masked_fill(
-            ~self.observation.action_mask, -torch.inf).argmax(1)
+        """(B, S) shares of the settings of the highest reward among those of the
+        mask: 1 / n of each of n that are equally good."""
+        allowed = self.reward.masked_fill(
+            ~self.observation.action_mask, -torch.inf)
+        best = (allowed == allowed.amax(1, keepdim=True)).float()
+        return best / best.sum(1, keepdim=True)
 
 
 class BudgetTask:
@@ -72,15 +75,25 @@ class BudgetTask:
         table = self.table
         features = table.features[images]
         mask, feasible = self.latency.allowed(features, budgets, self.added)
-        median = self.latency.median
         return Decisions(
             BudgetObservation(
                 features=features, context=table.context[images], budget=budgets,
                 action_mask=mask, batch_size=[len(images)]),
-            feasible,
-            self.reward(
-                table.quality[images], table.latency[images] + self.added,
-                budgets, median / median[table.space.full]), images)
+            feasible, self.rewards(images, budgets), images)
+
+    def rewards(self, images: Tensor, budgets: Tensor, looked: bool = True
+                ) -> Tensor:
+        """(B, S) of every setting.
+
+        Args:
+            images: (B,) int64.
+            budgets: (B,) in ms.
+            looked: whether the image was looked at, which takes time.
+        """
+        table, median = self.table, self.latency.median
+        latency = table.latency[images] + (self.added if looked else 0.)
+        return self.reward(table.quality[images], latency, budgets,
+                           median / median[table.space.full])
 
 
 class BudgetEnvironment:

@@ -83,9 +83,14 @@ class StageFeature:
             refuse('budget.feature', 'stage', self.stage,
                    f'a child of the backbone: {", ".join(children)}')
         names = list(children)
+        self._children = children
         #: Children that run before the stage, in the order of their definition.
         self._early = {module for name in names[:names.index(self.stage) + 1]
                        for module in children[name].modules()}
+        #: Names of those that one calls after the other and nothing between, up to
+        #: the stage; None before the first run, () if there is more to the run.
+        self._chain: tuple[str, ...] | None = None
+        self._reusable: dict[tuple[SettingSpace, int], bool] = {}
 
     @torch.no_grad()
     def compute(self, inputs: Tensor, samples: list) -> EarlyMaps:
@@ -100,9 +105,28 @@ class StageFeature:
                 one map.
         """
         images, views = self.library.resized(inputs, samples, self.scale)
+        outputs = self._run(images)
+        areas = [self.library.area(view, images) for view in views]
+        size = images.shape[-2], images.shape[-1]
+        return EarlyMaps(pool(outputs[-1][1], areas, size), tuple(outputs))
+
+    def _run(self, images: Tensor) -> list[tuple[str, Tensor]]:
+        """What each module puts out, up to the stage.
+
+        Hooks record it, in the first run. Where they see that each module is given
+        what the one before put out, the modules are called without the backbone
+        from then on: recording takes as long as running them, in a small model.
+        """
         outputs: list[tuple[str, Tensor]] = []
-        hooks = [child.register_forward_hook(self._record(name, outputs))
-                 for name, child in self.backbone.named_children()]
+        if self._chain:
+            maps = images
+            for name in self._chain:
+                maps = self._children[name](maps)
+                outputs.append((name, maps))
+            return outputs
+        inputs: list[Any] = []
+        hooks = [child.register_forward_hook(self._record(name, inputs, outputs))
+                 for name, child in self._children.items()]
         try:
             self.backbone(images)
         except _Reached:
@@ -113,18 +137,23 @@ class StageFeature:
         finally:
             for hook in hooks:
                 hook.remove()
-        stage_map = outputs[-1][1]
-        areas = [self.library.area(view, images) for view in views]
-        size = images.shape[-2], images.shape[-1]
-        return EarlyMaps(pool(stage_map, areas, size), tuple(outputs))
+        if self._chain is None:
+            before = [images, *(output for _, output in outputs)]
+            chained = all(
+                len(args) == 1 and args[0] is given
+                for args, given in zip(inputs, before))
+            self._chain = tuple(name for name, _ in outputs) if chained else ()
+        return outputs
 
-    def _record(self, name: str, outputs: list[tuple[str, Tensor]]) -> Callable:
+    def _record(self, name: str, inputs: list[Any],
+                outputs: list[tuple[str, Tensor]]) -> Callable:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             if not isinstance(output, Tensor):
                 raise ValueError(
                     f'budget.feature.stage={self.stage!r}: {name} of the backbone '
                     f'puts out a {type(output).__name__}; accepted: a stage '
                     'before which modules put out one map each.')
+            inputs.append(args)
             outputs.append((name, output))
             if name == self.stage:
                 if output.ndim != 4:
@@ -135,12 +164,13 @@ class StageFeature:
 
     def reusable(self, space: SettingSpace, setting: int) -> bool:
         """Whether the model's run in a setting can continue from the stage."""
-        if space.input_scale(setting) != self.scale:
-            return False
-        return not any(
-            module in self._early
-            for knob, choice in zip(space.knobs, space.choices(setting))
-            for module in knob.changed_modules(choice))
+        if (space, setting) not in self._reusable:
+            self._reusable[space, setting] = (
+                space.input_scale(setting) == self.scale and not any(
+                    module in self._early
+                    for knob, choice in zip(space.knobs, space.choices(setting))
+                    for module in knob.changed_modules(choice)))
+        return self._reusable[space, setting]
 
     @contextmanager
     def reused(self, early: EarlyMaps) -> Iterator[None]:
@@ -150,11 +180,11 @@ class StageFeature:
         queues: dict[str, list[Tensor]] = defaultdict(list)
         for name, output in early.outputs:
             queues[name].append(output)
-        children = dict(self.backbone.named_children())
         with ExitStack() as stack:
             for name, queue in queues.items():
-                stack.enter_context(patched(children[name], forward=_Replay(
-                    queue, children[name].forward)))
+                child = self._children[name]
+                stack.enter_context(patched(
+                    child, forward=_Replay(queue, child.forward)))
             yield
 
 
@@ -181,6 +211,9 @@ def pool(maps: Tensor, areas: list[Area], size: tuple[int, int]) -> Tensor:
         areas: of the images in the input; the rest is padding.
         size: height and width of the input.
     """
+    if all((each.height, each.width) == tuple(size) for each in areas):
+        deviation, mean = torch.std_mean(maps, dim=(2, 3), correction=0)
+        return torch.cat([mean, deviation], dim=1)
     height, width = maps.shape[-2:]
     rows = maps.new_tensor(
         [ceil(each.height / size[0] * height) for each in areas])

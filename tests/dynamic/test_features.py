@@ -39,6 +39,27 @@ def test_padding_is_not_pooled():
     assert torch.allclose(pooled[0, :3], maps[0].mean((1, 2)), atol=1e-6)
 
 
+@pytest.mark.parametrize('between', [False, True])
+def test_later_runs_leave_the_backbone_out_where_nothing_is_between_its_modules(
+        task, monkeypatch, between):
+    batch, backbone = task.batch(), task.model.backbone
+    forward, calls = backbone.forward, []
+
+    def traced(x):
+        calls.append(1)
+        return forward(2 * x if between else x)
+
+    monkeypatch.setattr(backbone, 'forward', traced)
+    feature = bound(task)
+    first, second = (
+        feature.compute(batch['inputs'], batch['data_samples']) for _ in range(2))
+    assert len(calls) == 1 + between
+    assert second.pooled.equal(first.pooled)
+    for (name, output), (other, expected) in zip(
+            second.outputs, first.outputs, strict=True):
+        assert name == other and output.equal(expected)
+
+
 def test_nothing_after_the_stage_runs_and_samples_stay(task):
     ran = []
     for name, module in task.model.named_modules():

@@ -34,7 +34,7 @@ class FixedController(BudgetedController):
                  median: torch.Tensor = MEDIAN) -> None:
         settings = len(median)
         super().__init__(header, LatencyModel(
-            median, torch.full((settings, ), 1.5),
+            median, torch.full((settings, ), 1.5), 1.5 * median,
             torch.zeros(header.feature_dim),
             torch.zeros(header.feature_dim, settings), 0.9))
         self.order = torch.zeros(settings)
