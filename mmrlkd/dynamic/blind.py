@@ -26,10 +26,9 @@ class BlindRule:
     looks: Tensor
 
     @classmethod
-    def always_look(cls, settings: int, value: Tensor | None = None) -> Self:
-        """Looks at every image; S settings are worth the same by default."""
-        return cls(torch.zeros(settings) if value is None else value,
-                   torch.ones(1), torch.ones(1, dtype=torch.bool))
+    def always_look(cls, value: Tensor) -> Self:
+        """Looks at every image; ``value`` (S,) decides where there is no choice."""
+        return cls(value, torch.ones(1), torch.ones(1, dtype=torch.bool))
 
     def looks_at(self, budget_ms: np.ndarray) -> np.ndarray:
         """(B,) bool, whether to look at images of budgets (B,) in ms of the

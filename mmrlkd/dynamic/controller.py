@@ -60,7 +60,8 @@ class BudgetEncoding(nn.Module):
 
 
 class Controller(nn.Module):
-    """An MLP with two hidden layers.
+    """An MLP with two hidden layers, and a linear layer beside it, which is 0 in a new
+    one.
 
     Args:
         feature_dim: F, numbers of the image feature.
@@ -90,6 +91,8 @@ class Controller(nn.Module):
             nn.Linear(hidden, hidden), nn.ReLU())
         #: The heads of all knobs, side by side.
         self.heads = nn.Linear(hidden, sum(sizes))
+        #: Of what is seen of the image, see :mod:`.warm_start`.
+        self.linear = nn.Linear(len(self.mean), sum(sizes))
         self.sizes = tuple(sizes)
         #: (Σ n_k, S), which logits are summed for each setting.
         self.register_buffer('members', _members(self.sizes), persistent=False)
@@ -103,6 +106,8 @@ class Controller(nn.Module):
         # The policy starts near the prior.
         nn.init.orthogonal_(self.heads.weight, 0.01)
         nn.init.zeros_(self.heads.bias)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
 
     def calibrate(self, features: Tensor, context: Tensor, low: float,
                   high: float, reference: float) -> None:
@@ -143,8 +148,9 @@ class Controller(nn.Module):
     def _logits(self, features: Tensor, context: Tensor | None, budget_ms: Tensor
                 ) -> Tensor:
         given = features if context is None else torch.cat([features, context], 1)
-        return self.heads(self.trunk(torch.cat([
-            (given - self.mean) / self.deviation, self.encoding(budget_ms)], 1)))
+        given = (given - self.mean) / self.deviation
+        return self.linear(given) + self.heads(self.trunk(
+            torch.cat([given, self.encoding(budget_ms)], 1)))
 
 
 def _members(sizes: tuple[int, ...]) -> Tensor:

@@ -131,7 +131,7 @@ class BudgetedController(ABC):
         self.header = header
         self.latency = latency
         self.space = SettingSpace.from_header(header.knobs)
-        self.blind = blind or BlindRule.always_look(len(self.space))
+        self.blind = blind or BlindRule.always_look(torch.zeros(len(self.space)))
         self.looking_ms = looking_ms(header.feature, len(self.space))
         self._set_machine(header.overhead_ms, 1.)
 
@@ -173,7 +173,7 @@ class BudgetedController(ABC):
         if self.blind.looks.all():
             return self
         other = copy.copy(self)
-        other.blind = BlindRule.always_look(len(self.space))
+        other.blind = BlindRule.always_look(self.blind.value)
         other._blindly = None
         return other
 
@@ -302,8 +302,8 @@ def _fitting(predicted: np.ndarray, budget: np.ndarray
     Returns:
         (B, S) bool; where none does, the cheapest one. (B,) bool, whether any does.
     """
-    fits = predicted <= budget[:, None]
-    feasible = fits.any(1)
+    fits: np.ndarray = predicted <= budget[:, None]
+    feasible: np.ndarray = fits.any(1)
     if not feasible.all():
         cheapest = predicted == predicted.min(1, keepdims=True)
         fits = np.where(feasible[:, None], fits, cheapest)

@@ -2,7 +2,6 @@
 :mod:`mmrlkd.rl`: episodes of one step, whose rewards a table knows."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -40,15 +39,6 @@ class Decisions:
         observation: Any = self.observation[chosen]
         return Decisions(observation, self.feasible[chosen],
                          self.reward[chosen], self.image[chosen])
-
-    @cached_property
-    def best(self) -> Tensor:
-        """(B, S) shares of the settings of the highest reward among those of the
-        mask: 1 / n of each of n that are equally good."""
-        allowed = self.reward.masked_fill(
-            ~self.observation.action_mask, -torch.inf)
-        best = (allowed == allowed.amax(1, keepdim=True)).float()
-        return best / best.sum(1, keepdim=True)
 
 
 class BudgetTask:

@@ -21,8 +21,7 @@ class EarlyMaps:
     """The first part of a model's run on B images.
 
     Attributes:
-        pooled: (B, 2 C) mean and standard deviation of each of the C channels of
-            the stage's map, over the part that is image and not padding.
+        pooled: (B, 3 C) what :func:`pool` makes of the stage's map of C channels.
         outputs: what each module of the backbone put out on the way, in the order
             of their calls; maps (B, ...).
     """
@@ -68,7 +67,7 @@ class StageFeature:
 
     def describe(self) -> dict[str, Any]:
         """For a table's header: JSON-able."""
-        return dict(stage=self.stage, scale=self.scale, pooling='mean, std')
+        return dict(stage=self.stage, scale=self.scale, pooling='mean, std, gradient')
 
     def bind(self, model: nn.Module) -> None:
         """Look up the stage in a model.
@@ -204,16 +203,32 @@ class _Replay:
 
 
 def pool(maps: Tensor, areas: list[Area], size: tuple[int, int]) -> Tensor:
-    """(B, 2 C): mean and standard deviation of each channel over the image.
+    """(B, 3 C): of each channel over the image, its mean, its standard deviation, and
+    how much neighbouring pixels differ: the mean absolute difference along each
+    side, summed. This tells much small structure from little large one.
 
     Args:
         maps: (B, C, h, w).
         areas: of the images in the input; the rest is padding.
         size: height and width of the input.
     """
-    if all((each.height, each.width) == tuple(size) for each in areas):
+    inside = None
+    if any(each.size != tuple(size) for each in areas):
+        inside = _inside(maps, areas, size)
+        mean = _mean(maps, inside)
+        centred = maps - mean[:, :, None, None]
+        deviation = _mean(centred.square(), inside).sqrt()
+    else:
         deviation, mean = torch.std_mean(maps, dim=(2, 3), correction=0)
-        return torch.cat([mean, deviation], dim=1)
+    down = _mean((maps[:, :, 1:] - maps[:, :, :-1]).abs(),
+                 None if inside is None else inside[:, :, 1:])
+    across = _mean((maps[..., 1:] - maps[..., :-1]).abs(),
+                   None if inside is None else inside[..., 1:])
+    return torch.cat([mean, deviation, down + across], dim=1)
+
+
+def _inside(maps: Tensor, areas: list[Area], size: tuple[int, int]) -> Tensor:
+    """(B, 1, h, w), 1 in the image and 0 in the padding."""
     height, width = maps.shape[-2:]
     rows = maps.new_tensor(
         [ceil(each.height / size[0] * height) for each in areas])
@@ -221,8 +236,11 @@ def pool(maps: Tensor, areas: list[Area], size: tuple[int, int]) -> Tensor:
         [ceil(each.width / size[1] * width) for each in areas])
     grid = torch.arange(height, device=maps.device)[None] < rows[:, None]
     across = torch.arange(width, device=maps.device)[None] < columns[:, None]
-    weight = (grid[:, None, :, None] & across[:, None, None, :]).to(maps.dtype)
-    weight = weight / weight.sum(dim=(2, 3), keepdim=True)
-    mean = (maps * weight).sum(dim=(2, 3), keepdim=True)
-    variance = ((maps - mean)**2 * weight).sum(dim=(2, 3))
-    return torch.cat([mean[:, :, 0, 0], variance.sqrt()], dim=1)
+    return (grid[:, None, :, None] & across[:, None, None, :]).to(maps.dtype)
+
+
+def _mean(maps: Tensor, inside: Tensor | None) -> Tensor:
+    """(B, C) over the pixels inside, or all; 0 of none."""
+    if inside is None:
+        return maps.sum(dim=(2, 3)) / max(1, maps[0, 0].numel())
+    return (maps * inside).sum(dim=(2, 3)) / inside.sum(dim=(2, 3)).clamp(min=1)

@@ -40,19 +40,14 @@ class TrainingPlan:
             differences of latency as large as the others' of quality.
         exact: arguments of :class:`~mmrlkd.rl.ExpectedReward`, which follows the
             exact gradient beside it, for comparison.
-        warm_start: ``steps`` and ``lr`` of the supervised training before it;
-            0 steps for none. It is short by default: a policy that imitates the
-            best setting of each image for long prefers what is often best by a
-            little to what is good on average, and no longer explores.
         logged: arguments of :class:`.logged.LoggedReward`, which takes the place
             of all three where the table is a log.
         updates: of the learner.
         images: that an update learns from, drawn without replacement.
-        prior: how strongly the policy that training starts from, which sees no
-            image, prefers what is best on average: difference of log-probabilities
-            of two settings whose mean quality differs by the standard deviation
-            among settings. So images change a choice only where they are known to
-            differ. A log does not say what is best; there, settings start equal.
+        prior: strength of the supervised :func:`.warm_start.warm_start`, whose
+            policy training starts from: it prefers what is best on average, and
+            images change that where they are known to differ. 0 for none; settings
+            start equal then, as they do of a log, which does not say what is best.
         noise: standard deviation of Gaussian noise on what is seen of an image,
             as a share of its own over the images, drawn anew for each update.
             It keeps a controller from learning few images by heart: to first
@@ -77,12 +72,11 @@ class TrainingPlan:
         minibatches=2))
     exact: Mapping[str, Any] = field(default_factory=lambda: dict(
         replay=1, steps=1, batch_size=None))
-    warm_start: Mapping[str, Any] = field(default_factory=dict)
     logged: Mapping[str, Any] = field(default_factory=dict)
     updates: int = 300
     images: int = 32
     prior: float = 1.
-    noise: float = 1.
+    noise: float = 0.3
     train_budgets: int | Sequence[float] = 4
     test_budgets: int | Sequence[float] = 5
     held_out: float = 0.5

@@ -106,7 +106,8 @@ def summarise(measured: Sequence[Measured]) -> dict[str, Any]:
         setting was predicted to fit; ``looked``, the share that was looked at;
         ``quality``, mean; ``overhead_ms`` and
         ``overhead``, median time that looking and choosing add to a run in the
-        chosen setting, and as a share of that run; ``settings``, for each stratum
+        chosen setting, and as a share of that run; ``overhead_total``, the sum of
+        what they add as a share of that of the runs; ``settings``, for each stratum
         the number of images in each setting; ``static`` with the first four
         of the static setting, if there was one.
     """
@@ -134,6 +135,7 @@ def summarise(measured: Sequence[Measured]) -> dict[str, Any]:
         infeasible=np.mean([not each.decision.feasible for each in measured]),
         looked=np.mean([each.decision.looked for each in measured]),
         overhead_ms=np.median(extra), overhead=np.median(share),
+        overhead_total=extra.sum() / sum(each.direct for each in measured),
         settings=settings,
         static=None if measured[0].static is None else outcome(
             [each.static or 0. for each in measured],

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmrlkd.arguments import check_integer, check_number, refuse
+from mmrlkd.arguments import refuse
 from mmrlkd.registry import LEARNERS
-from mmrlkd.rl import Descent, play
+from mmrlkd.rl import play
 
 from .blind import BlindRule
 from .controller import Controller, ControllerPolicy
@@ -28,6 +28,7 @@ from .logged import LoggedReward, logged_rollout
 from .plan import TrainingPlan, budget_range, drawn_budgets
 from .reward import BudgetReward
 from .table import ProfileTable
+from .warm_start import warm_start
 
 #: Names of the controllers that are trained beside the algorithm's.
 WARM_START, EXACT = 'warm start', 'exact'
@@ -86,7 +87,7 @@ def train_controllers(table: ProfileTable, plan: TrainingPlan, seed: int,
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         controllers = _train(_task(table, latency, plan), plan, progress)
-        blind = BlindRule.always_look(len(table.space))
+        blind = BlindRule.always_look(table.quality.nanmean(0))
         if plan.folds and table.header.kind == 'complete':
             progress('at which budgets looking pays')
             blind = _blind_rule(table, latency, plan)
@@ -108,7 +109,7 @@ def _train(task: BudgetTask, plan: TrainingPlan, progress: Callable[[str], None]
         _learn_from_log(start, draw, plan)
         return {'logged': start.eval()}
     progress(WARM_START)
-    _warm_start(start, draw, **plan.warm_start)
+    warm_start(start, task.table, plan.prior)
     controllers = {WARM_START: start}
     algorithm = _algorithm_name(plan.algorithm)
     for name, config in ((EXACT, _exact(plan)), (algorithm, plan.algorithm)):
@@ -138,7 +139,7 @@ def deploy(controller: Controller, latency: LatencyModel, blind: BlindRule,
 def _blind_rule(table: ProfileTable, latency: LatencyModel, plan: TrainingPlan
                 ) -> BlindRule:
     """At which budgets controllers earn more than the best setting for all images,
-    by more than the standard error, on images that they were not trained on."""
+    on images that they were not trained on."""
     low, high = budget_range(table, plan.overhead(table))
     budgets = torch.logspace(math.log10(low), math.log10(high), _COMPARED)
     order, gains = torch.randperm(len(table)), []
@@ -146,16 +147,15 @@ def _blind_rule(table: ProfileTable, latency: LatencyModel, plan: TrainingPlan
         part = table.take(order[~torch.isin(order, tested)].sort().values)
         task = _task(part, latency, plan)
         controller, draw = _new_controller(task, plan), Draw(task, plan)
-        _warm_start(controller, draw, **plan.warm_start)
+        warm_start(controller, part, plan.prior)
         _learn(controller, draw, _exact(plan), plan.updates)
         runtime = deploy(controller.eval(), latency, BlindRule.always_look(
-            len(table.space), part.quality.mean(0)), EXACT, part, plan)
+            part.quality.mean(0)), EXACT, part, plan)
         judge = _task(table.take(tested), latency, plan)
         gains.append(torch.stack(
             [_gain(runtime, judge, budget) for budget in budgets.tolist()], 1))
-    gain = torch.cat(gains)  # (N, G)
-    error = gain.std(0) / math.sqrt(len(gain))
-    return BlindRule(table.quality.mean(0), budgets, gain.mean(0) > error)
+    gain = torch.cat(gains).mean(0)  # (G,)
+    return BlindRule(table.quality.mean(0), budgets, gain > 0)
 
 
 def _gain(runtime: LoadedController, task: BudgetTask, budget_ms: float) -> Tensor:
@@ -225,10 +225,6 @@ def _new_controller(task: BudgetTask, plan: TrainingPlan) -> Controller:
     controller.calibrate(
         table.features, table.context, low, high,
         task.latency.median[table.space.full].item())
-    if table.header.kind == 'complete':
-        worth = table.quality.mean(0)
-        spread = worth.std(correction=0).clamp(min=1e-6)
-        controller.prior.copy_(plan.prior * (worth - worth.max()) / spread)
     return controller
 
 
@@ -237,24 +233,6 @@ def _algorithm_name(config: Mapping[str, Any]) -> str:
         refuse('budget', 'algorithm', dict(config),
                "dict(type='mmrlkd.GRPO', …), or another learner of mmrlkd.rl")
     return str(config['type']).rpartition('.')[2]
-
-
-def _warm_start(controller: Controller, draw: Draw, steps: int = 50,
-                lr: float = 1e-3) -> None:
-    """Cross-entropy to the settings of the highest reward, each of equally good
-    ones alike: of a classifier that is right in most settings, the first of them
-    would be the cheapest, and the worst for other images."""
-    check_integer('budget.warm_start', 'steps', steps, 0)
-    check_number('budget.warm_start', 'lr', lr, 0, open='low')
-    policy = ControllerPolicy(controller)
-    descent = Descent(policy.parameters(), lr, max_grad_norm=math.inf)
-    for step in range(steps):
-        descent.set_progress(step / steps)
-        decisions = draw()
-        choice, *_ = policy(decisions.observation, ())
-        loss = -(decisions.best * choice.logits.log_softmax(1)).where(
-            decisions.best > 0, 0.).sum(1).mean()
-        descent.step(loss, torch.tensor(len(decisions)))
 
 
 def _learn(controller: Controller, draw: Draw, config: Mapping[str, Any],

@@ -16,7 +16,7 @@ TOOLS = Path(__file__).parents[2] / 'tools/budget'
 CONFIG = """
 budget = dict(
     controller=dict(hidden=8), updates=2, images=20, train_budgets=2,
-    test_budgets=[36.], warm_start=dict(steps=2),
+    test_budgets=[36.], folds=2,
     algorithm=dict(type='mmrlkd.GRPO', group_size=4, epochs=1, minibatches=1))
 """
 

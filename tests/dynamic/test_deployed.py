@@ -174,7 +174,8 @@ def test_onnx_files_choose_alike(with_context, profile, tmp_path, int8, context)
     assert (agreement.score_error > 1e-3) == int8
     weights = [each for each in onnx.load(tmp_path / 'c.onnx').graph.initializer
                if each.data_type == onnx.TensorProto.INT8 and len(each.dims) == 2]
-    assert len(weights) == (3 if int8 else 0)  # two layers and the heads
+    # Two layers, the heads and the linear layer.
+    assert len(weights) == (4 if int8 else 0)
     given = table.context if context else None
     budgets = torch.linspace(5, 60, len(table))
     chosen = other.choose(table.features, given, budgets)

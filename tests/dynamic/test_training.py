@@ -37,7 +37,7 @@ from mmrlkd.dynamic.training import EXACT, WARM_START, Draw, train_controllers
 BUDGET = 36.
 PLAN = TrainingPlan(
     controller=dict(hidden=32), updates=30, images=50,
-    train_budgets=[20., BUDGET, 50.], warm_start=dict(steps=0), folds=0,
+    train_budgets=[20., BUDGET, 50.], folds=0,
     overhead_ms=0.3,
     algorithm=dict(type='mmrlkd.GRPO', group_size=8, lr=2e-2, epochs=1,
                    minibatches=1),
@@ -83,10 +83,9 @@ def test_budgets_are_kept(rows):
     assert (rows[rows.method == 'GRPO'].infeasible == 0).all()
 
 
-def test_a_warm_start_imitates_the_best_setting(profile):
-    plan = TrainingPlan(**{**vars(PLAN), 'updates': 1, 'warm_start': dict(
-        steps=60, lr=1e-2), 'algorithm': dict(
-            type='mmrlkd.REINFORCE', lr=1e-5)})
+def test_a_warm_start_knows_what_an_image_needs(profile):
+    plan = TrainingPlan(**{**vars(PLAN), 'updates': 1, 'algorithm': dict(
+        type='mmrlkd.REINFORCE', lr=1e-6)})
     training, held_out = split(profile, 0.5, 0)
     trained = train_controllers(training, plan, 0)
     assert list(trained.controllers) == [WARM_START, EXACT, 'REINFORCE']
@@ -125,8 +124,10 @@ def test_a_controller_looks_where_images_tell_what_they_need(profile, told):
         assert trained.blind.looks.float().mean() < 0.3
 
 
-def test_training_starts_from_what_is_best_on_average(profile):
+def test_of_images_that_tell_nothing_training_starts_from_the_best_on_average(
+        profile):
     """Before any step, a controller chooses the best setting for all images."""
+    profile = blind_to(profile, torch.zeros(200, 4))
     plan = TrainingPlan(**{**vars(PLAN), 'updates': 1, 'algorithm': dict(
         type='mmrlkd.REINFORCE', lr=1e-6)})
     table = replace(profile, quality=profile.quality + torch.tensor(
@@ -264,6 +265,8 @@ def test_compared_budgets_divide_the_range(profile):
     (dict(held_out=1.), 'budget: held_out=1.0'),
     (dict(train_budgets=[]), r'budget: train_budgets=\[\]; accepted'),
     (dict(test_budgets=[0.]), 'budget: test_budgets=0.0; accepted'),
+    (dict(prior=-1.), 'budget: prior=-1.0; accepted'),
+    (dict(folds=1), 'budget: folds=1; accepted: 0, or 2 and more'),
     (dict(reward=dict(accuracy=1.)), "budget.reward: .*'accuracy'; accepted: quality"),
 ])
 def test_impossible_plans_are_errors(section, message):
@@ -282,7 +285,6 @@ def test_a_plan_is_part_of_a_config_that_says_more():
     (dict(controller=dict(width=3)), 'budget.controller: .*accepted: hidden, bins'),
     (dict(algorithm=dict(lr=1.)), r"budget: algorithm=\{'lr': 1.0\}; accepted: dict"),
     (dict(algorithm=dict(type='mmrlkd.PPO')), 'PPO learns a critic'),
-    (dict(warm_start=dict(steps=-1)), 'budget.warm_start: steps=-1'),
     (dict(latency=dict(quantile=1.)), 'budget.latency: quantile=1.0'),
 ])
 def test_what_cannot_be_trained_is_an_error(profile, changes, message):

@@ -42,12 +42,12 @@ def command(run_config, plain_config_text, tmp_path):
     torch.save(dict(state_dict=model.state_dict()), weights)
     parts = BudgetParts.build(model, cfg.budget)
     times = torch.arange(1., 5.)
-    latency = LatencyModel(times, torch.ones(4), times, torch.zeros(8),
-                           torch.zeros(8, 4), 0.9)
+    latency = LatencyModel(times, torch.ones(4), times, torch.zeros(12),
+                           torch.zeros(12, 4), 0.9)
     save_controller(controller, LoadedController(ControllerHeader(
-        knobs=parts.space.header(), feature_dim=8, context_dim=0,
+        knobs=parts.space.header(), feature_dim=12, context_dim=0,
         overhead_ms=0.1, budgets=(1, 5), model=digest(weights),
-        feature=parts.feature.describe()), latency, Controller(8, (2, 2))))
+        feature=parts.feature.describe()), latency, Controller(12, (2, 2))))
 
     def run(*words):
         return runpy.run_path(str(TOOL))['main']([

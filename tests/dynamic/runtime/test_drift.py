@@ -69,7 +69,7 @@ def test_what_is_done_about_it(at_speed):
     budgeted, image = at_speed(2.0)
     scaled = corrected(budgeted, image, 'rescale').controller
     assert scaled.time_scale == pytest.approx(2)
-    features = torch.zeros(1, 8)
+    features = torch.zeros(1, 12)
     assert scaled.predicted_ms(features)[0].tolist() == pytest.approx(
         (MEDIAN * 1.5 * 2 + 0.5).tolist())
     assert corrected(budgeted, image, 'ignore') is budgeted

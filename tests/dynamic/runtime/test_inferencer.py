@@ -72,7 +72,7 @@ def made(request, tiny_student, scenes_dataset, budget, fixed_type, tmp_path):
         classes=('a', 'b', 'c', 'd', 'e'), palette=[[0, 0, 0]] * 5))), path)
     parts = BudgetParts.build(model, budget)
     header = ControllerHeader(
-        knobs=parts.space.header(), feature_dim=8, context_dim=0,
+        knobs=parts.space.header(), feature_dim=12, context_dim=0,
         overhead_ms=0.5, budgets=(2, 20), model=digest(path),
         feature=parts.feature.describe(), image_size=(64, 64))
 

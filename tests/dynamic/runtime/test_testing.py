@@ -26,6 +26,7 @@ def test_known_numbers():
     assert row['infeasible'] == pytest.approx(1 / 3)
     assert row['quality'] == 0.5 and row['looked'] == pytest.approx(2 / 3)
     assert row['overhead_ms'] == 1 and row['overhead'] == pytest.approx(0.1)
+    assert row['overhead_total'] == pytest.approx(3.5 / 25.5)
     assert row['settings'] == {'1': {'scale=0': 1}, '2': {'scale=1': 2}}
     assert row['static']['within'] == pytest.approx(2 / 3)
     assert row['static']['quality'] == pytest.approx(0.6)

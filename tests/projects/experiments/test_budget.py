@@ -72,7 +72,7 @@ def test_the_tables_say_what_the_files_say(tmp_path, monkeypatch):
         path = tests[kind, seed] = tmp_path / f'{kind}_{seed}.onnx.test.json'
         path.write_text(json.dumps(dict(budgets=[dict(
             outcome(quality), looked=1.0, budget_ms=10.0, overhead=0.04,
-            overhead_ms=0.2,
+            overhead_ms=0.2, overhead_total=0.05,
             static=outcome(0.4))])))
     agreement = type('Fake', (), dict(same_setting=0.99))
     monkeypatch.setattr(
