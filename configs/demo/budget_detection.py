@@ -15,8 +15,10 @@ test_evaluator = dict(ann_file=test_root + 'annotations/val.json')
 budget = dict(
     knobs=[
         dict(type='mmrlkd.InputScale', scales=(0.5, 0.75, 1.0, 1.5)),
-        dict(type='mmrlkd.ResidualBlocks', run=[(1, 1, 1, 1), (2, 2, 2, 2)]),
+        dict(type='mmrlkd.ResidualBlocks', run=[(2, 2, 1, 1), (2, 2, 2, 2)]),
     ],
-    feature=dict(stage='maxpool', scale=0.5),
-    test_budgets=4,
-    overhead_ms=0.5)  # deciding, pooling, and switching
+    # Runs at full size go on from there, with all blocks of layer1 and layer2. Earlier
+    # stages tell less of what an image needs: whether it is crowded.
+    feature=dict(stage='layer2', scale=1.0),
+    latency=dict(quantile=0.98),
+    test_budgets=3)

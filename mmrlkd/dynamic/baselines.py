@@ -18,9 +18,18 @@ from .table import ProfileTable
 def controlled(controller: BudgetedController, table: ProfileTable,
                budget_ms: float) -> Tensor:
     """(N, S) way of a controller with one budget for all images."""
+    if not controller.looks(budget_ms)[0]:
+        return bounded(controller, table, budget_ms)
     return _one_hot(controller.choose(
         table.features, table.context if table.context.shape[1] else None,
         budget_ms), table)
+
+
+def bounded(controller: BudgetedController, table: ProfileTable,
+            budget_ms: float) -> Tensor:
+    """(N, S) way of the setting that a controller chooses without looking: the best
+    for all training images whose bound is within the budget."""
+    return static(table, int(controller.unseen(budget_ms).settings[0]))
 
 
 def random_feasible(controller: BudgetedController, table: ProfileTable,

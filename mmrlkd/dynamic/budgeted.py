@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mmrlkd.arguments import refuse
 from mmrlkd.files import digest
 
-from .deployed import BudgetedController
+from .deployed import BudgetedController, Choice
 from .knobs import Value
 from .parts import BudgetParts
 from .run import run_settings
@@ -29,19 +30,23 @@ class Decision:
             the time of the decision.
         feasible: whether a setting was predicted to fit into the budget; where
             none is, the cheapest one is run.
+        looked: whether the setting was chosen by what is seen of the image; see
+            :class:`.blind.BlindRule`.
     """
     setting: int
     values: dict[str, Value]
     budget_ms: float
     predicted_ms: float
     feasible: bool
+    looked: bool
 
 
 class BudgetedModel:
     """Looks at images, has a controller choose how to run them, and runs them so.
 
     The stage that the controller looks at is part of the model's own run: where
-    the chosen setting allows it, the run continues from there.
+    the chosen setting allows it, the run continues from there. Where looking does
+    not pay at a budget, it does not look.
 
     Args:
         parts: the model with its knobs and its image feature.
@@ -62,10 +67,16 @@ class BudgetedModel:
                        f'that of the controller, {header.feature[key]!r}')
         self.parts = parts
         self.controller = controller
+        self._values = [space.values(setting) for setting in range(len(space))]
 
     def with_controller(self, controller: BudgetedController) -> 'BudgetedModel':
         """The same model with another controller."""
         return BudgetedModel(self.parts, controller)
+
+    def looking(self) -> 'BudgetedModel':
+        """The same model, which looks at every image."""
+        looking = self.controller.looking()
+        return self if looking is self.controller else self.with_controller(looking)
 
     def check_budget(self, owner: str, budget_ms: Tensor) -> None:
         """Refuse budgets (B,) that are no numbers, or that nothing keeps.
@@ -77,10 +88,10 @@ class BudgetedModel:
         bad = ~(budget_ms >= lowest)  # NaN is bad
         if bad.any():
             cheapest = self.parts.space.describe(
-                int(self.controller.latency.median.argmin()))
+                int(self.controller.latency.marginal.argmin()))
             refuse(owner, 'budget_ms', budget_ms[bad][0].item(),
                    f'numbers >= {lowest:.3g}, the ms that the cheapest '
-                   f'setting ({cheapest}) takes with its choice')
+                   f'setting ({cheapest}) takes')
 
     def preprocess(self, data: Any) -> dict[str, Any]:
         """A collated batch, normalised and on the model's device."""
@@ -101,11 +112,16 @@ class BudgetedModel:
             run.
         """
         parts, controller = self.parts, self.controller
-        early = parts.feature.compute(batch['inputs'], batch['data_samples'])
-        settings = controller.choose(early.pooled, context, budget_ms)
-        samples = run_settings(parts.model, batch, parts.space, settings,
-                               parts.feature, early)
-        return samples, self._decisions(early.pooled, settings, budget_ms)
+        images = len(batch['data_samples'])
+        budget = torch.as_tensor(budget_ms, dtype=torch.float32).expand(images)
+        (looks, choice), early = controller.blindly(budget), None
+        if looks.any():
+            early = parts.feature.compute(batch['inputs'], batch['data_samples'])
+            seen = controller.decide(early.pooled, context, budget)
+            choice = seen if looks.all() else seen.where(looks, choice)
+        samples = run_settings(parts.model, batch, parts.space,
+                               choice.settings.tolist(), parts.feature, early)
+        return samples, self._decisions(choice, budget, looks)
 
     @torch.no_grad()
     def predict_in(self, batch: dict[str, Any], settings: Sequence[int]) -> list:
@@ -113,17 +129,14 @@ class BudgetedModel:
         return run_settings(
             self.parts.model, batch, self.parts.space, settings)
 
-    def _decisions(self, features: Tensor, settings: Tensor,
-                   budget_ms: Tensor | float) -> list[Decision]:
-        predicted = self.controller.predicted_ms(features)
-        predicted = predicted.gather(1, settings[:, None])[:, 0]
-        budgets = torch.as_tensor(budget_ms).expand(len(settings))
+    def _decisions(self, choice: Choice, budget: Tensor, looks: np.ndarray
+                   ) -> list[Decision]:
         return [
-            Decision(setting, self.parts.space.values(setting), budget, upper,
-                     upper <= budget)
-            for setting, budget, upper in zip(
-                settings.tolist(), budgets.tolist(), predicted.tolist(),
-                strict=True)]
+            Decision(setting, self._values[setting], *rest)
+            for setting, *rest in zip(
+                choice.settings.tolist(), budget.tolist(),
+                choice.predicted_ms.tolist(), choice.feasible.tolist(),
+                looks.tolist(), strict=True)]
 
 
 def check_model(controller: BudgetedController, checkpoint: str | Path) -> None:

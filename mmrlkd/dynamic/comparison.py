@@ -12,17 +12,19 @@ from torch import Tensor
 from .baselines import (
     Hull,
     best_static,
+    bounded,
     controlled,
     oracle,
     random_feasible,
     static,
 )
-from .deployed import ControllerHeader, LoadedController
-from .plan import TrainingPlan, budget_range
+from .deployed import LoadedController
+from .plan import TrainingPlan
 from .table import ProfileTable
-from .training import Trained
+from .training import Trained, deploy
 
-STATIC, MIXED, RANDOM, ORACLE = 'static', 'static mix', 'random', 'oracle'
+STATIC, BOUNDED, MIXED = 'static', 'static, bounded', 'static mix'
+RANDOM, ORACLE = 'random', 'oracle'
 #: Confidence of the intervals.
 CONFIDENCE = 0.95
 
@@ -48,13 +50,8 @@ def split(table: ProfileTable, held_out: float, seed: int
 def deployed(trained: Trained, name: str, training: ProfileTable,
              plan: TrainingPlan) -> LoadedController:
     """One of the trained controllers, as the runtime uses it."""
-    return LoadedController(
-        ControllerHeader.of(
-            training.header, feature_dim=training.features.shape[1],
-            context_dim=training.context.shape[1], algorithm=name,
-            overhead_ms=plan.overhead_ms,
-            budgets=budget_range(training, plan.overhead_ms)),
-        trained.latency, trained.controllers[name])
+    return deploy(trained.controllers[name], trained.latency, trained.blind, name,
+                  training, plan)
 
 
 def compare(trained: Trained, training: ProfileTable, held_out: ProfileTable,
@@ -77,8 +74,12 @@ def compare(trained: Trained, training: ProfileTable, held_out: ProfileTable,
           decides for each image;
         - ``within``, share of the images whose measured latency, with that
           time, is within the budget;
+        - ``looked``, share of the images that were looked at;
         - ``infeasible``, share for which no setting was predicted to fit;
         - ``setting``, of static ones.
+
+        The static setting keeps the budget on a share of the training images, the
+        bounded one by the same bound as a controller's.
 
         And a row for each controller, budget and stratum of images: ``images``,
         their number; ``latency_ms``; and for each knob the mean place of what
@@ -87,7 +88,8 @@ def compare(trained: Trained, training: ProfileTable, held_out: ProfileTable,
     runtime = {name: deployed(trained, name, training, plan)
                for name in trained.controllers}
     any_controller = runtime[trained.algorithm]  # they share what is feasible
-    hull, overhead = Hull.of(training), plan.overhead_ms + held_out.looking
+    hull = Hull.of(training)
+    overhead = plan.overhead(training) + held_out.looking
     rows: list[dict[str, Any]] = []
     choices: list[dict[str, Any]] = []
     for budget in budgets:
@@ -97,16 +99,22 @@ def compare(trained: Trained, training: ProfileTable, held_out: ProfileTable,
                 for name, each in runtime.items()}
         choices += [row for name, way in ways.items()
                     for row in _by_stratum(name, budget, way, held_out)]
+        looked = {name: float(each.looks(budget)[0])
+                  for name, each in runtime.items()}
         ways |= {RANDOM: random_feasible(any_controller, held_out, budget),
                  ORACLE: oracle(held_out, budget, overhead)}
+        looked |= {RANDOM: 1., ORACLE: 1.}
         rows += [dict(method=name, budget=budget, infeasible=infeasible,
-                      **_outcome(way, held_out, budget, overhead))
+                      looked=looked[name],
+                      **_outcome(way, held_out, budget, looked[name] * overhead))
                  for name, way in ways.items()]
         setting = best_static(training, budget, trained.latency.quantile)
-        rows.append(dict(
-            method=STATIC, budget=budget,
-            setting=held_out.space.describe(setting),
-            **_outcome(static(held_out, setting), held_out, budget, 0.)))
+        for name, way in ((STATIC, static(held_out, setting)),
+                          (BOUNDED, bounded(any_controller, held_out, budget))):
+            rows.append(dict(
+                method=name, budget=budget,
+                setting=held_out.space.describe(int(way[0].argmax())),
+                **_outcome(way, held_out, budget, 0.)))
         # Of the mean latency that the algorithm's controller spent.
         spent = next(row['latency_ms'] for row in rows
                      if (row['method'], row['budget'])

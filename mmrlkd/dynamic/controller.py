@@ -3,7 +3,8 @@
 It sees the image feature, an optional context vector and the budget, and has one
 categorical head for each knob. Without a mask the heads are independent. A mask
 of settings conditions their joint distribution, which then is no product any more:
-so it is over settings, with the sum of the heads' logits as scores.
+so it is over settings, with the sum of the heads' logits as scores, to which a prior
+is added: what each setting is worth on average.
 """
 
 import math
@@ -59,7 +60,8 @@ class BudgetEncoding(nn.Module):
 
 
 class Controller(nn.Module):
-    """An MLP with two hidden layers.
+    """An MLP with two hidden layers, and a linear layer beside it, which is 0 in a new
+    one.
 
     Args:
         feature_dim: F, numbers of the image feature.
@@ -89,17 +91,23 @@ class Controller(nn.Module):
             nn.Linear(hidden, hidden), nn.ReLU())
         #: The heads of all knobs, side by side.
         self.heads = nn.Linear(hidden, sum(sizes))
+        #: Of what is seen of the image, see :mod:`.warm_start`.
+        self.linear = nn.Linear(len(self.mean), sum(sizes))
         self.sizes = tuple(sizes)
         #: (Σ n_k, S), which logits are summed for each setting.
         self.register_buffer('members', _members(self.sizes), persistent=False)
+        #: (S,) what is added to the scores: what is known before any image is seen.
+        self.register_buffer('prior', torch.zeros(self.members.shape[1]))
         count = sum(each.numel() for each in self.parameters())
         if count > MOST_PARAMETERS:
             refuse(owner, 'hidden', hidden,
                    f'a width at which {feature_dim + context_dim} inputs make at '
                    f'most {MOST_PARAMETERS} parameters, not {count}')
-        # The policy starts near the uniform one.
+        # The policy starts near the prior.
         nn.init.orthogonal_(self.heads.weight, 0.01)
         nn.init.zeros_(self.heads.bias)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
 
     def calibrate(self, features: Tensor, context: Tensor, low: float,
                   high: float, reference: float) -> None:
@@ -134,14 +142,15 @@ class Controller(nn.Module):
     def scores(self, features: Tensor, context: Tensor | None,
                budget_ms: Tensor) -> Tensor:
         """(B, S) unnormalised log-probability of each setting: the sum of its
-        choices' logits."""
-        return self._logits(features, context, budget_ms) @ self.members
+        choices' logits and its prior."""
+        return self._logits(features, context, budget_ms) @ self.members + self.prior
 
     def _logits(self, features: Tensor, context: Tensor | None, budget_ms: Tensor
                 ) -> Tensor:
         given = features if context is None else torch.cat([features, context], 1)
-        return self.heads(self.trunk(torch.cat([
-            (given - self.mean) / self.deviation, self.encoding(budget_ms)], 1)))
+        given = (given - self.mean) / self.deviation
+        return self.linear(given) + self.heads(self.trunk(
+            torch.cat([given, self.encoding(budget_ms)], 1)))
 
 
 def _members(sizes: tuple[int, ...]) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,13 +16,14 @@ from mmrlkd.arguments import check_number, refuse
 from mmrlkd.engine.atomic import write_atomically
 from mmrlkd.files import load_file
 
+from .blind import BlindRule
 from .controller import Controller
 from .latency import LatencyModel
 from .settings import SettingSpace
 from .table import TableHeader, looking_ms
 
 #: Number of the format, in each checkpoint.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,36 @@ class ControllerHeader:
                          if key in known}, **training})
 
 
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What was chosen for B images.
+
+    Attributes:
+        settings: (B,) int64.
+        predicted_ms: (B,) upper quantile of their latency, with the time of the
+            decision.
+        feasible: (B,) bool, whether a setting is predicted to fit into the budget.
+    """
+    settings: np.ndarray
+    predicted_ms: np.ndarray
+    feasible: np.ndarray
+
+    @classmethod
+    def of(cls, settings: np.ndarray, predicted_ms: np.ndarray,
+           feasible: np.ndarray) -> Self:
+        """That of some settings, with what is predicted of all: (B, S), or (1, S)
+        if it is the same for each image."""
+        images = 0 if len(predicted_ms) == 1 else np.arange(len(settings))
+        return cls(settings, predicted_ms[images, settings], feasible)
+
+    def where(self, condition: np.ndarray, other: 'Choice') -> 'Choice':
+        """This one where a condition (B,) holds, and another one elsewhere."""
+        return Choice(*(np.where(condition, mine, theirs) for mine, theirs in (
+            (self.settings, other.settings),
+            (self.predicted_ms, other.predicted_ms),
+            (self.feasible, other.feasible))))
+
+
 class BudgetedController(ABC):
     """Chooses a setting for each image.
 
@@ -76,9 +108,14 @@ class BudgetedController(ABC):
     decision itself, exceeds the budget are not chosen. Where this leaves none, the
     cheapest one is.
 
+    This runs for each image, so numbers are numpy's, which are faster than torch's
+    where there are few of them.
+
     Args:
         header: what the controller is for.
         latency: predicts latencies on the machine of the profile.
+        blind: says where to look, and what to choose elsewhere; by default every
+            image is looked at for which there is a choice.
 
     Attributes:
         space: the settings.
@@ -89,13 +126,23 @@ class BudgetedController(ABC):
             profile.
     """
 
-    def __init__(self, header: ControllerHeader, latency: LatencyModel) -> None:
+    def __init__(self, header: ControllerHeader, latency: LatencyModel,
+                 blind: BlindRule | None = None) -> None:
         self.header = header
         self.latency = latency
         self.space = SettingSpace.from_header(header.knobs)
-        self.overhead_ms = header.overhead_ms
+        self.blind = blind or BlindRule.always_look(torch.zeros(len(self.space)))
         self.looking_ms = looking_ms(header.feature, len(self.space))
-        self.time_scale = 1.
+        self._set_machine(header.overhead_ms, 1.)
+
+    def _set_machine(self, overhead_ms: float, time_scale: float) -> None:
+        self.overhead_ms, self.time_scale = overhead_ms, time_scale
+        self._added = (self.looking_ms * time_scale + overhead_ms).numpy()
+        #: (1, S) of an image of which nothing is known.
+        self._unseen = (self.latency.marginal * time_scale).numpy()[None]
+        upper = self.latency.median * self.latency.ratio
+        self._upper = (upper * time_scale).numpy()[None] + self._added
+        self._blindly: tuple[list[float], np.ndarray, Choice] | None = None
 
     @abstractmethod
     def scores(self, features: Tensor, context: Tensor | None,
@@ -112,89 +159,155 @@ class BudgetedController(ABC):
             time_scale: likewise.
         """
         other = copy.copy(self)
-        if overhead_ms is not None:
-            other.overhead_ms = check_number(
-                'adjusted', 'overhead_ms', overhead_ms, 0)
-        if time_scale is not None:
-            other.time_scale = check_number(
-                'adjusted', 'time_scale', time_scale, 0, open='low')
+        if overhead_ms is None:
+            overhead_ms = self.overhead_ms
+        if time_scale is None:
+            time_scale = self.time_scale
+        check_number('adjusted', 'overhead_ms', overhead_ms, 0)
+        check_number('adjusted', 'time_scale', time_scale, 0, open='low')
+        other._set_machine(overhead_ms, time_scale)
         return other
 
-    @torch.inference_mode()
+    def looking(self) -> Self:
+        """The same controller, which looks at every image; itself if it does."""
+        if self.blind.looks.all():
+            return self
+        other = copy.copy(self)
+        other.blind = BlindRule.always_look(self.blind.value)
+        other._blindly = None
+        return other
+
+    def blindly(self, budget_ms: Tensor) -> tuple[np.ndarray, Choice]:
+        """:meth:`looks` and :meth:`unseen` of budgets (B,), which are kept for the
+        next images: these often have the same budgets."""
+        budget = budget_ms.tolist()
+        if self._blindly is None or self._blindly[0] != budget:
+            self._blindly = budget, self.looks(budget_ms), self.unseen(budget_ms)
+        return self._blindly[1:]
+
+    def looks(self, budget_ms: Tensor | float) -> np.ndarray:
+        """(B,) bool, whether images of these budgets, (B,) or one number, are worth
+        looking at: :meth:`choose` is for them, and :meth:`unseen` for the others.
+
+        It is also not where at most one setting would be left to choose.
+        """
+        budget = _budgets(budget_ms, None)
+        left = (self._unseen + self._added <= budget[:, None]).sum(1)
+        return self.blind.looks_at(budget / self.time_scale) & (left > 1)
+
+    def unseen(self, budget_ms: Tensor | float) -> Choice:
+        """What is chosen for images that nobody has looked at.
+
+        Args:
+            budget_ms: (B,) or one number.
+        """
+        budget = _budgets(budget_ms, None)
+        allowed, feasible = _fitting(self._unseen, budget)
+        return Choice.of(self.blind.best(allowed), self._unseen, feasible)
+
     def choose(self, features: Tensor, context: Tensor | None,
                budget_ms: Tensor | float) -> Tensor:
-        """The setting for each image.
+        """:attr:`Choice.settings` of :meth:`decide`, (B,) int64 on the CPU."""
+        return torch.from_numpy(self.decide(features, context, budget_ms).settings)
+
+    def decide(self, features: Tensor, context: Tensor | None,
+               budget_ms: Tensor | float) -> Choice:
+        """The setting for each image, by what is seen of it.
 
         Args:
             features: (B, F), on any device.
             context: (B, C), or None without context.
             budget_ms: (B,) or one number, > 0; may be infinite.
 
-        Returns:
-            (B,) int64 on the CPU, indices into ``space``.
-
         Raises:
             ValueError: the features are not of the width that was trained with,
                 or a budget is no number above 0.
         """
-        features, context, budget = self._checked(features, context, budget_ms)
-        allowed, _ = self._fitting(features, budget)
+        context = self._checked_context(context)
+        features = self._checked(features)
+        budget = _budgets(budget_ms, len(features))
+        predicted = self._predicted(features)
+        allowed, feasible = _fitting(predicted, budget)
+        scores = self.scores(
+            features, context, torch.from_numpy(budget / self.time_scale)).numpy()
         # A network that overflowed must not choose what is forbidden.
-        scores = self.scores(features, context, budget / self.time_scale)
-        return scores.nan_to_num(nan=0., posinf=0., neginf=0.).masked_fill(
-            ~allowed, -torch.inf).argmax(1)
+        scores = np.where(np.isfinite(scores), scores, 0.)
+        return Choice.of(
+            np.where(allowed, scores, -np.inf).argmax(1), predicted, feasible)
 
-    @torch.inference_mode()
     def allowed(self, features: Tensor, budget_ms: Tensor | float) -> Tensor:
         """(B, S) bool, the settings that are chosen from; arguments as in
-        :meth:`choose`."""
-        features, _, budget = self._checked(features, None, budget_ms, False)
-        return self._fitting(features, budget)[0]
+        :meth:`decide`."""
+        return torch.from_numpy(_fitting(
+            self._predicted(self._checked(features)),
+            _budgets(budget_ms, len(features)))[0])
 
-    @torch.inference_mode()
     def feasible(self, features: Tensor, budget_ms: Tensor | float) -> Tensor:
         """(B,) bool, whether any setting is predicted to fit into the budget;
-        arguments as in :meth:`choose`."""
-        features, _, budget = self._checked(features, None, budget_ms, False)
-        return self._fitting(features, budget)[1]
+        arguments as in :meth:`decide`."""
+        return torch.from_numpy(_fitting(
+            self._predicted(self._checked(features)),
+            _budgets(budget_ms, len(features)))[1])
 
-    @torch.inference_mode()
     def predicted_ms(self, features: Tensor) -> Tensor:
         """(B, S) upper quantile of each setting's latency on this machine, with
         the time of looking and deciding: what a budget is compared with."""
-        _check_width('features', features, self.header.feature_dim)
-        upper = self.latency.upper(features.float().cpu()) + self.looking_ms
-        return upper * self.time_scale + self.overhead_ms
+        predicted = self._predicted(self._checked(features))
+        return torch.from_numpy(predicted).expand(len(features), -1)
 
     @property
     def lowest_ms(self) -> float:
-        """:meth:`predicted_ms` of the cheapest setting on an image of average
-        features."""
-        upper = self.latency.median * self.latency.ratio + self.looking_ms
-        return upper.min().item() * self.time_scale + self.overhead_ms
+        """The lowest budget that a setting is predicted to keep, without looking."""
+        return float(self._unseen.min())
 
-    def _fitting(self, features: Tensor, budget: Tensor
-                 ) -> tuple[Tensor, Tensor]:
-        return self.latency.allowed(
-            features, (budget - self.overhead_ms) / self.time_scale, self.looking_ms)
+    def _predicted(self, features: Tensor) -> np.ndarray:
+        """(B, S) of :meth:`predicted_ms`, or (1, S) if it is the same for all."""
+        if not self.latency.by_image:
+            return self._upper
+        upper = self.latency.upper(features) * self.time_scale
+        return upper.numpy() + self._added
 
-    def _checked(self, features: Tensor, context: Tensor | None,
-                 budget_ms: Tensor | float, with_context: bool = True
-                 ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """The arguments of :meth:`choose` on the CPU, the budget as (B,)."""
+    def _checked(self, features: Tensor) -> Tensor:
         _check_width('features', features, self.header.feature_dim)
-        if with_context and (context is not None or self.header.context_dim):
-            if context is None:
+        return features.float().cpu()
+
+    def _checked_context(self, context: Tensor | None) -> Tensor | None:
+        if context is None:
+            if self.header.context_dim:
                 refuse('controller', 'context', None,
                        f'(B, {self.header.context_dim}), as in its training')
-            _check_width('context', context, self.header.context_dim)
-            context = context.float().cpu()
-        budget = torch.as_tensor(budget_ms, dtype=torch.float32).cpu().expand(
-            len(features))
-        if not (budget > 0).all():
-            refuse('controller', 'budget_ms',
-                   budget[~(budget > 0)][0].item(), 'a number of ms > 0')
-        return features.float().cpu(), context, budget
+            return None
+        _check_width('context', context, self.header.context_dim)
+        return context.float().cpu()
+
+
+def _budgets(budget_ms: Tensor | float, images: int | None) -> np.ndarray:
+    """(B,) float32, of one number for each of B images, or for all."""
+    if isinstance(budget_ms, Tensor):
+        budget_ms = budget_ms.cpu().numpy()
+    budget = np.asarray(budget_ms, np.float32)
+    if budget.ndim == 0:
+        budget = np.full(images or 1, budget)
+    if not (budget > 0).all():
+        refuse('controller', 'budget_ms', float(budget[~(budget > 0)][0]),
+               'a number of ms > 0')
+    return budget
+
+
+def _fitting(predicted: np.ndarray, budget: np.ndarray
+             ) -> tuple[np.ndarray, np.ndarray]:
+    """The settings that fit into budgets (B,), by their predicted latencies (B, S)
+    or (1, S).
+
+    Returns:
+        (B, S) bool; where none does, the cheapest one. (B,) bool, whether any does.
+    """
+    fits: np.ndarray = predicted <= budget[:, None]
+    feasible: np.ndarray = fits.any(1)
+    if not feasible.all():
+        cheapest = predicted == predicted.min(1, keepdims=True)
+        fits = np.where(feasible[:, None], fits, cheapest)
+    return fits, feasible
 
 
 def _check_width(name: str, tensor: Tensor, width: int) -> None:
@@ -210,25 +323,27 @@ class LoadedController(BudgetedController):
         header: see :class:`BudgetedController`.
         latency: likewise.
         controller: the network.
+        blind: see :class:`BudgetedController`.
     """
 
     def __init__(self, header: ControllerHeader, latency: LatencyModel,
-                 controller: Controller) -> None:
-        super().__init__(header, latency)
+                 controller: Controller, blind: BlindRule | None = None) -> None:
+        super().__init__(header, latency, blind)
         self.controller = controller.eval()
 
+    @torch.inference_mode()
     def scores(self, features: Tensor, context: Tensor | None,
                budget_ms: Tensor) -> Tensor:
         return self.controller.scores(features, context, budget_ms)
 
 
-def save_controller(path: str | Path, header: ControllerHeader,
-                    latency: LatencyModel, controller: Controller) -> None:
+def save_controller(path: str | Path, deployed: LoadedController) -> None:
     """Write a checkpoint: tensors, numbers and strings only."""
-    buffer = io.BytesIO()
+    buffer, network = io.BytesIO(), deployed.controller
     torch.save(dict(
-        version=VERSION, header=asdict(header), latency=latency.state_dict(),
-        options=controller.options, controller=controller.state_dict()), buffer)
+        version=VERSION, header=asdict(deployed.header),
+        latency=deployed.latency.state_dict(), blind=deployed.blind.state_dict(),
+        options=network.options, controller=network.state_dict()), buffer)
     write_atomically(path, buffer.getvalue())
 
 
@@ -254,7 +369,8 @@ def load_controller(path: str | Path) -> BudgetedController:
         controller.load_state_dict(state['controller'])
         return LoadedController(
             ControllerHeader(**state['header']),
-            LatencyModel.from_state_dict(state['latency']), controller)
+            LatencyModel.from_state_dict(state['latency']), controller,
+            BlindRule.from_state_dict(state['blind']))
     except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(
             f'controller={str(path)!r} is no controller ({error}); accepted: a '

@@ -68,6 +68,7 @@ def measure_drift(budgeted: BudgetedModel, batch: dict[str, Any],
         batch: one image, preprocessed.
         repeats: of each measurement.
     """
+    budgeted = budgeted.looking()
     parts, controller = budgeted.parts, budgeted.controller
     device = batch['inputs'].device
     order = controller.latency.median.argsort().tolist()
@@ -113,7 +114,10 @@ def corrected(budgeted: BudgetedModel, batch: dict[str, Any],
         option: ``'ignore'`` measures nothing. The others measure, and where
             latencies have drifted or the machine is another one they say so;
             then ``'rescale'`` multiplies the predicted latencies by the ratio,
-            and ``'refuse'`` raises. The time of a decision is this machine's.
+            and ``'refuse'`` raises. A machine that is slower by less than that
+            is not named, but reckoned with; one that is faster by less may be the
+            profile's at a good moment. Of the time of a decision, too, the longer
+            one counts.
 
     Raises:
         ValueError: drifted latencies are refused, or there is no such option.
@@ -132,5 +136,5 @@ def corrected(budgeted: BudgetedModel, batch: dict[str, Any],
             ' Predicted latencies are multiplied by this.' if drift.drifted
             else ''), 'current')
     return budgeted.with_controller(budgeted.controller.adjusted(
-        overhead_ms=drift.overhead_ms,
-        time_scale=drift.ratio if drift.drifted else None))
+        overhead_ms=max(drift.overhead_ms, budgeted.controller.overhead_ms),
+        time_scale=drift.ratio if drift.drifted else max(1., drift.ratio)))

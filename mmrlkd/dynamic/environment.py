@@ -2,7 +2,6 @@
 :mod:`mmrlkd.rl`: episodes of one step, whose rewards a table knows."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -41,12 +40,6 @@ class Decisions:
         return Decisions(observation, self.feasible[chosen],
                          self.reward[chosen], self.image[chosen])
 
-    @cached_property
-    def best(self) -> Tensor:
-        """(B,) the setting of the highest reward among those of the mask."""
-        return self.reward.masked_fill(
-            ~self.observation.action_mask, -torch.inf).argmax(1)
-
 
 class BudgetTask:
     """What a controller is trained for: a table, a latency model, a reward.
@@ -72,15 +65,25 @@ class BudgetTask:
         table = self.table
         features = table.features[images]
         mask, feasible = self.latency.allowed(features, budgets, self.added)
-        median = self.latency.median
         return Decisions(
             BudgetObservation(
                 features=features, context=table.context[images], budget=budgets,
                 action_mask=mask, batch_size=[len(images)]),
-            feasible,
-            self.reward(
-                table.quality[images], table.latency[images] + self.added,
-                budgets, median / median[table.space.full]), images)
+            feasible, self.rewards(images, budgets), images)
+
+    def rewards(self, images: Tensor, budgets: Tensor, looked: bool = True
+                ) -> Tensor:
+        """(B, S) of every setting.
+
+        Args:
+            images: (B,) int64.
+            budgets: (B,) in ms.
+            looked: whether the image was looked at, which takes time.
+        """
+        table, median = self.table, self.latency.median
+        latency = table.latency[images] + (self.added if looked else 0.)
+        return self.reward(table.quality[images], latency, budgets,
+                           median / median[table.space.full])
 
 
 class BudgetEnvironment:

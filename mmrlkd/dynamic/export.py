@@ -115,9 +115,13 @@ def _quantised(model: Path, observed: tuple[Tensor, Tensor | None, Tensor]
                ) -> Path:
     prepared, quantised = model.with_name('pre.onnx'), model.with_name('int8.onnx')
     quant_pre_process(str(model), str(prepared))
+    # Sums the heads' logits and adds the prior: in integers it would round scores.
+    last = [node.name for node in onnx.load(str(prepared)).graph.node
+            if 'scores' in node.output]
     quantize_static(
         str(prepared), str(quantised), _Batches(observed),
         quant_format=QuantFormat.QDQ, op_types_to_quantize=['Gemm'],
+        nodes_to_exclude=last,
         per_channel=True, activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8)
     return quantised
@@ -147,7 +151,13 @@ def _marked(model: Path, controller: LoadedController, agreement: Agreement | No
     entry.key = KEY
     entry.value = json.dumps(dict(
         version=VERSION, header=asdict(controller.header),
-        latency={key: value.tolist() if isinstance(value, Tensor) else value
-                 for key, value in controller.latency.state_dict().items()},
+        latency=_lists(controller.latency.state_dict()),
+        blind=_lists(controller.blind.state_dict()),
         agreement=asdict(agreement or Agreement(0., 0., 0))))
     return proto.SerializeToString()
+
+
+def _lists(state: dict[str, Any]) -> dict[str, Any]:
+    """Tensors as lists."""
+    return {key: value.tolist() if isinstance(value, Tensor) else value
+            for key, value in state.items()}

@@ -21,8 +21,7 @@ class EarlyMaps:
     """The first part of a model's run on B images.
 
     Attributes:
-        pooled: (B, 2 C) mean and standard deviation of each of the C channels of
-            the stage's map, over the part that is image and not padding.
+        pooled: (B, 3 C) what :func:`pool` makes of the stage's map of C channels.
         outputs: what each module of the backbone put out on the way, in the order
             of their calls; maps (B, ...).
     """
@@ -68,7 +67,7 @@ class StageFeature:
 
     def describe(self) -> dict[str, Any]:
         """For a table's header: JSON-able."""
-        return dict(stage=self.stage, scale=self.scale, pooling='mean, std')
+        return dict(stage=self.stage, scale=self.scale, pooling='mean, std, gradient')
 
     def bind(self, model: nn.Module) -> None:
         """Look up the stage in a model.
@@ -83,9 +82,14 @@ class StageFeature:
             refuse('budget.feature', 'stage', self.stage,
                    f'a child of the backbone: {", ".join(children)}')
         names = list(children)
+        self._children = children
         #: Children that run before the stage, in the order of their definition.
         self._early = {module for name in names[:names.index(self.stage) + 1]
                        for module in children[name].modules()}
+        #: Names of those that one calls after the other and nothing between, up to
+        #: the stage; None before the first run, () if there is more to the run.
+        self._chain: tuple[str, ...] | None = None
+        self._reusable: dict[tuple[SettingSpace, int], bool] = {}
 
     @torch.no_grad()
     def compute(self, inputs: Tensor, samples: list) -> EarlyMaps:
@@ -100,9 +104,28 @@ class StageFeature:
                 one map.
         """
         images, views = self.library.resized(inputs, samples, self.scale)
+        outputs = self._run(images)
+        areas = [self.library.area(view, images) for view in views]
+        size = images.shape[-2], images.shape[-1]
+        return EarlyMaps(pool(outputs[-1][1], areas, size), tuple(outputs))
+
+    def _run(self, images: Tensor) -> list[tuple[str, Tensor]]:
+        """What each module puts out, up to the stage.
+
+        Hooks record it, in the first run. Where they see that each module is given
+        what the one before put out, the modules are called without the backbone
+        from then on: recording takes as long as running them, in a small model.
+        """
         outputs: list[tuple[str, Tensor]] = []
-        hooks = [child.register_forward_hook(self._record(name, outputs))
-                 for name, child in self.backbone.named_children()]
+        if self._chain:
+            maps = images
+            for name in self._chain:
+                maps = self._children[name](maps)
+                outputs.append((name, maps))
+            return outputs
+        inputs: list[Any] = []
+        hooks = [child.register_forward_hook(self._record(name, inputs, outputs))
+                 for name, child in self._children.items()]
         try:
             self.backbone(images)
         except _Reached:
@@ -113,18 +136,23 @@ class StageFeature:
         finally:
             for hook in hooks:
                 hook.remove()
-        stage_map = outputs[-1][1]
-        areas = [self.library.area(view, images) for view in views]
-        size = images.shape[-2], images.shape[-1]
-        return EarlyMaps(pool(stage_map, areas, size), tuple(outputs))
+        if self._chain is None:
+            before = [images, *(output for _, output in outputs)]
+            chained = all(
+                len(args) == 1 and args[0] is given
+                for args, given in zip(inputs, before))
+            self._chain = tuple(name for name, _ in outputs) if chained else ()
+        return outputs
 
-    def _record(self, name: str, outputs: list[tuple[str, Tensor]]) -> Callable:
+    def _record(self, name: str, inputs: list[Any],
+                outputs: list[tuple[str, Tensor]]) -> Callable:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             if not isinstance(output, Tensor):
                 raise ValueError(
                     f'budget.feature.stage={self.stage!r}: {name} of the backbone '
                     f'puts out a {type(output).__name__}; accepted: a stage '
                     'before which modules put out one map each.')
+            inputs.append(args)
             outputs.append((name, output))
             if name == self.stage:
                 if output.ndim != 4:
@@ -135,12 +163,13 @@ class StageFeature:
 
     def reusable(self, space: SettingSpace, setting: int) -> bool:
         """Whether the model's run in a setting can continue from the stage."""
-        if space.input_scale(setting) != self.scale:
-            return False
-        return not any(
-            module in self._early
-            for knob, choice in zip(space.knobs, space.choices(setting))
-            for module in knob.changed_modules(choice))
+        if (space, setting) not in self._reusable:
+            self._reusable[space, setting] = (
+                space.input_scale(setting) == self.scale and not any(
+                    module in self._early
+                    for knob, choice in zip(space.knobs, space.choices(setting))
+                    for module in knob.changed_modules(choice)))
+        return self._reusable[space, setting]
 
     @contextmanager
     def reused(self, early: EarlyMaps) -> Iterator[None]:
@@ -150,11 +179,11 @@ class StageFeature:
         queues: dict[str, list[Tensor]] = defaultdict(list)
         for name, output in early.outputs:
             queues[name].append(output)
-        children = dict(self.backbone.named_children())
         with ExitStack() as stack:
             for name, queue in queues.items():
-                stack.enter_context(patched(children[name], forward=_Replay(
-                    queue, children[name].forward)))
+                child = self._children[name]
+                stack.enter_context(patched(
+                    child, forward=_Replay(queue, child.forward)))
             yield
 
 
@@ -174,13 +203,32 @@ class _Replay:
 
 
 def pool(maps: Tensor, areas: list[Area], size: tuple[int, int]) -> Tensor:
-    """(B, 2 C): mean and standard deviation of each channel over the image.
+    """(B, 3 C): of each channel over the image, its mean, its standard deviation, and
+    how much neighbouring pixels differ: the mean absolute difference along each
+    side, summed. This tells much small structure from little large one.
 
     Args:
         maps: (B, C, h, w).
         areas: of the images in the input; the rest is padding.
         size: height and width of the input.
     """
+    inside = None
+    if any(each.size != tuple(size) for each in areas):
+        inside = _inside(maps, areas, size)
+        mean = _mean(maps, inside)
+        centred = maps - mean[:, :, None, None]
+        deviation = _mean(centred.square(), inside).sqrt()
+    else:
+        deviation, mean = torch.std_mean(maps, dim=(2, 3), correction=0)
+    down = _mean((maps[:, :, 1:] - maps[:, :, :-1]).abs(),
+                 None if inside is None else inside[:, :, 1:])
+    across = _mean((maps[..., 1:] - maps[..., :-1]).abs(),
+                   None if inside is None else inside[..., 1:])
+    return torch.cat([mean, deviation, down + across], dim=1)
+
+
+def _inside(maps: Tensor, areas: list[Area], size: tuple[int, int]) -> Tensor:
+    """(B, 1, h, w), 1 in the image and 0 in the padding."""
     height, width = maps.shape[-2:]
     rows = maps.new_tensor(
         [ceil(each.height / size[0] * height) for each in areas])
@@ -188,8 +236,11 @@ def pool(maps: Tensor, areas: list[Area], size: tuple[int, int]) -> Tensor:
         [ceil(each.width / size[1] * width) for each in areas])
     grid = torch.arange(height, device=maps.device)[None] < rows[:, None]
     across = torch.arange(width, device=maps.device)[None] < columns[:, None]
-    weight = (grid[:, None, :, None] & across[:, None, None, :]).to(maps.dtype)
-    weight = weight / weight.sum(dim=(2, 3), keepdim=True)
-    mean = (maps * weight).sum(dim=(2, 3), keepdim=True)
-    variance = ((maps - mean)**2 * weight).sum(dim=(2, 3))
-    return torch.cat([mean[:, :, 0, 0], variance.sqrt()], dim=1)
+    return (grid[:, None, :, None] & across[:, None, None, :]).to(maps.dtype)
+
+
+def _mean(maps: Tensor, inside: Tensor | None) -> Tensor:
+    """(B, C) over the pixels inside, or all; 0 of none."""
+    if inside is None:
+        return maps.sum(dim=(2, 3)) / max(1, maps[0, 0].numel())
+    return (maps * inside).sum(dim=(2, 3)) / inside.sum(dim=(2, 3)).clamp(min=1)

@@ -7,10 +7,14 @@ probability for a new image, whatever the distribution, as long as images of the
 profile and new ones are exchangeable. It holds for each setting on average over
 images; not for each image, and not for the settings that a controller picks
 because of what it sees. So the share of violations is measured as well.
+
+A new image is run once, and a median of several runs spreads less than one of them.
+So bounds are of single runs, where the table has some.
 """
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -27,7 +31,8 @@ class LatencyModel:
 
     Attributes:
         median: (S,) in ms, of the images it was fitted to.
-        ratio: (S,), upper quantile of latency / prediction.
+        ratio: (S,), upper quantile of a run's latency / prediction.
+        marginal: (S,) in ms, upper quantile where nothing is known of an image.
         mean: (F,) of the features.
         weight: (F, S); the prediction is median · exp((feature − mean) weight).
             All 0 without regression.
@@ -35,6 +40,7 @@ class LatencyModel:
     """
     median: Tensor
     ratio: Tensor
+    marginal: Tensor
     mean: Tensor
     weight: Tensor
     quantile: float
@@ -71,15 +77,28 @@ class LatencyModel:
         if ridge is not None:
             weight = _ridge(table.features[~calibrate] - mean,
                             fitted - centre, ridge)
-        residual = logs - (centre + (table.features - mean) @ weight)
-        bound = torch.stack([
-            _conformal(residual[calibrate & table.measured[:, s], s], quantile,
-                       table.space.describe(s))
-            for s in range(len(table.space))])
-        return cls(centre.exp(), bound.exp(), mean, weight, quantile)
+        single = (table.latency if table.single is None else table.single).log()
+
+        def bound(residual: Tensor, images: Tensor) -> Tensor:
+            return torch.stack([
+                _conformal(residual[images & table.measured[:, s], s], quantile,
+                           table.space.describe(s))
+                for s in range(len(table.space))]).exp()
+
+        predicted = centre + (table.features - mean) @ weight
+        return cls(centre.exp(), bound(single - predicted, calibrate),
+                   bound(single, torch.ones_like(calibrate)), mean, weight,
+                   quantile)
+
+    @cached_property
+    def by_image(self) -> bool:
+        """Whether the prediction is not the same for all images."""
+        return bool(self.weight.any())
 
     def predict(self, features: Tensor) -> Tensor:
         """(B, S) in ms, of images with features (B, F)."""
+        if not self.by_image:
+            return self.median.expand(len(features), -1)
         return self.median * ((features - self.mean) @ self.weight).exp()
 
     def upper(self, features: Tensor) -> Tensor:
@@ -109,8 +128,9 @@ class LatencyModel:
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, and the quantile."""
-        return dict(median=self.median, ratio=self.ratio, mean=self.mean,
-                    weight=self.weight, quantile=self.quantile)
+        return dict(median=self.median, ratio=self.ratio,
+                    marginal=self.marginal, mean=self.mean, weight=self.weight,
+                    quantile=self.quantile)
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> Self:

@@ -21,7 +21,9 @@ class ImageProfile:
         size: height and width of the model's input without padding, in px.
         difficulty: its stratum; None without.
         feature: (F,) what a controller sees.
-        feature_ms: (R,) time of computing it.
+        deciding_ms: (R,) what choosing adds to a run that continues from the
+            feature's stage; empty if no setting does.
+        looking_ms: (R,) likewise, to a run that does not continue from there.
         latency_ms: (S, R) of the model's run.
         quality: (S,) in [0, 1].
         log_prob: (S,) of the annotated class; None without.
@@ -31,7 +33,8 @@ class ImageProfile:
     size: tuple[int, int]
     difficulty: str | None
     feature: list[float]
-    feature_ms: list[float]
+    deciding_ms: list[float]
+    looking_ms: list[float]
     latency_ms: list[list[float]]
     quality: list[float]
     log_prob: list[float | None]

@@ -2,25 +2,27 @@
 
 Such a file computes the scores of the settings from ``features`` (B, F), ``context``
 (B, C), if the controller has one, and ``budget_ms`` (B,). Its metadata hold, under
-the key ``mmrlkd`` in JSON, the controller's header, its latency model and how well it
-agrees with the float controller. Masking and the choice are in
+the key ``mmrlkd`` in JSON, the controller's header, its latency model, its blind rule
+and how well it agrees with the float controller. Masking and the choice are in
 :class:`.deployed.BudgetedController`, the same for all.
 """
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
 from torch import Tensor
 
+from .blind import BlindRule
 from .deployed import BudgetedController, ControllerHeader
 from .latency import LatencyModel
 
 #: Number of the format, in each file.
-VERSION = 1
+VERSION = 2
 #: Of the metadata.
 KEY = 'mmrlkd'
 
@@ -67,9 +69,8 @@ class OnnxController(BudgetedController):
                 'a file of tools/budget/export.py.') from error
         super().__init__(
             ControllerHeader(**metadata['header']),
-            LatencyModel.from_state_dict({
-                key: torch.tensor(value) if isinstance(value, list) else value
-                for key, value in metadata['latency'].items()}))
+            LatencyModel.from_state_dict(_tensors(metadata['latency'])),
+            BlindRule.from_state_dict(_tensors(metadata['blind'])))
         #: How far it is from the float controller.
         self.agreement = Agreement(**metadata['agreement'])
 
@@ -77,6 +78,12 @@ class OnnxController(BudgetedController):
                budget_ms: Tensor) -> Tensor:
         inputs = onnx_inputs(features, context, budget_ms)
         return torch.from_numpy(self._session.run(None, inputs)[0])
+
+
+def _tensors(state: dict[str, Any]) -> dict[str, Any]:
+    """Lists as tensors."""
+    return {key: torch.tensor(value) if isinstance(value, list) else value
+            for key, value in state.items()}
 
 
 def onnx_inputs(features: Tensor, context: Tensor | None, budget_ms: Tensor

@@ -18,6 +18,8 @@ _OTHERS = ('knobs', 'feature', 'quality')
 #: Share of a table's images that a latency should be below, where one number is
 #: to say what a setting takes.
 _MOST = 0.97
+#: Time of a decision in ms, where nobody has measured it.
+_DECIDING = 0.3
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,14 @@ class TrainingPlan:
             differences of latency as large as the others' of quality.
         exact: arguments of :class:`~mmrlkd.rl.ExpectedReward`, which follows the
             exact gradient beside it, for comparison.
-        warm_start: ``steps`` and ``lr`` of the supervised training before it;
-            0 steps for none. It is short by default: a policy that imitates the
-            best setting of each image for long prefers what is often best by a
-            little to what is good on average, and no longer explores.
         logged: arguments of :class:`.logged.LoggedReward`, which takes the place
             of all three where the table is a log.
         updates: of the learner.
         images: that an update learns from, drawn without replacement.
+        prior: strength of the supervised :func:`.warm_start.warm_start`, whose
+            policy training starts from: it prefers what is best on average, and
+            images change that where they are known to differ. 0 for none; settings
+            start equal then, as they do of a log, which does not say what is best.
         noise: standard deviation of Gaussian noise on what is seen of an image,
             as a share of its own over the images, drawn anew for each update.
             It keeps a controller from learning few images by heart: to first
@@ -55,7 +57,11 @@ class TrainingPlan:
             log-uniformly over the profile's range, or a list of them in ms.
         test_budgets: the budgets of the comparison, likewise, but evenly spaced.
         held_out: share of the images that controllers are compared on.
-        overhead_ms: time of a decision, in ms, which is part of the latency.
+        folds: parts of the training images by which is decided at which budgets
+            looking pays, see :class:`.blind.BlindRule`: what controllers earn on
+            each part that were trained on the others; 0 to look always.
+        overhead_ms: time of a decision, in ms, which is part of the latency; None
+            for what the profile measured.
     """
     controller: Mapping[str, Any] = field(default_factory=dict)
     reward: Mapping[str, Any] = field(default_factory=dict)
@@ -66,21 +72,26 @@ class TrainingPlan:
         minibatches=2))
     exact: Mapping[str, Any] = field(default_factory=lambda: dict(
         replay=1, steps=1, batch_size=None))
-    warm_start: Mapping[str, Any] = field(default_factory=dict)
     logged: Mapping[str, Any] = field(default_factory=dict)
     updates: int = 300
     images: int = 32
-    noise: float = 1.
+    prior: float = 1.
+    noise: float = 0.3
     train_budgets: int | Sequence[float] = 4
     test_budgets: int | Sequence[float] = 5
     held_out: float = 0.5
-    overhead_ms: float = 0.3
+    folds: int = 4
+    overhead_ms: float | None = None
 
     def __post_init__(self) -> None:
         check_integer(_OWNER, 'updates', self.updates, 1)
         check_integer(_OWNER, 'images', self.images, 1)
         check_number(_OWNER, 'held_out', self.held_out, 0, 1, open='both')
-        check_number(_OWNER, 'overhead_ms', self.overhead_ms, 0)
+        if self.overhead_ms is not None:
+            check_number(_OWNER, 'overhead_ms', self.overhead_ms, 0)
+        if check_integer(_OWNER, 'folds', self.folds, 0) == 1:
+            refuse(_OWNER, 'folds', 1, '0, or 2 and more')
+        check_number(_OWNER, 'prior', self.prior, 0)
         check_number(_OWNER, 'noise', self.noise, 0)
         for name in ('train_budgets', 'test_budgets'):
             given = getattr(self, name)
@@ -94,6 +105,11 @@ class TrainingPlan:
         check_choice(_OWNER, 'learn_from', self.learn_from,
                      ('quality', 'probability'))
         BudgetReward(**self.reward)
+
+    def overhead(self, table: ProfileTable) -> float:
+        """Time of a decision, in ms."""
+        given = table.deciding if self.overhead_ms is None else self.overhead_ms
+        return _DECIDING if given is None else given
 
     @classmethod
     def of(cls, section: Mapping[str, Any]) -> Self:

@@ -19,6 +19,10 @@ class BudgetReward:
     - complexity: the setting's mean latency as a share of the full setting's;
     - efficiency: what is left of the budget, 1 − t / b, and 0 if nothing is.
 
+    By default time below the budget costs nothing, as settings that would break it
+    are masked, and what is late is worth nothing. β, δ and ε buy speed with
+    quality, also where nobody has asked for it.
+
     Attributes:
         quality: α.
         latency: β.
@@ -28,10 +32,10 @@ class BudgetReward:
         softness: s, width of the penalty's slope as a share of the budget.
     """
     quality: float = 1.
-    latency: float = 0.5
-    violation: float = 10.
-    complexity: float = 0.05
-    efficiency: float = 0.1
+    latency: float = 0.
+    violation: float = 1.
+    complexity: float = 0.
+    efficiency: float = 0.
     softness: float = 0.05
 
     def __post_init__(self) -> None:

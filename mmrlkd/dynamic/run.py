@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mmrlkd.dynamic.features import EarlyMaps, StageFeature
 from mmrlkd.dynamic.settings import SettingSpace
@@ -14,7 +14,7 @@ from mmrlkd.dynamic.settings import SettingSpace
 @torch.no_grad()
 def run_settings(
     model: nn.Module, batch: dict[str, Any], space: SettingSpace,
-    settings: Tensor | Sequence[int], feature: StageFeature | None = None,
+    settings: Sequence[int], feature: StageFeature | None = None,
     early: EarlyMaps | None = None,
 ) -> list:
     """Predictions for a batch, each image in its own setting.
@@ -35,20 +35,22 @@ def run_settings(
         The samples of ``batch``, in order, with their predictions.
     """
     inputs, samples = batch['inputs'], batch['data_samples']
-    settings = torch.as_tensor(settings).cpu()
     results: list[Any] = [None] * len(samples)
-    for setting in settings.unique().tolist():
-        members = (settings == setting).nonzero()[:, 0]
-        indices = members.tolist()
-        together = len(indices) == len(samples)
+    for setting in sorted(set(settings)):
+        indices = [i for i, each in enumerate(settings) if each == setting]
+        continues = feature and early and feature.reusable(space, setting)
+        images, maps = inputs, early
+        if len(indices) < len(samples):
+            members = torch.tensor(indices, device=inputs.device)
+            images = inputs[members]
+            maps = early.take(members) if early and continues else None
         with ExitStack() as stack:
             stack.enter_context(space.set(setting))
-            if feature and early and feature.reusable(space, setting):
-                stack.enter_context(feature.reused(
-                    early if together else early.take(members)))
+            if feature and maps and continues:
+                stack.enter_context(feature.reused(maps))
             found = model(
-                inputs=inputs if together else inputs[members.to(inputs.device)],
-                data_samples=[samples[i] for i in indices], mode='predict')
+                inputs=images, data_samples=[samples[i] for i in indices],
+                mode='predict')
         for i, sample in zip(indices, found, strict=True):
             results[i] = sample
     return results

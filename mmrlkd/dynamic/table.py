@@ -10,6 +10,7 @@ image_id       string               its name, optional
 <knob>         as the knob's        for each knob, its value in this row
                values
 latency_ms     float64              median of the repeats, one image at a time
+single_ms      float64              one of the repeats; optional
 quality        float32              of the prediction, in [0, 1]
 difficulty     string, may be null  a stratum of the images, such as the number of
                                     objects; optional
@@ -66,7 +67,9 @@ class TableHeader:
         machine: platform, processor, threads, version of torch, device.
         config: path of the model's config.
         model: SHA-256 of its checkpoint, in hex.
-        feature: where the image feature comes from, e.g. its stage.
+        feature: where the image feature comes from, e.g. its stage; ``ms``, what
+            computing it adds to a run that cannot continue from there, and
+            ``deciding_ms``, what pooling and choosing add to all.
         repeats: measurements of each latency.
         image_size: (height, width) of the images in px, None if they differ.
     """
@@ -95,6 +98,8 @@ class ProfileTable:
         space: the settings.
         images: (N,), name of each image.
         latency: (N, S) in ms.
+        single: (N, S) in ms, of a single run, or None: ``latency`` may be a median
+            of several.
         quality: (N, S), in [0, 1].
         features: (N, F).
         context: (N, C); C is 0 where there is none.
@@ -114,6 +119,7 @@ class ProfileTable:
     measured: Tensor
     propensity: Tensor | None = None
     log_prob: Tensor | None = None
+    single: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -145,7 +151,13 @@ class ProfileTable:
             difficulty=rows.strata(), measured=rows.measured(),
             propensity=rows.cells('propensity') if kind == 'log' else None,
             log_prob=(rows.cells('log_prob') if rows.has('log_prob')
-                      else None))
+                      else None),
+            single=rows.cells('single_ms') if rows.has('single_ms') else None)
+
+    @property
+    def deciding(self) -> float | None:
+        """Time of a decision in ms, if the profile measured it."""
+        return self.header.feature.get('deciding_ms')
 
     @property
     def looking(self) -> Tensor:
@@ -162,7 +174,8 @@ class ProfileTable:
             self.header, self.space, tuple(self.images[i] for i in kept),
             some(self.latency), some(self.quality), some(self.features),
             some(self.context), tuple(self.difficulty[i] for i in kept),
-            some(self.measured), some(self.propensity), some(self.log_prob))
+            some(self.measured), some(self.propensity), some(self.log_prob),
+            some(self.single))
 
 
 def looking_ms(feature: Mapping[str, Any], settings: int) -> Tensor:
@@ -196,7 +209,8 @@ def write_table(path: str | Path, header: TableHeader,
         'image': pa.int64(), 'image_id': pa.string(),
         **{knob['name']: pa.array(list(knob['values'])).type
            for knob in header.knobs},
-        'latency_ms': pa.float64(), 'quality': pa.float32(),
+        'latency_ms': pa.float64(), 'single_ms': pa.float64(),
+        'quality': pa.float32(),
         'difficulty': pa.string(), 'log_prob': pa.float32(),
         'propensity': pa.float32(), 'feature': pa.list_(pa.float32()),
         'context': pa.list_(pa.float32())}

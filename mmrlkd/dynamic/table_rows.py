@@ -61,6 +61,9 @@ class Rows:
         self.check('latency_ms', latency, latency > 0, 'finite numbers > 0')
         self.check('quality', quality, (quality >= 0) & (quality <= 1),
                    'numbers in [0, 1]')
+        if self.has('single_ms'):
+            single = self.numbers('single_ms')
+            self.check('single_ms', single, single > 0, 'finite numbers > 0')
         if kind == 'log':
             chance = self.numbers('propensity')
             self.check('propensity', chance, (chance > 0) & (chance <= 1),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from .budgeted import BudgetedModel, Decision
 from .machine import clock_ms
@@ -23,7 +24,8 @@ class Measured:
         stratum: its difficulty; None without.
         decision: how it was run.
         latency: with the controller: looking, choosing and running.
-        direct: of a run in the same setting that was given, not chosen.
+        direct: of a run in the same setting that was given, not chosen, and set
+            before the clock starts.
         quality: of the prediction, in [0, 1].
         static: of a run in the static setting; None without.
         static_quality: likewise.
@@ -60,7 +62,6 @@ def measure(budgeted: BudgetedModel, images: Iterable[Any], budget_ms: float,
     measured = []
     for data in images:
         batch = budgeted.preprocess(data)
-        device = batch['inputs'].device
         stratum = quality.difficulty(batch['data_samples'][0])
         # A model's first run in a setting is slow, and tells the setting.
         _, (first, ) = budgeted.predict(batch, budget_ms)
@@ -68,9 +69,8 @@ def measure(budgeted: BudgetedModel, images: Iterable[Any], budget_ms: float,
             {} if static is None else {'static': static})
         numbers: dict[str, Any] = {}
         for name in order.sample(list(runs), len(runs)):
-            begin = clock_ms(device)
-            samples, decisions = _run(budgeted, batch, budget_ms, runs[name])
-            numbers[name] = clock_ms(device) - begin
+            samples, decisions, numbers[name] = _run(
+                budgeted, batch, budget_ms, runs[name])
             if name == 'latency':
                 numbers |= dict(decision=decisions[0],
                                 quality=quality(samples[0]).quality)
@@ -83,11 +83,18 @@ def measure(budgeted: BudgetedModel, images: Iterable[Any], budget_ms: float,
 
 
 def _run(budgeted: BudgetedModel, batch: dict[str, Any], budget_ms: float,
-         setting: int | None) -> tuple[list, list[Decision]]:
-    """A run in a setting, or where there is none in the one that is chosen."""
+         setting: int | None) -> tuple[list, list[Decision], float]:
+    """A run in a setting, or where there is none in the one that is chosen; and the
+    time it took, in ms."""
+    device, parts = batch['inputs'].device, budgeted.parts
     if setting is None:
-        return budgeted.predict(batch, budget_ms)
-    return budgeted.predict_in(batch, [setting]), []
+        begin = clock_ms(device)
+        samples, decisions = budgeted.predict(batch, budget_ms)
+        return samples, decisions, clock_ms(device) - begin
+    with torch.no_grad(), parts.space.set(setting):
+        begin = clock_ms(device)
+        samples = parts.model(**batch, mode='predict')
+        return samples, [], clock_ms(device) - begin
 
 
 def summarise(measured: Sequence[Measured]) -> dict[str, Any]:
@@ -96,9 +103,11 @@ def summarise(measured: Sequence[Measured]) -> dict[str, Any]:
     Returns:
         ``latency_ms`` with ``mean``, ``p50``, ``p95`` and ``p99``; ``within``, the
         share of images within their budget; ``infeasible``, the share for which no
-        setting was predicted to fit; ``quality``, mean; ``overhead_ms`` and
+        setting was predicted to fit; ``looked``, the share that was looked at;
+        ``quality``, mean; ``overhead_ms`` and
         ``overhead``, median time that looking and choosing add to a run in the
-        chosen setting, and as a share of that run; ``settings``, for each stratum
+        chosen setting, and as a share of that run; ``overhead_total``, the sum of
+        what they add as a share of that of the runs; ``settings``, for each stratum
         the number of images in each setting; ``static`` with the first four
         of the static setting, if there was one.
     """
@@ -124,7 +133,9 @@ def summarise(measured: Sequence[Measured]) -> dict[str, Any]:
         **outcome([each.latency for each in measured],
                   [each.quality for each in measured]),
         infeasible=np.mean([not each.decision.feasible for each in measured]),
+        looked=np.mean([each.decision.looked for each in measured]),
         overhead_ms=np.median(extra), overhead=np.median(share),
+        overhead_total=extra.sum() / sum(each.direct for each in measured),
         settings=settings,
         static=None if measured[0].static is None else outcome(
             [each.static or 0. for each in measured],

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmrlkd.arguments import check_integer, check_number, refuse
+from mmrlkd.arguments import refuse
 from mmrlkd.registry import LEARNERS
-from mmrlkd.rl import Descent, play
+from mmrlkd.rl import play
 
+from .blind import BlindRule
 from .controller import Controller, ControllerPolicy
+from .deployed import ControllerHeader, LoadedController
 from .environment import (
     BudgetEnvironment,
     BudgetTask,
@@ -26,9 +28,12 @@ from .logged import LoggedReward, logged_rollout
 from .plan import TrainingPlan, budget_range, drawn_budgets
 from .reward import BudgetReward
 from .table import ProfileTable
+from .warm_start import warm_start
 
 #: Names of the controllers that are trained beside the algorithm's.
 WARM_START, EXACT = 'warm start', 'exact'
+#: Budgets at which a controller is compared with what sees no image.
+_COMPARED = 16
 
 
 class NoCost:
@@ -49,9 +54,11 @@ class Trained:
     Attributes:
         controllers: by name; the config's algorithm is the last one.
         latency: fitted to the training images.
+        blind: at which budgets they look.
     """
     controllers: dict[str, Controller]
     latency: LatencyModel
+    blind: BlindRule
 
     @property
     def algorithm(self) -> str:
@@ -65,8 +72,9 @@ def train_controllers(table: ProfileTable, plan: TrainingPlan, seed: int,
     """Train with all images of a table.
 
     Of a complete table: the supervised warm start, and from its weights on the
-    exact gradient and the plan's algorithm. Of a log: importance weights alone,
-    see :mod:`.logged`.
+    exact gradient and the plan's algorithm. The exact gradient, which is the
+    cheapest, also learns at which budgets looking pays. Of a log: importance
+    weights alone, see :mod:`.logged`.
 
     Args:
         table: the training images.
@@ -75,27 +83,92 @@ def train_controllers(table: ProfileTable, plan: TrainingPlan, seed: int,
         progress: told the name of what is trained next.
     """
     latency = LatencyModel.fit(table, **plan.latency)
-    task = BudgetTask(_learned_from(table, plan), latency,
-                      BudgetReward(**plan.reward), plan.overhead_ms)
+    table = _learned_from(table, plan)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        start = _new_controller(task, plan)
-        draw = Draw(task, plan)
-        if table.header.kind == 'log':
-            progress('logged')
-            _learn_from_log(start, draw, plan)
-            return Trained({'logged': start.eval()}, latency)
-        progress(WARM_START)
-        _warm_start(start, draw, **plan.warm_start)
-        controllers = {WARM_START: start}
-        algorithm = _algorithm_name(plan.algorithm)
-        for name, config in ((EXACT, {**plan.exact, 'type': 'mmrlkd.ExpectedReward'}),
-                             (algorithm, plan.algorithm)):
-            progress(name)
-            controllers[name] = deepcopy(start)
-            _learn(controllers[name], draw, config, plan.updates)
-    return Trained({name: each.eval() for name, each in controllers.items()},
-                   latency)
+        controllers = _train(_task(table, latency, plan), plan, progress)
+        blind = BlindRule.always_look(table.quality.nanmean(0))
+        if plan.folds and table.header.kind == 'complete':
+            progress('at which budgets looking pays')
+            blind = _blind_rule(table, latency, plan)
+    return Trained(controllers, latency, blind)
+
+
+def _task(table: ProfileTable, latency: LatencyModel, plan: TrainingPlan
+          ) -> BudgetTask:
+    return BudgetTask(
+        table, latency, BudgetReward(**plan.reward), plan.overhead(table))
+
+
+def _train(task: BudgetTask, plan: TrainingPlan, progress: Callable[[str], None]
+           ) -> dict[str, Controller]:
+    """The controllers by name, in eval mode."""
+    start, draw = _new_controller(task, plan), Draw(task, plan)
+    if task.table.header.kind == 'log':
+        progress('logged')
+        _learn_from_log(start, draw, plan)
+        return {'logged': start.eval()}
+    progress(WARM_START)
+    warm_start(start, task.table, plan.prior)
+    controllers = {WARM_START: start}
+    algorithm = _algorithm_name(plan.algorithm)
+    for name, config in ((EXACT, _exact(plan)), (algorithm, plan.algorithm)):
+        progress(name)
+        controllers[name] = deepcopy(start)
+        _learn(controllers[name], draw, config, plan.updates)
+    return {name: each.eval() for name, each in controllers.items()}
+
+
+def _exact(plan: TrainingPlan) -> dict[str, Any]:
+    return {**plan.exact, 'type': 'mmrlkd.ExpectedReward'}
+
+
+def deploy(controller: Controller, latency: LatencyModel, blind: BlindRule,
+           algorithm: str, table: ProfileTable, plan: TrainingPlan
+           ) -> LoadedController:
+    """A controller that was trained on a table, as the runtime uses it."""
+    overhead = plan.overhead(table)
+    return LoadedController(
+        ControllerHeader.of(
+            table.header, feature_dim=table.features.shape[1],
+            context_dim=table.context.shape[1], algorithm=algorithm,
+            overhead_ms=overhead, budgets=budget_range(table, overhead)),
+        latency, controller, blind)
+
+
+def _blind_rule(table: ProfileTable, latency: LatencyModel, plan: TrainingPlan
+                ) -> BlindRule:
+    """At which budgets controllers earn more than the best setting for all images,
+    on images that they were not trained on."""
+    low, high = budget_range(table, plan.overhead(table))
+    budgets = torch.logspace(math.log10(low), math.log10(high), _COMPARED)
+    order, gains = torch.randperm(len(table)), []
+    for tested in order.tensor_split(plan.folds):
+        part = table.take(order[~torch.isin(order, tested)].sort().values)
+        task = _task(part, latency, plan)
+        controller, draw = _new_controller(task, plan), Draw(task, plan)
+        warm_start(controller, part, plan.prior)
+        _learn(controller, draw, _exact(plan), plan.updates)
+        runtime = deploy(controller.eval(), latency, BlindRule.always_look(
+            part.quality.mean(0)), EXACT, part, plan)
+        judge = _task(table.take(tested), latency, plan)
+        gains.append(torch.stack(
+            [_gain(runtime, judge, budget) for budget in budgets.tolist()], 1))
+    gain = torch.cat(gains).mean(0)  # (G,)
+    return BlindRule(table.quality.mean(0), budgets, gain > 0)
+
+
+def _gain(runtime: LoadedController, task: BudgetTask, budget_ms: float) -> Tensor:
+    """(N,) what looking earns on each image of a task."""
+    table = task.table
+    context = table.context if table.context.shape[1] else None
+    seen = runtime.choose(table.features, context, budget_ms)
+    unseen = int(runtime.unseen(budget_ms).settings[0])
+    every = torch.arange(len(table))
+    budgets = torch.full((len(table), ), budget_ms)
+    rewards = task.rewards(every, budgets)
+    blind = task.rewards(every, budgets, looked=False)[:, unseen]
+    return rewards.gather(1, seen[:, None])[:, 0] - blind
 
 
 def _learned_from(table: ProfileTable, plan: TrainingPlan) -> ProfileTable:
@@ -160,21 +233,6 @@ def _algorithm_name(config: Mapping[str, Any]) -> str:
         refuse('budget', 'algorithm', dict(config),
                "dict(type='mmrlkd.GRPO', …), or another learner of mmrlkd.rl")
     return str(config['type']).rpartition('.')[2]
-
-
-def _warm_start(controller: Controller, draw: Draw, steps: int = 50,
-                lr: float = 1e-3) -> None:
-    """Cross-entropy to the setting of the highest reward."""
-    check_integer('budget.warm_start', 'steps', steps, 0)
-    check_number('budget.warm_start', 'lr', lr, 0, open='low')
-    policy = ControllerPolicy(controller)
-    descent = Descent(policy.parameters(), lr, max_grad_norm=math.inf)
-    for step in range(steps):
-        descent.set_progress(step / steps)
-        decisions = draw()
-        choice, *_ = policy(decisions.observation, ())
-        loss = -choice.log_prob(decisions.best).mean()
-        descent.step(loss, torch.tensor(len(decisions)))
 
 
 def _learn(controller: Controller, draw: Draw, config: Mapping[str, Any],

@@ -16,7 +16,7 @@ TOOLS = Path(__file__).parents[2] / 'tools/budget'
 CONFIG = """
 budget = dict(
     controller=dict(hidden=8), updates=2, images=20, train_budgets=2,
-    test_budgets=[36.], warm_start=dict(steps=2),
+    test_budgets=[36.], folds=2,
     algorithm=dict(type='mmrlkd.GRPO', group_size=4, epochs=1, minibatches=1))
 """
 
@@ -43,7 +43,7 @@ def test_it_writes_a_controller_and_a_comparison(train, tmp_path, profile):
     assert (folder / 'comparison.png').read_bytes()[:4] == b'\x89PNG'
     rows = pd.read_csv(folder / 'comparison.csv')
     assert set(rows.method) == {'warm start', 'exact', 'GRPO', 'random', 'oracle',
-                                'static', 'static mix'}
+                                'static', 'static, bounded', 'static mix'}
     assert set(rows.seed) == {0, 1} and set(rows.budget) == {36.}
     choices = pd.read_csv(folder / 'choices.csv')
     assert set(choices.difficulty) == {'type 0', 'type 1'}

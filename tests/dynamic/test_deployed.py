@@ -7,6 +7,7 @@ import onnx
 import pytest
 import torch
 
+from mmrlkd.dynamic.blind import BlindRule
 from mmrlkd.dynamic.controller import Controller
 from mmrlkd.dynamic.deployed import (
     ControllerHeader,
@@ -28,7 +29,10 @@ def deployed(table, context=0):
     header = ControllerHeader.of(
         table.header, feature_dim=4, context_dim=context, overhead_ms=0.5,
         budgets=(10., 50.))
-    return LoadedController(header, LatencyModel.fit(table), controller.eval())
+    blind = BlindRule(torch.arange(6.), torch.tensor([20., 40.]),
+                      torch.tensor([False, True]))
+    return LoadedController(
+        header, LatencyModel.fit(table), controller.eval(), blind)
 
 
 @pytest.fixture
@@ -52,6 +56,35 @@ def test_the_choice_is_the_most_probable_setting_that_fits(profile):
     best = scores.masked_fill(~fits, -math.inf).argmax(1)
     assert chosen[feasible].equal(best[feasible])
     assert (chosen[~feasible] == 0).all()  # the cheapest
+
+
+def test_it_looks_where_looking_pays_and_leaves_a_choice(profile):
+    controller = deployed(profile)
+    unseen = controller.latency.marginal.sort().values
+    two = unseen[1].item() + controller.overhead_ms
+    # Looking pays from 28.3 ms on, the geometric mean of 20 and 40.
+    assert controller.looks(torch.tensor([20., 28., 29., 1e3])).tolist() == [
+        False, False, True, True]
+    always = controller.looking()
+    assert always.looks(torch.tensor([two - 1e-2, two + 1e-2])).tolist() == [
+        False, True]
+    assert always.looking() is always
+    # A slower machine has as much choice in more time.
+    slow = controller.adjusted(time_scale=2.)
+    assert slow.looks(torch.tensor([40., 56., 58., 2e3])).tolist() == [
+        False, False, True, True]
+
+
+def test_without_looking_the_most_valuable_setting_that_fits_is_chosen(profile):
+    controller = deployed(profile)
+    bounds = controller.latency.marginal
+    choice = controller.unseen(torch.cat([bounds + 1e-3, torch.tensor([1.])]))
+    for s, chosen in enumerate(choice.settings[:-1]):
+        fitting = bounds <= bounds[s] + 1e-3
+        assert chosen == fitting.nonzero().max()  # later ones are of more value
+        assert choice.predicted_ms[s] == bounds[chosen]
+    assert choice.feasible.tolist() == [True] * 6 + [False]
+    assert choice.settings[-1] == bounds.argmin()
 
 
 def test_one_number_is_the_budget_of_all(profile):
@@ -104,8 +137,7 @@ def test_a_slower_machine_scales_latencies_and_not_the_decision(profile):
 def test_a_checkpoint_is_the_same_controller(profile, tmp_path):
     controller = deployed(profile)
     path = tmp_path / 'controller.pth'
-    save_controller(path, controller.header, controller.latency,
-                    controller.controller)
+    save_controller(path, controller)
     torch.load(path, weights_only=True)
     again = load_controller(path)
     budgets = torch.linspace(5, 60, len(profile))
@@ -113,6 +145,9 @@ def test_a_checkpoint_is_the_same_controller(profile, tmp_path):
         controller.scores(profile.features, None, budgets))
     assert again.predicted_ms(profile.features).equal(
         controller.predicted_ms(profile.features))
+    assert again.looks(budgets).tolist() == controller.looks(budgets).tolist()
+    assert again.unseen(budgets).settings.tolist() == (
+        controller.unseen(budgets).settings.tolist())
     assert again.space.header() == profile.space.header()
     assert again.header == controller.header
 
@@ -139,7 +174,8 @@ def test_onnx_files_choose_alike(with_context, profile, tmp_path, int8, context)
     assert (agreement.score_error > 1e-3) == int8
     weights = [each for each in onnx.load(tmp_path / 'c.onnx').graph.initializer
                if each.data_type == onnx.TensorProto.INT8 and len(each.dims) == 2]
-    assert len(weights) == (3 if int8 else 0)  # two layers and the heads
+    # Two layers, the heads and the linear layer.
+    assert len(weights) == (4 if int8 else 0)
     given = table.context if context else None
     budgets = torch.linspace(5, 60, len(table))
     chosen = other.choose(table.features, given, budgets)

@@ -57,9 +57,11 @@ def test_decisions_know_what_every_setting_earns(make_task, profile):
         torch.tensor([5., 36., 100.]),
         task.latency.median / task.latency.median[5])
     assert decisions.reward.equal(expected)
-    best = decisions.reward.masked_fill(
-        ~decisions.observation.action_mask, -torch.inf)
-    assert decisions.best.equal(best.argmax(1))
+    # Without looking, a decision takes no time.
+    assert task.rewards(images, torch.tensor([5., 36., 100.]), looked=False).equal(
+        BudgetReward()(profile.quality[images], profile.latency[images],
+                       torch.tensor([5., 36., 100.]),
+                       task.latency.median / task.latency.median[5]))
 
 
 def test_a_group_has_one_image_and_one_budget(make_task, policy):

@@ -16,7 +16,15 @@ def bound(task, **options) -> StageFeature:
     return feature
 
 
-def test_the_feature_is_mean_and_deviation_of_the_stages_map(task):
+def pooled_by_hand(maps):
+    """(B, 3 C) of maps (B, C, h, w)."""
+    flat = maps.flatten(2)
+    down, across = maps.diff(dim=2).abs(), maps.diff(dim=3).abs()
+    return torch.cat([flat.mean(2), flat.std(2, correction=0),
+                      down.mean((2, 3)) + across.mean((2, 3))], 1)
+
+
+def test_the_feature_is_what_is_pooled_of_the_stages_map(task):
     batch = task.batch(size=(64, 64))
     early = bound(task).compute(batch['inputs'], batch['data_samples'])
     maps = []
@@ -24,19 +32,42 @@ def test_the_feature_is_mean_and_deviation_of_the_stages_map(task):
         lambda *call: maps.append(call[-1]))
     task.predict(batch)
     handle.remove()
-    flat = maps[0].flatten(2)
-    assert torch.allclose(early.pooled, torch.cat(
-        [flat.mean(2), flat.std(2, correction=0)], 1), atol=1e-5)
+    assert torch.allclose(early.pooled, pooled_by_hand(maps[0]), atol=1e-5)
 
 
 def test_padding_is_not_pooled():
     maps = torch.randn(2, 3, 8, 8)
     areas = [Area(0, 0, 32, 32), Area(0, 0, 16, 24)]
     pooled = pool(maps, areas, (32, 32))
-    part = maps[1, :, :4, :6].flatten(1)
-    assert torch.allclose(pooled[1], torch.cat(
-        [part.mean(1), part.std(1, correction=0)]), atol=1e-6)
-    assert torch.allclose(pooled[0, :3], maps[0].mean((1, 2)), atol=1e-6)
+    assert torch.allclose(
+        pooled[1:], pooled_by_hand(maps[1:, :, :4, :6]), atol=1e-6)
+    assert torch.allclose(pooled[:1], pooled_by_hand(maps[:1]), atol=1e-6)
+    alone = pool(maps[:1], areas[:1], (32, 32))  # without a mask
+    assert torch.allclose(alone, pooled[:1], atol=1e-6)
+    pixel = torch.randn(1, 3, 1, 1)
+    assert torch.allclose(pool(pixel, areas[:1], (32, 32)), torch.cat(
+        [pixel[:, :, 0, 0], torch.zeros(1, 6)], 1))
+
+
+@pytest.mark.parametrize('between', [False, True])
+def test_later_runs_leave_the_backbone_out_where_nothing_is_between_its_modules(
+        task, monkeypatch, between):
+    batch, backbone = task.batch(), task.model.backbone
+    forward, calls = backbone.forward, []
+
+    def traced(x):
+        calls.append(1)
+        return forward(2 * x if between else x)
+
+    monkeypatch.setattr(backbone, 'forward', traced)
+    feature = bound(task)
+    first, second = (
+        feature.compute(batch['inputs'], batch['data_samples']) for _ in range(2))
+    assert len(calls) == 1 + between
+    assert second.pooled.equal(first.pooled)
+    for (name, output), (other, expected) in zip(
+            second.outputs, first.outputs, strict=True):
+        assert name == other and output.equal(expected)
 
 
 def test_nothing_after_the_stage_runs_and_samples_stay(task):

@@ -47,6 +47,17 @@ def test_a_bound_is_the_smallest_that_so_few_images_allow(profile):
         model.upper(table.features[:1])[0], table.latency.amax(0))
 
 
+def test_bounds_are_of_single_runs_where_the_table_has_them(profile):
+    from dataclasses import replace
+    table = noisy(profile, 200, 1)
+    single = table.latency * 1.5
+    model = LatencyModel.fit(replace(table, single=single), 0.9)
+    plain = LatencyModel.fit(table, 0.9)
+    assert model.median.equal(plain.median)
+    torch.testing.assert_close(model.ratio, 1.5 * plain.ratio)
+    torch.testing.assert_close(model.marginal, model.median * model.ratio)
+
+
 def test_too_few_images_for_a_quantile_are_an_error(profile):
     with pytest.raises(ValueError, match=(
             r'budget.latency: quantile=0.97; accepted: at least 33 images .* '
@@ -102,3 +113,4 @@ def test_it_is_kept_with_the_controller(profile):
     model = LatencyModel.fit(profile, ridge=1.)
     again = LatencyModel.from_state_dict(model.state_dict())
     assert again.upper(profile.features).equal(model.upper(profile.features))
+    assert again.marginal.equal(model.marginal)

@@ -44,7 +44,7 @@ def test_an_image_has_all_latencies_and_each_settings_quality(task, profiler):
     space = profiler.parts.space
     assert [len(each) for each in profile.latency_ms] == [3] * 4
     assert all(time > 0 for each in profile.latency_ms for time in each)
-    assert len(profile.feature_ms) == 3
+    assert len(profile.deciding_ms) == len(profile.looking_ms) == 3
     for setting in range(4):
         with space.set(setting), torch.no_grad():
             sample = task.model(**profiler.dataset[2], mode='predict')[0]
@@ -91,7 +91,12 @@ def test_the_table_that_is_read_holds_what_was_measured(
         pytest.approx(each.quality) for each in profiles]
     assert table.features[0].tolist() == pytest.approx(profiles[0].feature)
     assert table.header.feature['reused'] == [2, 3]  # of scale 1.0
-    assert table.header.feature['ms'] > 0
+    for kind, key in (('deciding_ms', 'deciding_ms'), ('looking_ms', 'ms')):
+        times = [time for each in profiles for time in getattr(each, kind)]
+        expected = max(0., median(times)) - (
+            table.deciding if key == 'ms' else 0.)
+        assert table.header.feature[key] == pytest.approx(max(0., expected))
+    assert table.single[1, 2] == pytest.approx(profiles[1].latency_ms[2][0])
     assert table.header.feature['stage'] == 'layer1'
     assert list(table.header.image_size or ()) == [64, 64]
     assert table.difficulty == tuple(
@@ -128,7 +133,7 @@ def test_a_config_without_knobs_is_refused(build_task, budget):
 
 def profile_of(image: int) -> ImageProfile:
     return ImageProfile(image, f'{image}.png', (64, 48), '3', [0.1, 1 / 3],
-                        [0.5], [[1.25], [2.5]], [0.5, 1.0], [None, -0.1])
+                        [0.5], [0.25], [[1.25], [2.5]], [0.5, 1.0], [None, -0.1])
 
 
 def test_what_was_measured_is_read_back_to_the_bit(tmp_path):

@@ -26,11 +26,18 @@ def test_it_is_the_formula():
 
 
 def test_without_a_budget_nothing_is_exceeded():
-    reward = BudgetReward()(
+    reward = BudgetReward(latency=0.5, complexity=0.05, efficiency=0.1)(
         torch.tensor([[0.2, 0.7]]), torch.tensor([[10., 20.]]),
         torch.tensor([math.inf]), torch.tensor([0.5, 1.]))
     torch.testing.assert_close(
         reward, torch.tensor([[0.2 - 0.025 + 0.1, 0.7 - 0.05 + 0.1]]))
+
+
+def test_by_default_only_quality_counts_and_what_is_late_is_worth_nothing():
+    quality = torch.tensor([[0.2, 0.7, 1.]])
+    reward = BudgetReward()(quality, torch.tensor([[10., 20., 20.1]]),
+                            torch.tensor([20.]), torch.tensor([0.5, 1., 1.]))
+    torch.testing.assert_close(reward, torch.tensor([[0.2, 0.7, 0.]]))
 
 
 @pytest.mark.parametrize(('key', 'value'), [

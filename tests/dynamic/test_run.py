@@ -59,7 +59,7 @@ def test_samples_come_back_in_order_and_settings_run_once_each(task, space):
     handle = task.model.backbone.register_forward_pre_hook(
         lambda module, args: sizes.append(tuple(args[0].shape)))
     found = run_settings(
-        task.model, batch, space, torch.tensor([3, 1, 3, 3]))
+        task.model, batch, space, [3, 1, 3, 3])
     handle.remove()
     assert all(a is b for a, b in zip(found, batch['data_samples']))
     assert sizes == [(1, 3, 32, 32), (3, 3, 64, 64)]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mmrlkd.dynamic.comparison import (
+    BOUNDED,
     MIXED,
     ORACLE,
     RANDOM,
@@ -36,7 +37,8 @@ from mmrlkd.dynamic.training import EXACT, WARM_START, Draw, train_controllers
 BUDGET = 36.
 PLAN = TrainingPlan(
     controller=dict(hidden=32), updates=30, images=50,
-    train_budgets=[20., BUDGET, 50.], warm_start=dict(steps=0),
+    train_budgets=[20., BUDGET, 50.], folds=0,
+    overhead_ms=0.3,
     algorithm=dict(type='mmrlkd.GRPO', group_size=8, lr=2e-2, epochs=1,
                    minibatches=1),
     exact=dict(lr=2e-2, replay=1, steps=1, batch_size=None, entropy_coef=0.01))
@@ -61,7 +63,7 @@ def rows(profile, results):
     return results['rows']
 
 
-@pytest.mark.parametrize('other', [STATIC, MIXED, RANDOM])
+@pytest.mark.parametrize('other', [STATIC, BOUNDED, MIXED, RANDOM])
 def test_a_controller_is_above_what_sees_no_image(rows, other):
     """By construction: one setting helps one type only, and a controller sees
     the type. For 0.1 and more at the lower end of the interval."""
@@ -81,10 +83,9 @@ def test_budgets_are_kept(rows):
     assert (rows[rows.method == 'GRPO'].infeasible == 0).all()
 
 
-def test_a_warm_start_imitates_the_best_setting(profile):
-    plan = TrainingPlan(**{**vars(PLAN), 'updates': 1, 'warm_start': dict(
-        steps=60, lr=1e-2), 'algorithm': dict(
-            type='mmrlkd.REINFORCE', lr=1e-5)})
+def test_a_warm_start_knows_what_an_image_needs(profile):
+    plan = TrainingPlan(**{**vars(PLAN), 'updates': 1, 'algorithm': dict(
+        type='mmrlkd.REINFORCE', lr=1e-6)})
     training, held_out = split(profile, 0.5, 0)
     trained = train_controllers(training, plan, 0)
     assert list(trained.controllers) == [WARM_START, EXACT, 'REINFORCE']
@@ -93,6 +94,52 @@ def test_a_warm_start_imitates_the_best_setting(profile):
     assert quality[ORACLE] - quality[WARM_START] < 0.05
     # The others start from its weights.
     assert abs(quality['REINFORCE'] - quality[WARM_START]) < 0.02
+
+
+def blind_to(profile, features):
+    """The table with these features (N, F), and no others."""
+    return replace(profile, features=features)
+
+
+@pytest.mark.parametrize('told', [True, False])
+def test_a_controller_looks_where_images_tell_what_they_need(profile, told):
+    """At 36 ms one of two settings helps, by the type of an image; at 12 ms, one is
+    all that fits. Of noise, looking pays nowhere, or next to."""
+    table = profile if told else blind_to(profile, torch.randn(
+        200, 4, generator=torch.Generator().manual_seed(0)))
+    plan = TrainingPlan(**{**vars(PLAN), 'folds': 2})
+    training, held_out = split(table, 0.5, 0)
+    trained = train_controllers(training, plan, 0)
+    rows = pd.DataFrame(compare(
+        trained, training, held_out, plan, [12., BUDGET])[0])
+    found = rows[rows.method == 'GRPO'].set_index('budget')
+    bounded = rows[rows.method == BOUNDED].set_index('budget')
+    assert found.looked[12.] == 0
+    for column in ('quality', 'latency_ms', 'within'):
+        assert found[column][12.] == bounded[column][12.]
+    if told:
+        assert found.looked[BUDGET] == 1
+        assert found.quality[BUDGET] > bounded.quality[BUDGET] + 0.1
+    else:
+        assert trained.blind.looks.float().mean() < 0.3
+
+
+def test_of_images_that_tell_nothing_training_starts_from_the_best_on_average(
+        profile):
+    """Before any step, a controller chooses the best setting for all images."""
+    profile = blind_to(profile, torch.zeros(200, 4))
+    plan = TrainingPlan(**{**vars(PLAN), 'updates': 1, 'algorithm': dict(
+        type='mmrlkd.REINFORCE', lr=1e-6)})
+    table = replace(profile, quality=profile.quality + torch.tensor(
+        [0., .01, .02, .03, .05, -.1]))
+    trained = train_controllers(table, plan, 0)
+    controller = deployed(trained, 'REINFORCE', table, plan)
+    worth = table.quality.mean(0)
+    for budget in (15., 28., BUDGET, 60.):
+        allowed = controller.allowed(table.features[:1], budget)[0]
+        best = worth.masked_fill(~allowed, -math.inf).argmax()
+        chosen = controller.choose(table.features, None, budget)
+        assert (chosen == best).all()
 
 
 def test_a_seed_says_all(profile):
@@ -218,6 +265,8 @@ def test_compared_budgets_divide_the_range(profile):
     (dict(held_out=1.), 'budget: held_out=1.0'),
     (dict(train_budgets=[]), r'budget: train_budgets=\[\]; accepted'),
     (dict(test_budgets=[0.]), 'budget: test_budgets=0.0; accepted'),
+    (dict(prior=-1.), 'budget: prior=-1.0; accepted'),
+    (dict(folds=1), 'budget: folds=1; accepted: 0, or 2 and more'),
     (dict(reward=dict(accuracy=1.)), "budget.reward: .*'accuracy'; accepted: quality"),
 ])
 def test_impossible_plans_are_errors(section, message):
@@ -236,7 +285,6 @@ def test_a_plan_is_part_of_a_config_that_says_more():
     (dict(controller=dict(width=3)), 'budget.controller: .*accepted: hidden, bins'),
     (dict(algorithm=dict(lr=1.)), r"budget: algorithm=\{'lr': 1.0\}; accepted: dict"),
     (dict(algorithm=dict(type='mmrlkd.PPO')), 'PPO learns a critic'),
-    (dict(warm_start=dict(steps=-1)), 'budget.warm_start: steps=-1'),
     (dict(latency=dict(quantile=1.)), 'budget.latency: quantile=1.0'),
 ])
 def test_what_cannot_be_trained_is_an_error(profile, changes, message):

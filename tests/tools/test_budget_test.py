@@ -9,7 +9,11 @@ import torch
 from mmengine.registry import init_default_scope
 
 from mmrlkd.dynamic.controller import Controller
-from mmrlkd.dynamic.deployed import ControllerHeader, save_controller
+from mmrlkd.dynamic.deployed import (
+    ControllerHeader,
+    LoadedController,
+    save_controller,
+)
 from mmrlkd.dynamic.latency import LatencyModel
 from mmrlkd.dynamic.parts import BudgetParts
 from mmrlkd.files import digest
@@ -37,12 +41,13 @@ def command(run_config, plain_config_text, tmp_path):
     model = MODELS.build(cfg.model)
     torch.save(dict(state_dict=model.state_dict()), weights)
     parts = BudgetParts.build(model, cfg.budget)
-    latency = LatencyModel(torch.arange(1., 5.), torch.ones(4), torch.zeros(8),
-                           torch.zeros(8, 4), 0.9)
-    save_controller(controller, ControllerHeader(
-        knobs=parts.space.header(), feature_dim=8, context_dim=0,
+    times = torch.arange(1., 5.)
+    latency = LatencyModel(times, torch.ones(4), times, torch.zeros(12),
+                           torch.zeros(12, 4), 0.9)
+    save_controller(controller, LoadedController(ControllerHeader(
+        knobs=parts.space.header(), feature_dim=12, context_dim=0,
         overhead_ms=0.1, budgets=(1, 5), model=digest(weights),
-        feature=parts.feature.describe()), latency, Controller(8, (2, 2)))
+        feature=parts.feature.describe()), latency, Controller(12, (2, 2))))
 
     def run(*words):
         return runpy.run_path(str(TOOL))['main']([
@@ -59,6 +64,7 @@ def test_every_budget_has_its_numbers(command, tmp_path, capsys):
     # The lowest budget leaves the cheapest setting, in which nothing is that fast.
     chosen = [name for each in low['settings'].values() for name in each]
     assert set(chosen) == {'scale=0.5 blocks=1-1-1-1'}
+    assert (low['looked'], high['looked']) == (0, 1)
     assert low['within'] == 0 and high['within'] == 1
     for row in (low, high):
         assert row['images'] == 8
@@ -72,5 +78,5 @@ def test_every_budget_has_its_numbers(command, tmp_path, capsys):
 @pytest.mark.parametrize('budget', ['0', '-1', 'nan', '0.9'])
 def test_bad_budgets_end_with_a_sentence(command, budget):
     with pytest.raises(SystemExit, match=(
-            'budget_ms=.*; accepted: numbers >= 1.1, the ms that the cheapest')):
+            'budget_ms=.*; accepted: numbers >= 1, the ms that the cheapest')):
         command('--budget-ms', budget)

@@ -102,7 +102,7 @@ def build_profiler(args: argparse.Namespace, cfg: Config) -> Profiler:
         cfg[key], batch_size=1, num_workers=0, persistent_workers=False))
     assert loader.collate_fn is not None
     return Profiler(parts, loader.dataset, loader.collate_fn, args.repeats,
-                    args.seed)
+                    args.seed, cfg.budget.get('controller'))
 
 
 def measure(profiler: Profiler, kept: MeasuredImages, images: list[int],

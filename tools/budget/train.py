@@ -42,6 +42,7 @@ import mmrlkd  # noqa: F401
 from mmrlkd.config.compose import load_config
 from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
 from mmrlkd.dynamic.comparison import (
+    BOUNDED,
     MIXED,
     ORACLE,
     STATIC,
@@ -114,7 +115,7 @@ class Seeds:
         self.folder, self.table, self.plan = folder, table, plan
         self.kept, self.console = kept, console
         self.budgets = compared_budgets(
-            plan, budget_range(table, plan.overhead_ms))
+            plan, budget_range(table, plan.overhead(table)))
 
     def controller(self, seed: int) -> Path:
         """Where the controller of a seed is."""
@@ -139,8 +140,7 @@ class Seeds:
             lambda name: self.console.print(f'seed {seed}: training {name}'))
         controller = deployed(trained, trained.algorithm, training, plan)
         # Before the result, which says that the seed is finished.
-        save_controller(self.controller(seed), controller.header,
-                        trained.latency, controller.controller)
+        save_controller(self.controller(seed), controller)
         if self.table.header.kind == 'log':
             return dict(rows=[
                 dict(method=trained.algorithm, budget=budget,
@@ -166,7 +166,7 @@ def summarise(rows: pd.DataFrame, algorithm: str, held_out: float
             entry['above'] = {
                 other: _known(paired(some, algorithm, other, held_out)
                               .loc[budget].to_dict())
-                for other in (STATIC, MIXED, ORACLE)}
+                for other in (STATIC, BOUNDED, MIXED, ORACLE)}
         summary.append(entry)
     return summary
 

@@ -34,7 +34,7 @@ class FixedController(BudgetedController):
                  median: torch.Tensor = MEDIAN) -> None:
         settings = len(median)
         super().__init__(header, LatencyModel(
-            median, torch.full((settings, ), 1.5),
+            median, torch.full((settings, ), 1.5), 1.5 * median,
             torch.zeros(header.feature_dim),
             torch.zeros(header.feature_dim, settings), 0.9))
         self.order = torch.zeros(settings)
@@ -74,7 +74,7 @@ def fixed_controller(tiny_parts) -> Callable[..., FixedController]:
     def build(*preferred: int, overhead_ms: float = 0.5, **header
               ) -> FixedController:
         return FixedController(ControllerHeader(
-            knobs=tiny_parts.space.header(), feature_dim=8, context_dim=0,
+            knobs=tiny_parts.space.header(), feature_dim=12, context_dim=0,
             overhead_ms=overhead_ms, budgets=(2, 20),
             feature=tiny_parts.feature.describe(), **header), list(preferred))
 

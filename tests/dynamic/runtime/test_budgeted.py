@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from mmrlkd.dynamic.blind import BlindRule
 from mmrlkd.dynamic.budgeted import BudgetedModel, check_model
 from mmrlkd.files import digest
 
@@ -22,14 +23,16 @@ def assert_same(mine, theirs):
 
 
 def test_each_image_runs_in_its_own_setting(tiny_parts, fixed_controller, batch):
-    """Budgets allow the settings 3, 2, 0 and none; bounds are 1.5 · median + 0.5."""
+    """Budgets allow the settings 3, 2, 0 and none; bounds are 1.5 · median, and
+    0.5 more where there is a choice and the image is looked at."""
     budgeted = BudgetedModel(tiny_parts, fixed_controller(3, 2, 1, 0))
-    budgets = torch.tensor([math.inf, 8.1, 4.9, 3.4])
+    budgets = torch.tensor([math.inf, 8.1, 4.9, 2.9])
     samples, decisions = budgeted.predict(batch(), budgets)
     assert [each.setting for each in decisions] == [3, 2, 0, 0]
     assert [each.feasible for each in decisions] == [True, True, True, False]
     assert [each.predicted_ms for each in decisions] == pytest.approx(
-        [12.5, 8.0, 3.5, 3.5])
+        [12.5, 8.0, 3.0, 3.0])
+    assert [each.looked for each in decisions] == [True, True, False, False]
     assert decisions[1].values == dict(scale=1.0, blocks='1-1-1-1')
     assert [each.budget_ms for each in decisions] == pytest.approx(
         budgets.tolist())
@@ -46,13 +49,39 @@ def test_the_full_setting_is_the_unmodified_model(
     assert_same(samples, plain)
 
 
-@pytest.mark.parametrize('budget', [0, -1.0, math.nan, 3.4])
+def test_where_looking_does_not_pay_nothing_runs_before_the_model(
+        tiny_parts, fixed_controller, batch, monkeypatch):
+    """Looking pays at 10 ms, and not at 20. Nobody has looked at 20 ms, so there the
+    choice is the most valuable setting that fits, and not what is preferred."""
+    controller = fixed_controller(1)
+    controller.blind = BlindRule(
+        torch.tensor([.1, .2, .4, .3]), torch.tensor([10., 20.]),
+        torch.tensor([True, False]))
+    looked, compute = [], tiny_parts.feature.compute
+    monkeypatch.setattr(tiny_parts.feature, 'compute', lambda inputs, samples: (
+        looked.append(len(samples)), compute(inputs, samples))[1])
+    budgeted = BudgetedModel(tiny_parts, controller)
+    budgets = torch.tensor([9., 16., 7., math.inf])
+    samples, decisions = budgeted.predict(batch(), budgets)
+    assert [each.looked for each in decisions] == [True, False, True, False]
+    assert [each.setting for each in decisions] == [1, 2, 1, 2]
+    assert [each.predicted_ms for each in decisions] == pytest.approx(
+        [5.0, 7.5, 5.0, 7.5])
+    assert_same(samples, budgeted.predict_in(batch(), [1, 2, 1, 2]))
+    assert looked == [4]  # a batch is looked at as a whole
+    budgeted.predict(batch(), 20.)
+    assert looked == [4]
+    budgeted.looking().predict(batch(), 20.)
+    assert looked == [4, 4]
+
+
+@pytest.mark.parametrize('budget', [0, -1.0, math.nan, 2.9])
 def test_budgets_that_nothing_keeps_are_refused(
         tiny_parts, fixed_controller, budget):
     budgeted = BudgetedModel(tiny_parts, fixed_controller(3))
-    budgeted.check_budget('test', torch.tensor([3.5, math.inf]))
+    budgeted.check_budget('test', torch.tensor([3.0, math.inf]))
     with pytest.raises(ValueError, match=(
-            r'test: budget_ms=.*; accepted: numbers >= 3.5, the ms that the '
+            r'test: budget_ms=.*; accepted: numbers >= 3, the ms that the '
             r'cheapest setting \(scale=0.5 blocks=1-1-1-1\) takes')):
         budgeted.check_budget('test', torch.tensor([5.0, budget]))
 

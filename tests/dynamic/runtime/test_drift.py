@@ -69,7 +69,7 @@ def test_what_is_done_about_it(at_speed):
     budgeted, image = at_speed(2.0)
     scaled = corrected(budgeted, image, 'rescale').controller
     assert scaled.time_scale == pytest.approx(2)
-    features = torch.zeros(1, 8)
+    features = torch.zeros(1, 12)
     assert scaled.predicted_ms(features)[0].tolist() == pytest.approx(
         (MEDIAN * 1.5 * 2 + 0.5).tolist())
     assert corrected(budgeted, image, 'ignore') is budgeted
@@ -81,7 +81,12 @@ def test_what_is_done_about_it(at_speed):
         corrected(budgeted, image, 'no')
 
 
-def test_a_machine_as_fast_as_the_profiles_is_not_rescaled(at_speed):
-    budgeted, image = at_speed(1.1)
+@pytest.mark.parametrize(('speed', 'scale'), [(1.1, 1.1), (0.9, 1.)])
+def test_of_a_machine_about_as_fast_as_the_profiles_the_slower_time_counts(
+        at_speed, speed, scale):
+    budgeted, image = at_speed(speed)
     for option in ('rescale', 'refuse'):
-        assert corrected(budgeted, image, option).controller.time_scale == 1
+        controller = corrected(budgeted, image, option).controller
+        assert controller.time_scale == pytest.approx(scale)
+        # 0.25 · speed was measured, and the profile says 0.5.
+        assert controller.overhead_ms == 0.5

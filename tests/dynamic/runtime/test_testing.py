@@ -9,7 +9,8 @@ from mmrlkd.dynamic.testing import Measured, measure, summarise
 
 def measured(stratum, setting, latency, direct, quality, **static):
     return Measured(stratum, Decision(
-        setting, dict(scale=setting), 10., 9., setting > 0), latency, direct,
+        setting, dict(scale=setting), 10., 9., setting > 0, setting > 0),
+        latency, direct,
         quality, **static)
 
 
@@ -23,8 +24,9 @@ def test_known_numbers():
         dict(mean=29 / 3, p50=10, p95=10.9, p99=10.98))
     assert row['within'] == pytest.approx(2 / 3)  # a budget is kept if it is spent
     assert row['infeasible'] == pytest.approx(1 / 3)
-    assert row['quality'] == 0.5
+    assert row['quality'] == 0.5 and row['looked'] == pytest.approx(2 / 3)
     assert row['overhead_ms'] == 1 and row['overhead'] == pytest.approx(0.1)
+    assert row['overhead_total'] == pytest.approx(3.5 / 25.5)
     assert row['settings'] == {'1': {'scale=0': 1}, '2': {'scale=1': 2}}
     assert row['static']['within'] == pytest.approx(2 / 3)
     assert row['static']['quality'] == pytest.approx(0.6)

@@ -71,7 +71,8 @@ def test_the_tables_say_what_the_files_say(tmp_path, monkeypatch):
     for kind, seed, quality in (('int8', 0, 0.5), ('int8', 1, 0.7), ('float', 0, 0.6)):
         path = tests[kind, seed] = tmp_path / f'{kind}_{seed}.onnx.test.json'
         path.write_text(json.dumps(dict(budgets=[dict(
-            outcome(quality), budget_ms=10.0, overhead=0.04, overhead_ms=0.2,
+            outcome(quality), looked=1.0, budget_ms=10.0, overhead=0.04,
+            overhead_ms=0.2, overhead_total=0.05,
             static=outcome(0.4))])))
     agreement = type('Fake', (), dict(same_setting=0.99))
     monkeypatch.setattr(
@@ -89,14 +90,16 @@ def test_the_tables_say_what_the_files_say(tmp_path, monkeypatch):
 
 def test_the_comparison_is_a_line_for_each_budget():
     mean = dict(mean=0.5, half_width=0.01)
-    methods = {name: dict(quality=mean, within=dict(mean=0.98)) for name in (
-        'GRPO', 'static', 'static mix', 'random', 'oracle')}
+    methods = {name: dict(quality=mean, within=dict(mean=0.98),
+                          looked=dict(mean=0.6)) for name in (
+        'GRPO', 'static', 'static, bounded', 'static mix', 'random', 'oracle')}
     frame = comparison_frame(dict(algorithm='GRPO', budgets=[dict(
         budget_ms=12.0, methods=methods, above={
             name: dict(mean=-0.02, half_width=0.03)
-            for name in ('static', 'static mix', 'oracle')})]))
+            for name in ('static', 'static, bounded', 'static mix', 'oracle')})]))
     assert frame.loc['12 ms', 'GRPO'] == '0.500 ± 0.010'
     assert frame.loc['12 ms', 'within, GRPO'] == '0.980'
+    assert frame.loc['12 ms', 'looked, GRPO'] == '0.600'
     assert frame.loc['12 ms', 'GRPO − static'] == '-0.020 ± 0.030'
 
 
