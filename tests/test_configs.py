@@ -19,7 +19,7 @@ from mmrlkd.search.settings import SearchSettings
 
 ROOT = Path(__file__).parents[1] / 'configs'
 TASKS = ('classification', 'detection', 'instance', 'segmentation')
-LOGITS = ('kd', 'dkd', 'dist')
+LOGITS = ('kd', )
 SEARCHES = ('controller', 'evolution', 'exhaustive')
 
 

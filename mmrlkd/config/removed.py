@@ -6,6 +6,8 @@ from mmengine.config import Config
 
 #: By path below ``configs``: the options of a command line that give the same.
 METHODS = {
+    'dkd': '--method none --cfg-options model.logit_loss.type=mmrlkd.DKDLoss',
+    'dist': '--method none --cfg-options model.logit_loss.type=mmrlkd.DISTLoss',
     'ppo_one_step': '--method ppo --cfg-options model.selector.horizon=1',
     'ppo_quality_only':
         '--method ppo --cfg-options model.selector.reward.efficiency=0',

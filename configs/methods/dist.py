@@ -1,3 +1,0 @@
-# DIST: relations between and within classes of the teacher's logits, no levels.
-_base_ = './none.py'
-method = dict(model=dict(logit_loss=dict(type='mmrlkd.DISTLoss')))
