@@ -24,8 +24,9 @@ TORCHVISION_LOADS := $(PY) -c 'import torchvision'
 # torch says which build it is: 2.13.0+cpu, 2.13.0+cu130, or the index's own.
 TORCHVISION_INDEX = $(shell $(PY) -c "import torch; b = torch.__version__.partition('+')[2]; print(b and f'--index-url https://download.pytorch.org/whl/{b}')")
 
-# A file's tests stay together: they share what is slow to make.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+# A file's tests stay together: they share what is slow to make. In the order of
+# tests/conftest.py, long files first.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup test demo lint clean
 

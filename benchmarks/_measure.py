@@ -3,10 +3,12 @@
 All variants run in turn, one step each a round, each round in another order.
 Every few rounds, a group, a variant's seconds are divided by the floor's; the
 ratio is the median of these quotients, given with the 95 % interval of that
-median (bootstrap). On the CPU with one thread, seconds are those of the process,
-which other processes disturb less. Variants that take many times the floor sit
-most groups out. Peak memory is measured apart, each variant in a process of its
-own: on the CPU (Linux) what is resident, on a GPU what is allocated.
+median (bootstrap). A variant whose first step of a group is a special one can be
+given for more rarely special steps, too, from the same seconds. On the CPU with
+one thread, seconds are those of the process, which other processes disturb less.
+Variants that take many times the floor sit most groups out. Peak memory is
+measured apart, each variant in a process of its own: on the CPU (Linux) what is
+resident, on a GPU what is allocated.
 """
 
 import argparse
@@ -26,6 +28,8 @@ from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+
+from mmrlkd.engine.atomic import write_atomically
 
 Step = Callable[[int], None]
 #: Slow variants run in one of so many groups.
@@ -66,6 +70,8 @@ class Benchmark:
             by the name of what is compared.
         usual: variants beside the floor that are measured unless the command
             line says otherwise; without any, all.
+        rarer: rows beside those of the variants: by name, which variant it is,
+            and how many times more rarely it has the first step of a group.
     """
     file: str
     title: str
@@ -77,6 +83,7 @@ class Benchmark:
     slow: tuple[str, ...] = ()
     baselines: Mapping[str, str] = field(default_factory=dict)
     usual: tuple[str, ...] = ()
+    rarer: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
     @property
     def floor(self) -> str:
@@ -87,9 +94,11 @@ class Benchmark:
         """The same with the floor and the variants ``names``."""
         kept = tuple(name for name in self.variants
                      if name in names or name == self.floor)
-        return replace(self, variants=kept, baselines={
+        rarer = {name: (of, factor) for name, (of, factor) in self.rarer.items()
+                 if of in kept}
+        return replace(self, variants=kept, rarer=rarer, baselines={
             name: other for name, other in self.baselines.items()
-            if name in kept and other in kept})
+            if name in (*kept, *rarer) and other in kept})
 
 
 def measure_times(benchmark: Benchmark, batch: int, value: int | str,
@@ -167,6 +176,14 @@ def compare(seconds: np.ndarray, floor: np.ndarray,
             np.median(drawn, axis=1), [0.025, 0.975]).tolist())
 
 
+def make_rarer(seconds: np.ndarray, group: int, factor: int) -> np.ndarray:
+    """Seconds as if the first step of a group came ``factor`` times more rarely,
+    and the group were as long."""
+    weights = np.full(group, (factor * group - 1) / (factor * (group - 1)))
+    weights[0] = 1 / factor
+    return (seconds.reshape(-1, group) * weights).flatten()
+
+
 def show(title: str, result: dict[str, dict[str, Any]], floor: str) -> None:
     """Print one size's table."""
     table = Table(title=title)
@@ -197,7 +214,11 @@ def show(title: str, result: dict[str, dict[str, Any]], floor: str) -> None:
 def run(benchmark: Benchmark, description: str) -> None:
     """What the script does with its command line."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('--json', type=Path, help='where to write the result')
+    parser.add_argument('--json', type=Path,
+                        help='where to write the result, as far as it is known')
+    parser.add_argument(
+        '--resume', action='store_true',
+        help='keep what the file of --json has, if it was measured alike')
     parser.add_argument(
         '--rounds', type=int, default=benchmark.rounds,
         help=f'steps of each variant, a multiple of {benchmark.group}')
@@ -235,26 +256,50 @@ def run(benchmark: Benchmark, description: str) -> None:
         f'{platform.machine()} CPU, {torch.get_num_threads()} threads',
         torch=torch.__version__, batch=args.batch, rounds=args.rounds,
         **{benchmark.sweep.flag: {}})
+    done = result[benchmark.sweep.flag]
+    if args.resume and args.json and args.json.exists():
+        done |= _measured_alike(
+            json.loads(args.json.read_text()), result, benchmark)
     for value in args.values:
-        memory = ({} if args.no_memory else
-                  measure_memory(benchmark, args.batch, value))
-        seconds = measure_times(
-            benchmark, args.batch, value, args.rounds, device)
-        floor = benchmark.floor
-        rows = {
-            name: compare(seconds[name], seconds[floor], benchmark.group)
-            for name in benchmark.variants
-        }
-        for name, mib in memory.items():
-            rows[name] |= dict(
-                peak_mib=mib, memory_ratio=mib / memory[floor])
-        for name, other in benchmark.baselines.items():
-            against = compare(seconds[name], seconds[other], benchmark.group)
-            rows[name] |= {
-                'baseline': other, 'baseline_ratio': against['time_ratio'],
-                'baseline_ratio_interval': against['time_ratio_interval']}
-        show(f'{benchmark.title}, {value} {benchmark.sweep.unit}'.strip(), rows,
-             floor)
-        result[benchmark.sweep.flag][value] = rows
+        title = f'{benchmark.title}, {value} {benchmark.sweep.unit}'.strip()
+        if str(value) not in done:
+            done[str(value)] = _measure(
+                benchmark, args.batch, value, args.rounds, device,
+                not args.no_memory)
+        show(title, done[str(value)], benchmark.floor)
         if args.json:
-            args.json.write_text(json.dumps(result, indent=1) + '\n')
+            write_atomically(
+                args.json, (json.dumps(result, indent=1) + '\n').encode())
+
+
+def _measured_alike(file: dict, result: dict,
+                    benchmark: Benchmark) -> dict[str, dict]:
+    """The rows in a file, by value, if they have the same settings."""
+    flag = benchmark.sweep.flag
+    names = {*benchmark.variants, *benchmark.rarer}
+    if {**file, flag: None} != {**result, flag: None}:
+        return {}
+    return {value: rows for value, rows in file[flag].items()
+            if set(rows) == names}
+
+
+def _measure(benchmark: Benchmark, batch: int, value: int | str, rounds: int,
+             device: torch.device, with_memory: bool) -> dict[str, dict]:
+    """The rows of one value."""
+    memory = measure_memory(benchmark, batch, value) if with_memory else {}
+    seconds = measure_times(benchmark, batch, value, rounds, device)
+    for name, (of, factor) in benchmark.rarer.items():
+        seconds[name] = make_rarer(seconds[of], benchmark.group, factor)
+        if with_memory:
+            memory[name] = memory[of]
+    floor = benchmark.floor
+    rows = {name: compare(each, seconds[floor], benchmark.group)
+            for name, each in seconds.items()}
+    for name, mib in memory.items():
+        rows[name] |= dict(peak_mib=mib, memory_ratio=mib / memory[floor])
+    for name, other in benchmark.baselines.items():
+        against = compare(seconds[name], seconds[other], benchmark.group)
+        rows[name] |= {
+            'baseline': other, 'baseline_ratio': against['time_ratio'],
+            'baseline_ratio_interval': against['time_ratio_interval']}
+    return rows

@@ -25,20 +25,23 @@ from mmrlkd.distillation.distillation import Distillation
 from mmrlkd.distillation.level_losses import LevelLosses
 from mmrlkd.distillation.teacher.lazy import LazyPyramid
 from mmrlkd.distillation.weighting.finite_check import FiniteCheck
+from mmrlkd.rl import Descent
 
 #: Functions that are parts of a step, by owner and name. A part's time has that of
 #: those inside it, which are indented.
 PARTS: tuple[tuple[Any, str, str], ...] = (
-    (step, 'extract_teacher', "teacher's backbone"),
+    (LazyPyramid, '_run_backbone', "teacher's backbone"),
     (step, 'run_student', "student's forward pass and losses"),
     (Distillation, 'select', 'selecting'),
     (LevelLosses, '_compute', 'losses of levels'),
     (LazyPyramid, 'level', "  teacher's neck, in these"),
     (step, 'observe', 'observing, to learn'),
+    (LazyPyramid, 'score_logits', "  teacher's neck and head, in these"),
     (FiniteCheck, 'update', 'backward pass and optimizer'),
     (FiniteCheck, '_finite', '  whether the gradients are finite, in these'),
     (FiniteCheck, 'statistics', 'copy of statistics'),
     (step, 'learn', 'learning'),
+    (Descent, 'step', "  the policy's backward passes and Adam, in these"),
     (step, 'describe', 'scalars for the log'),
 )
 #: Where the host waits for the device.

@@ -1,6 +1,8 @@
 """What every test starts from: the same seed, and no one else's global state."""
 
 import copy
+import functools
+import gc
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.config import utils as config_utils
 from mmengine.dataset import pseudo_collate
 from mmengine.logging import MMLogger
 from mmengine.registry import Registry, init_default_scope
@@ -29,12 +32,50 @@ OWN_REGISTRIES = [r for r in vars(registry).values()
                   if isinstance(r, Registry) and r.scope == 'mmrlkd']
 
 
+#: The files that take longest, which begin first: what begins last decides how
+#: long the other workers wait at the end (``pytest --dist loadfile``).
+LONG = (
+    'tools/test_distributed.py', 'zoo/test_zoo.py',
+    'rl/meta/test_gradients.py', 'distillation/selection/test_mean_cost.py',
+    'integration/test_resuming.py', 'integration/test_training.py',
+    'integration/test_every_member.py', 'tools/test_library_tools.py',
+    'tools/test_search.py', 'tools/test_train_and_test.py',
+    'search/test_executors.py', 'engine/test_data_parallel.py',
+    'distillation/selection/selectors/test_policy_learns.py',
+    'rl/test_context.py', 'rl/test_learning.py', 'rl/test_ranks.py',
+    'test_package.py', 'test_compat.py',
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    folder = Path(__file__).parent
+    place = {folder / name: i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(LONG)))
     if torch.cuda.is_available():
         return
     for item in items:
         if item.get_closest_marker('gpu') is not None:
             item.add_marker(pytest.mark.skip(reason='needs CUDA'))
+
+
+@pytest.fixture(autouse=True, scope='module')
+def garbage_is_searched_for_in_new_objects_only() -> None:
+    """What lives by now, the libraries above all, lives as long as the process.
+
+    mmengine's data sets call ``gc.collect()`` when they are built, which would
+    visit all of it each time: a third of a run of a few iterations.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope='session')
+def metafiles_read_once() -> Iterator[None]:
+    """For each ``library::…`` mmengine reads all metafiles of the library."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config_utils, '_get_cfg_metainfo', functools.cache(
+            config_utils._get_cfg_metainfo))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -257,10 +298,11 @@ def run_config(tiny_scenes, scenes_dataset, tiny_student, tiny_teacher,
     """A config of a whole run; arguments override its top-level keys.
 
     ``total`` is the number of the student's updates, or of epochs of them.
+    Without ``validate`` the run has no validation, which most tests do not need.
     """
 
     def build(name='run', selector=PPO, phases=PHASES, by_epoch=False,
-              student=None, total=None, **overrides):
+              student=None, total=None, validate=True, **overrides):
         custom = [dict(type='mmrlkd.SeedHook')]
         total = total or (8 if phases is None else 6)
         if phases is not None:
@@ -309,6 +351,9 @@ def run_config(tiny_scenes, scenes_dataset, tiny_student, tiny_teacher,
             randomness=dict(seed=3),
             log_level='WARNING',
             experiment_name=f'{tmp_path.name}_{name}')
+        if not validate:
+            cfg.update(dict.fromkeys(
+                ('val_dataloader', 'val_evaluator', 'val_cfg')))
         return Config(copy.deepcopy({**cfg, **overrides}))
 
     return build

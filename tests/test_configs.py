@@ -20,7 +20,7 @@ from mmrlkd.search.settings import SearchSettings
 ROOT = Path(__file__).parents[1] / 'configs'
 TASKS = ('classification', 'detection', 'instance', 'segmentation')
 LOGITS = ('kd', 'dkd', 'dist')
-SEARCHES = ('controller', 'evolution', 'exhaustive', 'random_search')
+SEARCHES = ('controller', 'evolution', 'exhaustive')
 
 
 @pytest.fixture(scope='module')

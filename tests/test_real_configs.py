@@ -3,12 +3,11 @@
 import functools
 import re
 import runpy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from mmengine.config import utils as config_utils
 from mmengine.utils import get_installed_path
 
 from mmrlkd.config.compose import load_config
@@ -21,22 +20,12 @@ TASKS = ('detection', 'instance', 'segmentation', 'classification')
 PAIRS = sorted(path for task in TASKS for path in (ROOT / task).glob('*.py'))
 
 pair = pytest.mark.parametrize('path', PAIRS, ids=lambda path: path.stem)
-Read = Callable[..., Config]
 
 
-@pytest.fixture(scope='module')
-def read() -> Iterator[Read]:
-    """Reads a config."""
-    with pytest.MonkeyPatch.context() as patch:
-        # For each 'library::…' mmengine reads all metafiles of the library.
-        patch.setattr(config_utils, '_get_cfg_metainfo', functools.cache(
-            config_utils._get_cfg_metainfo))
-
-        def read(path: Path | str, method: str | None = None) -> Config:
-            return (load_config(path, method) if isinstance(path, Path) else
-                    Config.fromstring(f'_base_ = [{path!r}]', '.py'))
-
-        yield read
+def read(path: Path | str, method: str | None = None) -> Config:
+    """A pair's config, or a library's own by its name."""
+    return (load_config(path, method) if isinstance(path, Path) else
+            Config.fromstring(f'_base_ = [{path!r}]', '.py'))
 
 
 @pytest.fixture(scope='module')
@@ -56,7 +45,7 @@ def test_every_documented_pair_has_a_config() -> None:
 
 
 @pair
-def test_a_pair_builds_with_its_levels(path: Path, build: Callable, read: Read) -> None:
+def test_a_pair_builds_with_its_levels(path: Path, build: Callable) -> None:
     cfg = read(path)
     check_plugs(cfg)
     cfg.model.probe_size = 128  # the smallest of five levels is one pixel
@@ -68,14 +57,14 @@ def test_a_pair_builds_with_its_levels(path: Path, build: Callable, read: Read) 
 
 @pair
 def test_can_be_inherited_from_another_folder(
-        path: Path, read: Read, tmp_path: Path) -> None:
+        path: Path, tmp_path: Path) -> None:
     other = tmp_path / 'other.py'
     other.write_text(f"_base_ = ['mmrlkd::{path.parent.name}/{path.name}']\n")
     assert read(other).to_dict() == read(path).to_dict()
 
 
 @pair
-def test_the_student_is_the_librarys_own(path: Path, read: Read) -> None:
+def test_the_student_is_the_librarys_own(path: Path) -> None:
     """What the library trains, on its data, by its schedule, judged by its
     evaluator; only the loop may be seeded."""
     library = read(own_student(path))
@@ -93,8 +82,7 @@ def test_the_student_is_the_librarys_own(path: Path, read: Read) -> None:
 
 
 @pair
-def test_a_search_trains_and_scores_on_training_images(
-        path: Path, read: Read) -> None:
+def test_a_search_trains_and_scores_on_training_images(path: Path) -> None:
     library = read(own_student(path))
     cfg = read(path, 'darts')
     settings = SearchSettings.of(cfg)
@@ -156,7 +144,7 @@ def test_published_numbers_are_the_librarys() -> None:
 
 
 @pair
-def test_a_pairs_models_are_published(path: Path, read: Read) -> None:
+def test_a_pairs_models_are_published(path: Path) -> None:
     """Its teacher's weights and its student's baseline; the documentation
     says where the weights are from."""
     by_config = {entry.Config: entry for entry in entries(

@@ -11,12 +11,13 @@ the same command continues to the same result.
 import argparse
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from rich.progress import Progress
 
 import mmrlkd  # noqa: F401
 from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
 from mmrlkd.config.meta import build_training, result_of
+from mmrlkd.config.removed import read_config
 from mmrlkd.engine.atomic import write_atomically
 
 RESULT = 'meta.pth'
@@ -42,7 +43,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with errors_as_sentences(CONFIG_ERRORS, args.config):
-        cfg = Config.fromfile(args.config)
+        cfg = read_config(args.config)
         cfg.merge_from_dict(args.cfg_options or {})
         training, tasks = build_training(cfg)
         with Progress() as progress:

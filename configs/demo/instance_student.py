@@ -2,7 +2,7 @@
 # Anchors (scales=[2]) and RoI levels (finest_scale=10) are those of objects of 10 to
 # 96 px; the heads are as small as the backbone.
 _base_ = [
-    '../_base_/datasets/scenes_instance.py', '../_base_/schedules/demo.py',
+    '../_base_/datasets/scenes_detection.py', '../_base_/schedules/demo.py',
     '../_base_/default_runtime.py'
 ]
 model = dict(
@@ -125,5 +125,15 @@ model = dict(
             nms=dict(type='nms', iou_threshold=0.5),
             max_per_img=50,
             mask_thr_binary=0.5)))
+train_dataloader = dict(
+    dataset=dict(pipeline=[
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+        dict(type='Resize', scale=(128, 128), keep_ratio=True),
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='PackDetInputs')
+    ]))
+val_evaluator = dict(metric=['bbox', 'segm'])
+test_evaluator = val_evaluator
 custom_hooks = [dict(type='mmrlkd.SeedHook')]
 randomness = dict(seed=0)

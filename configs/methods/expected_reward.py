@@ -1,6 +1,6 @@
 # The exact expected reward: an iteration that computes all levels knows what every
 # subset would have gained, so nothing is sampled to learn from. All levels for a tenth
-# of the student's updates, then the policy chooses, and learns from every fifth.
+# of the student's updates, then the policy chooses, and learns from every tenth.
 _base_ = '../_base_/distillation.py'
 method = dict(
     model=dict(
@@ -17,7 +17,7 @@ method = dict(
             type='mmrlkd.PhaseHook',
             phases=[
                 dict(name='pretrain', share=0.1, learn_every=2),
-                dict(name='search', share=0.9, learn_every=5),
+                dict(name='search', share=0.9, learn_every=10),
             ]),
         dict(type='mmrlkd.PolicyHealthHook'),
     ])

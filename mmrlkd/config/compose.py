@@ -25,6 +25,8 @@ from mmrlkd.registry import HOOKS
 
 from .locations import place_files
 from .options import apply_options
+from .removed import METHODS as REMOVED
+from .removed import read_config
 from .student import is_distiller, with_names
 
 #: Folder of the methods that ``--method NAME`` names. mim's convention: an
@@ -76,7 +78,7 @@ def load_config(path: str | Path, method: str | Path | None = None,
         ValueError: there is no such method, the config distils nothing, or an
             option would have no effect.
     """
-    cfg = with_names(Config.fromfile(path))
+    cfg = with_names(read_config(path))
     if method is not None:
         put_method(cfg, method)
     elif is_distiller(cfg):
@@ -102,6 +104,9 @@ def read_method(method: str | Path) -> ConfigDict:
         ValueError: there is no such method, or the file is not a method's.
     """
     path = Path(method)
+    removed = REMOVED.get(str(method).replace('-', '_'))
+    if removed:
+        raise ValueError(f'--method {method} was removed; accepted: {removed}')
     if path.suffix != '.py' and path.name == str(method):
         path = METHODS / f'{str(method).replace("-", "_")}.py'
         if not path.is_file():
@@ -116,7 +121,7 @@ def read_method(method: str | Path) -> ConfigDict:
         raise ValueError(
             f'--method {method}: {path} is not a file; accepted: a name '
             f'({", ".join(method_names())}) or the path of a file.')
-    content = Config.fromfile(path)._cfg_dict
+    content = read_config(path)._cfg_dict
     found = content.get('method')
     if not isinstance(found, ConfigDict) or 'model' not in found:
         raise ValueError(

@@ -1,6 +1,7 @@
 """Applying the options of a command line to a config."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from mmengine.config import Config
@@ -25,7 +26,8 @@ def apply_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
     Raises:
         ValueError: nothing reads an option.
     """
-    options = dict(options or {})
+    # mmengine removes _delete_ from the values that it merges.
+    options = deepcopy(dict(options or {}))
     if options:
         own: Mapping[str, Any] = {}
         if is_distiller(cfg):

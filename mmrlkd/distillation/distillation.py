@@ -152,8 +152,8 @@ class Distillation(nn.Module):
         """
         if selector is None:
             selector = self._everything.module
-        choice = selector.select(
-            self.begin(selector, maps, losses, descriptions))
+        choice = selector.select(self.begin(
+            selector, maps, losses, descriptions, selector.adaptive))
         if not isinstance(choice, Choice):
             raise TypeError(
                 f'{type(selector).__name__}.select returned a '
@@ -161,14 +161,23 @@ class Distillation(nn.Module):
         return choice
 
     def begin(self, selector: Selector, maps: StudentMaps,
-              losses: LevelLosses,
-              descriptions: Descriptions) -> DecisionProcess:
-        """The episodes of a batch before their first step, see
-        :meth:`select`."""
+              losses: LevelLosses, descriptions: Descriptions,
+              described: bool = True) -> DecisionProcess:
+        """The episodes of a batch before their first step, see :meth:`select`.
+
+        Args:
+            selector: likewise.
+            maps: likewise.
+            losses: likewise.
+            descriptions: likewise.
+            described: whether the states show the maps. A selector that does not
+                depend on the images does not look at them.
+        """
+        pooled = [each.mean(dim=(2, 3)).float() if described else
+                  each.new_empty(len(each), 0).float()
+                  for each in (maps.stages[-1], *maps.levels)]
         return DecisionProcess(
-            self.space,
-            maps.stages[-1].mean(dim=(2, 3)).float(),
-            torch.cat([m.mean(dim=(2, 3)).float() for m in maps.levels], 1),
+            self.space, pooled[0], torch.cat(pooled[1:], 1),
             losses, selector.horizon,
             descriptions.context(selector.context) if selector.context
             else None)

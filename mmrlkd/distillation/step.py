@@ -102,6 +102,7 @@ def run_step(model: PyramidDistiller, wrapped: nn.Module, data: Any,
         model.finite_check.update(optim_wrapper, total, statistics)
     else:
         model.finite_check.restore(statistics)
+    # A loss may have been a list of tensors: parse_losses has their mean.
     values = {key: scalars[key].detach() for key in losses}
     scalars |= output.scalars | weights | count(model, plan, batch)
     scalars |= learn(model, plan)
@@ -163,8 +164,15 @@ def forward(model: PyramidDistiller, plan: StepPlan, images: Tensor,
     """
     if not plan.distil:
         return undistilled(model, images, samples), None
-    pyramid = extract_teacher(model, images, samples)
+    pyramid = extract_teacher(model, plan, images, samples)
+    late = may_leave_out(model, plan)
+    if pyramid is not None and not late:
+        # The backbone, which every level needs, runs before the student's graph
+        # occupies the memory: that lowers the peak.
+        pyramid.begin()
     heads = plan.update_student or gradients or not model.distils
+    # Without heads nothing is minimised, so the backbone keeps no graph. If it is
+    # frozen its maps need no gradient, unless a reward asks for one: `leaves`.
     with (torch.set_grad_enabled(torch.is_grad_enabled() and heads),
           model.tap.recording(leaves=gradients)):
         losses = run_student(model, plan, images, samples, heads)
@@ -176,6 +184,8 @@ def forward(model: PyramidDistiller, plan: StepPlan, images: Tensor,
         level_losses, descriptions, choice = choose(
             model, plan, images, samples, maps, pyramid, differentiable)
         levels = choice.selection.levels.to('cpu')
+        if late:
+            pyramid.begin(levels.any(dim=1).nonzero().flatten())
         # What the selector asked for is known already and is not computed again.
         level_losses.compute(levels)
         weights = choice.selection.weights
@@ -187,6 +197,8 @@ def forward(model: PyramidDistiller, plan: StepPlan, images: Tensor,
             output, selection=choice.selection, episode=choice.episode,
             terms=LevelTerms([model.loss_weight * term for term in terms],
                              weights.mean(dim=0), levels.any(dim=0).tolist()))
+    # Heads that run for a reward alone distil no logits: what they would add is
+    # minimised only where the student is updated.
     part = model.logit_distillation
     if heads and part is not None and pyramid is not None and (
             maps.logits is not None) and (
@@ -214,15 +226,24 @@ def undistilled(model: PyramidDistiller, images: Tensor,
     return StepOutput(losses, scalars)
 
 
-def extract_teacher(model: PyramidDistiller, images: Tensor,
+def extract_teacher(model: PyramidDistiller, plan: StepPlan, images: Tensor,
                     samples: list) -> LazyPyramid | None:
-    """The teacher's pyramid. Its backbone, which every level needs, runs now,
-    before the student's graph occupies the memory: that lowers the peak."""
+    """The teacher's pyramid; computes nothing yet."""
     if model.teacher is None:
         return None
-    pyramid = model.teacher.extract(images, samples)
-    pyramid.begin()
-    return pyramid
+    head = (plan.learn and model.distils
+            and model.distillation.describer.needs_teacher_head)
+    return model.teacher.extract(images, samples, head)
+
+
+def may_leave_out(model: PyramidDistiller, plan: StepPlan) -> bool:
+    """Whether images may need nothing of the teacher: its backbone then runs after
+    the choice, for the others."""
+    return (model.teacher is not None and model.distils
+            and plan.choose and not plan.learn
+            and model.distillation.space.min_levels == 0
+            and model.logit_distillation is None
+            and not model.teacher.execution.whole_batches)
 
 
 def task_losses(model: PyramidDistiller, images: Tensor,
@@ -269,6 +290,7 @@ def choose(model: PyramidDistiller, plan: StepPlan, images: Tensor,
     descriptions = Descriptions(part.describer, Batch(
         images, samples, model.adapter, part.teacher.adapter, maps, pyramid,
         losses))
+    # Two choices where a phase distils all levels and a selector learns from it.
     everything = None if plan.choose else part.select(
         None, maps, losses, descriptions)
     if everything is not None and not plan.learn:
@@ -300,6 +322,8 @@ def measure(model: PyramidDistiller, output: StepOutput, distilled: Distilled,
     """The signals of the batch, for rewards; none is computed yet."""
     losses, choice = distilled.losses, distilled.choice
     task, effect = None, None
+    # Rewards that compare gradients compare each level's with that of the task
+    # alone, without what distillation adds to it.
     if gradients:
         task = model.parse_losses({
             key: loss for key, loss in output.losses.items()

@@ -261,7 +261,8 @@ class PhaseHook(DistillerHook):
         if self._total is None:
             self._total = loop.max_epochs if self._by_epoch else loop.max_iters
         lengths = lengths_of(self._total, self.phases)
-        # The loops have no setter for their length.
+        # The loops have no setter for their length. Both numbers, because a loop by
+        # epochs counts its iterations, too.
         if self._by_epoch:
             loop._max_epochs = sum(lengths)
         loop._max_iters = sum(lengths) * self._unit
@@ -293,6 +294,8 @@ class PhaseHook(DistillerHook):
             self._begin_phase(runner, number)
         phase = self.phases[number]
         iteration = position - self._begins[number]
+        # The policy's learning rate falls over the iterations in which it can learn,
+        # not over the whole run, in whose warm-up it may not learn at all.
         learned = self._learned[number] + iteration * self._teaches[number]
         distiller_of(runner).schedule.set(
             phase, iteration, min(learned / max(self._learned[-1], 1), 1.0))
@@ -301,7 +304,8 @@ class PhaseHook(DistillerHook):
         checkpoint.setdefault(RUN_STATE, {})['lr_factor'] = self._lr_factor
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        # Without the optimizer the learning rates start anew.
+        # Without the optimizer, or with load_from, the learning rates start anew.
+        # mmengine tells the two apart by this attribute only.
         if runner._resume and 'optimizer' in checkpoint:
             self._lr_factor = checkpoint.get(RUN_STATE, {}).get('lr_factor')
 

@@ -37,7 +37,7 @@ from .distributions import (
 from .environment import Environment, Observation, Outcome
 from .policy import FunctionalPolicy, Memory, Policy, PolicyModule
 from .replay import Gains, GainsStorage, without_broken
-from .rollout import Rollout, RolloutStorage, play, set_aside_broken
+from .rollout import Rollout, RolloutStorage, act, play, set_aside_broken
 from .trainer import Learner, Trainer
 from .tree import DecisionTree, Nodes, outcome_probabilities
 
@@ -50,7 +50,7 @@ __all__ = [
     'MaskedCategorical', 'Memory', 'Multiplier', 'Nodes', 'Observation',
     'Outcome', 'PPODiagnostics', 'PPOLoss', 'Policy', 'PolicyModule',
     'REINFORCEDiagnostics', 'REINFORCELoss', 'Rollout', 'RolloutStorage',
-    'SubsetDistribution', 'Trainer', 'generalized_advantages',
+    'SubsetDistribution', 'Trainer', 'act', 'generalized_advantages',
     'group_advantages', 'outcome_probabilities', 'play', 'policy_gradient',
     'set_aside_broken', 'subset_table', 'without_broken'
 ]

@@ -1,12 +1,13 @@
 """Playing episodes, and storing them until an update."""
 
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Self
 
 import torch
 from tensordict import TensorClass, is_tensor_collection
 from torch import Tensor
 
+from .distributions import Distribution
 from .environment import Environment, Observation
 from .policy import Policy
 
@@ -52,21 +53,44 @@ def play(environment: Environment, policy: Policy,
     Returns:
         (T, B). Its ``reward`` is None if the environment does not return it.
     """
+    return torch.stack([  # type: ignore[arg-type, return-value]
+        Rollout(
+            observation=each.observation, action=each.action,
+            log_prob=each.choice.log_prob(each.action), value=each.value,
+            reward=each.reward, entropy=each.choice.entropy(),
+            batch_size=[environment.batch_size])
+        for each in _steps(environment, policy, explore)])
+
+
+@torch.no_grad()
+def act(environment: Environment, policy: Policy,
+        explore: bool = True) -> None:
+    """Like :func:`play`, for the environment's last state alone: nothing is kept
+    to learn from."""
+    for _ in _steps(environment, policy, explore):
+        pass
+
+
+class _Step(NamedTuple):
+    observation: Observation
+    choice: Distribution
+    value: Tensor | None
+    action: Any
+    reward: Tensor | None
+
+
+def _steps(environment: Environment, policy: Policy,
+           explore: bool) -> Iterator[_Step]:
     # The policy's memory is carried through the episode and dropped afterwards:
     # learning evaluates the episode from its start.
     observation = environment.reset()
     memory = policy.initial(environment.batch_size, environment.device)
-    steps = []
     for _ in range(environment.horizon):
         choice, value, memory = policy(observation, memory)
         action = choice.sample() if explore else choice.mode()
         following, reward = environment.step(action)
-        steps.append(Rollout(
-            observation=observation, action=action,
-            log_prob=choice.log_prob(action), value=value, reward=reward,
-            entropy=choice.entropy(), batch_size=[environment.batch_size]))
+        yield _Step(observation, choice, value, action, reward)
         observation = following
-    return torch.stack(steps)  # type: ignore[arg-type, return-value]
 
 
 class RolloutStorage:

@@ -158,6 +158,7 @@ class Trainer(Learner):
                 yield iter([batch])
             return
         size, device = self.algorithm.group_size, batch.weight.device
+        # (T, B) -> rows of the episodes that are each other's baseline, for GRPO.
         groups = torch.arange(batch.shape[1], device=device).view(-1, size)
         for epoch in shuffled(
                 len(groups), self.epochs, self.minibatches, device):

@@ -39,7 +39,7 @@ LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
         'expected_reward', _FOUND | {'learner.steps': 16}),
     'ExpectedReward, T = 4': ('expected_reward', _STEPS),
     'ExpectedReward, T = 4, λ found': ('expected_reward', _STEPS | _FOUND),
-    'PPO, T = 1': ('ppo_one_step', {}),
+    'PPO, T = 1': ('ppo', {'horizon': 1}),
     'PPO, T = 4': ('ppo', {}),
     'PPO, T = 4, λ found': ('ppo', _FOUND),
     'GRPO, T = 4': ('grpo', {}),

@@ -353,7 +353,8 @@ def run_study(study: Study, work_dir: Path, worlds: Sequence[str] = (),
 
     def training(world: World, entry: Entry, seed: int) -> Training:
         return Training(
-            (world, entry, seed), lambda: compose(world, entry, seed),
+            (world, entry, seed),
+            lambda: _with_cache(compose(world, entry, seed), work_dir),
             work_dir / study.name / world.name / entry.name.replace(' ', '_')
             / f'seed_{seed}')
 
@@ -378,6 +379,15 @@ def run_study(study: Study, work_dir: Path, worlds: Sequence[str] = (),
         say(f'{number}/{len(tasks)} {name}: {row["quality"]:.1f} at a mean '
             f'cost of {row["distill_cost"]:.2f}')
     return failures
+
+
+def _with_cache(cfg: Config, work_dir: Path) -> Config:
+    """The trainings of a study show the same teacher the same images; its maps
+    are kept as they are, so that no student differs by a bit."""
+    if 'teacher' in cfg.model and not cfg.model.teacher.get('cache'):
+        cfg.model.teacher.cache = dict(
+            path=str(work_dir / 'teacher_maps'), dtype='exact')
+    return cfg
 
 
 def train_teachers(study: Study, worlds: Sequence[World], work_dir: Path,

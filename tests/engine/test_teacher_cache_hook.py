@@ -4,6 +4,13 @@ import pytest
 import torch
 
 UNIFORM = dict(type='mmrlkd.UniformSelector')
+#: May leave images out, and learns from what the teacher's head says.
+WORTH = dict(
+    type='mmrlkd.PolicySelector', horizon=1, rollout_batches=1, mean_cost=1.5,
+    policy=dict(type='mmrlkd.MLPPolicy', hidden=16),
+    reward=dict(type='mmrlkd.WorthReward', signal='teacher_detections',
+                level_values=[1.5, -0.2, 0.1, -0.6]),
+    learner=dict(type='mmrlkd.ExpectedReward', steps=2))
 
 
 @pytest.fixture
@@ -11,8 +18,9 @@ def cached(run_config, train, tmp_path):
     """Train with a cache; the student's weights, the hits of the iterations,
     and what was said."""
 
-    def run(cache='exact', variants=None, **overrides):
+    def run(cache='exact', variants=None, min_levels=1, **overrides):
         cfg = run_config(**overrides)
+        cfg.model.min_levels = min_levels
         cfg.train_cfg.val_interval = 100
         cfg.default_hooks.checkpoint.interval = 100
         if cache:
@@ -37,10 +45,13 @@ def assert_same(state, other):
         assert torch.equal(state[key], other[key]), key
 
 
-@pytest.mark.parametrize('method', ['ppo', 'uniform'])
-def test_the_student_is_the_same_to_the_bit(cached, method):
-    chosen = {} if method == 'ppo' else dict(selector=UNIFORM, phases=[
-        dict(name='plain', share=0.25), dict(name='search', share=0.75)])
+@pytest.mark.parametrize('chosen', [
+    {}, dict(selector=UNIFORM, phases=[
+        dict(name='plain', share=0.25), dict(name='search', share=0.75)]),
+    dict(selector=WORTH, min_levels=0, phases=[
+        dict(name='search', share=1.0, learn_every=3)])],
+    ids=['ppo', 'uniform', 'worth'])
+def test_the_student_is_the_same_to_the_bit(cached, chosen):
     plain, hits, _ = cached(None, total=8, **chosen)
     assert hits is None
     cold, hits, runner = cached(total=8, name='cold', **chosen)

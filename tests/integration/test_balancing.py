@@ -41,9 +41,10 @@ def test_three_iterations_and_a_resume(
         pytest.importorskip('torchjd')
 
     def config(name_of_run):
-        cfg = run_config(name_of_run, selector=RANDOM, total=3, phases=[
-            dict(name='pretrain', share=1 / 3),
-            dict(name='search', share=2 / 3)])
+        cfg = run_config(
+            name_of_run, selector=RANDOM, total=3, validate=False, phases=[
+                dict(name='pretrain', share=1 / 3),
+                dict(name='search', share=2 / 3)])
         cfg.model.balancer = MEMBERS[name]
         cfg.optim_wrapper.accumulative_counts = 2
         return cfg
@@ -69,7 +70,7 @@ def balanced(run_config):
     """A run in the phases of the method, GradNorm by config or by hook."""
 
     def build(name, hook=False, **settings):
-        cfg = run_config(name)
+        cfg = run_config(name, validate=False)
         settings = dict(lr=0.1, report_every=2) | settings
         if hook:
             cfg.custom_hooks.append(

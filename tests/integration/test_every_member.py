@@ -91,10 +91,10 @@ def test_three_iterations_and_a_resume(
     searches = 'DARTS' in name or 'GDAS' in name
     build = search_config if searches else run_config
     if name == 'none':  # there are no phases without a teacher
-        settings = dict(phases=None, train_cfg=dict(
+        settings = dict(validate=False, phases=None, train_cfg=dict(
             type='mmrlkd.SeededIterBasedTrainLoop', max_iters=3))
     else:
-        settings = dict(total=3, phases=[
+        settings = dict(validate=False, total=3, phases=[
             # Policies learn while all levels are distilled, too.
             dict(name='pretrain', share=1 / 3, learn_every=1),
             dict(name='search', share=2 / 3)])

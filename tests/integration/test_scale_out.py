@@ -22,7 +22,7 @@ def accumulating(run_config, even_student):
     def build(name, parts, updates, **overrides):
         length = parts * updates
         cfg = run_config(
-            name, selector=UNIFORM, student=even_student,
+            name, selector=UNIFORM, student=even_student, validate=False,
             phases=[dict(name='pretrain', share=1)], total=length,
             param_scheduler=[],
             optim_wrapper=dict(
@@ -107,7 +107,8 @@ def test_recomputing_changes_nothing(
 
     def run(name, **settings):
         nonlocal count
-        cfg = run_config(name, selector=selector, total=3, **settings)
+        cfg = run_config(
+            name, selector=selector, total=3, validate=False, **settings)
         cfg.model.balancer = balancer
         count = 0
         return state_of(train(cfg)), count

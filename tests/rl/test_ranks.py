@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -36,25 +38,40 @@ GAINS = [
 ]
 
 
-@pytest.fixture
-def on_two_ranks(tmp_path):
-    """What two processes return for what each of them is given."""
+@pytest.fixture(scope='module')
+def on_two_ranks(tmp_path_factory):
+    """What two processes return for what each of them is given; they wait for
+    the next test."""
+    folder = tmp_path_factory.mktemp('ranks')
+    processes = [subprocess.Popen([sys.executable, SCRIPT, str(rank), folder])
+                 for rank in range(2)]
+    numbers = count()
+
+    def give(number, rank, task):
+        torch.save(task, folder / 'part')
+        (folder / 'part').rename(folder / f'{number}_{rank}.in')
 
     def run(given):
+        number = next(numbers)
         for rank, each in enumerate(given):
-            torch.save(each, tmp_path / f'{rank}.in')
-        processes = [
-            subprocess.Popen([sys.executable, SCRIPT, str(rank), tmp_path])
-            for rank in range(2)]
-        try:
-            assert [process.wait(120) for process in processes] == [0, 0]
-        finally:
-            for process in processes:
-                process.kill()
-        return [torch.load(tmp_path / f'{rank}.out', weights_only=True)
-                for rank in range(2)]
+            give(number, rank, each)
+        answers = [folder / f'{number}_{rank}.out' for rank in range(2)]
+        until = time.monotonic() + 240
+        while not all(answer.is_file() for answer in answers):
+            assert {process.poll() for process in processes} == {None}
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        return [torch.load(answer, weights_only=True) for answer in answers]
 
-    return run
+    yield run
+    last = next(numbers)
+    try:
+        for rank in range(2):
+            give(last, rank, None)
+        assert [process.wait(60) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
 
 
 @pytest.mark.slow

@@ -6,8 +6,10 @@ import math
 import pytest
 import torch
 
-from mmrlkd.rl import RolloutStorage, set_aside_broken
+from mmrlkd.distillation.selection.environment import DecisionProcess, KnownLosses
+from mmrlkd.rl import RolloutStorage, act, play, set_aside_broken
 from mmrlkd.structures import State
+from tests.rl.conftest import SPACE
 
 CPU = torch.device('cpu')
 
@@ -50,6 +52,18 @@ def test_episodes_lie_side_by_side(storage, rollouts):
     assert_same(joined[:, torch.arange(3)], rollouts[0])
     assert_same(joined[:, torch.tensor([3])], rollouts[1])
     assert_same(joined[:, torch.arange(4, 9)], rollouts[2])
+
+
+@pytest.mark.parametrize('explore', [True, False])
+def test_acting_ends_where_playing_does(build_policy, explore):
+    policy, ends = build_policy(), []
+    process = DecisionProcess(SPACE, torch.randn(6, 8), torch.randn(6, 8),
+                              KnownLosses(torch.rand(6, 4)), 4)
+    for run in (play, act):
+        torch.manual_seed(3)
+        run(process, policy, explore)
+        ends.append((process.state.selected, torch.rand(1)))
+    assert all(map(torch.equal, *ends)) and ends[0][0].any()
 
 
 def test_clear(storage):

@@ -36,14 +36,12 @@ def config(save_task, tmp_path):
     tasks = {name: dict(config=f'configs/demo/{name}.py',
                         recording=str(tmp_path / f'{name}.safetensors'))
              for name in NAMES}
-    base = tmp_path / 'base.py'
-    base.write_text(
+    path = tmp_path / 'three.py'
+    path.write_text(
         f'tasks = {tasks!r}\n'
         "policy = dict(type='mmrlkd.TokenPolicy', width=3, hidden=8, layers=1)\n"
         "learner = dict(type='mmrlkd.MAML', lr=.5, meta_lr=3e-2, shots=10)\n"
-        'iterations = 4\ninterval = 2\n')
-    path = tmp_path / 'without_classification.py'
-    path.write_text("_base_ = './base.py'\nleft_out = 'classification'\n")
+        "iterations = 4\ninterval = 2\nleft_out = 'classification'\n")
     return path
 
 
@@ -90,8 +88,7 @@ def test_a_meta_policy_is_learnt_and_adapted(tool, config, tmp_path, capsys):
 def test_settings_that_do_not_fit(tool, config, tmp_path, options, message):
     if 'MLP' in options[0]:
         text = config.read_text()
-        config.write_text(text + "policy = dict(_delete_=True, "
-                          "type='mmrlkd.MLPPolicy')\n")
+        config.write_text(text + "policy = dict(type='mmrlkd.MLPPolicy')\n")
         options = ['seed=0']
     with pytest.raises(SystemExit, match=message):
         tool('meta_train')([str(config), '--work-dir', str(tmp_path / 'out'),

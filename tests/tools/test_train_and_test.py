@@ -13,15 +13,21 @@ from mmengine.config import Config
 REPOSITORY = Path(__file__).parents[2]
 
 
-def run(tool, *arguments):
-    return subprocess.run(
-        [sys.executable, str(REPOSITORY / 'tools' / tool),
-         *map(str, arguments)],
-        capture_output=True, text=True, cwd=REPOSITORY, timeout=300)
+def tool(name):
+    spec = importlib.util.spec_from_file_location(
+        f'{name}_tool', REPOSITORY / f'tools/{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def call(name, *arguments):
+    """What the command does, in this process."""
+    return tool(name).main([*map(str, arguments)])
 
 
 @pytest.fixture
-def config_file(run_config, tmp_path):
+def config_file(run_config, tmp_path, plain_config_text):
     path = tmp_path / 'config.py'
     cfg = run_config()
     cfg.pop('experiment_name')
@@ -31,9 +37,11 @@ def config_file(run_config, tmp_path):
 
 def test_train_resume_and_test(config_file, tmp_path):
     work_dir = tmp_path / 'work'
-    trained = run('train.py', config_file, '--work-dir', work_dir,
-                  '--cfg-options', 'model.selector.reward.efficiency=0.25',
-                  'randomness.seed=7')
+    options = ('--cfg-options', 'model.selector.reward.efficiency=0.25',
+               'randomness.seed=7')
+    trained = subprocess.run(
+        [sys.executable, 'tools/train.py', config_file, '--work-dir', work_dir,
+         *options], capture_output=True, text=True, cwd=REPOSITORY, timeout=300)
     assert trained.returncode == 0, trained.stderr[-2000:]
     used = Config.fromfile(work_dir / 'config.py')
     assert used.model.selector.reward.efficiency == 0.25
@@ -42,10 +50,7 @@ def test_train_resume_and_test(config_file, tmp_path):
 
     (work_dir / 'iter_8.pth').unlink()
     (work_dir / 'last_checkpoint').unlink()
-    resumed = run('train.py', config_file, '--work-dir', work_dir, '--resume',
-                  '--cfg-options', 'randomness.seed=7',
-                  'model.selector.reward.efficiency=0.25')
-    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    call('train', config_file, '--work-dir', work_dir, '--resume', *options)
     again = torch.load(work_dir / 'iter_8.pth', weights_only=True)
     for key, value in checkpoint['state_dict'].items():
         assert torch.equal(value, again['state_dict'][key]), key
@@ -56,11 +61,9 @@ def test_train_resume_and_test(config_file, tmp_path):
     cfg.test_evaluator = cfg.val_evaluator
     cfg.test_cfg = dict()
     cfg.dump(config_file)
-    tested = run('test.py', config_file, work_dir / 'iter_8.pth',
-                 '--work-dir', tmp_path / 'tested',
-                 '--out', tmp_path / 'out.pkl')
-    assert tested.returncode == 0, tested.stderr[-2000:]
-    assert 'Average Precision' in tested.stdout
+    metrics = call('test', config_file, work_dir / 'iter_8.pth', '--work-dir',
+                   tmp_path / 'tested', '--out', tmp_path / 'out.pkl')
+    assert 0 <= metrics['coco/bbox_mAP'] <= 1
     assert (tmp_path / 'out.pkl').is_file()
 
 
@@ -72,16 +75,15 @@ def test_train_resume_and_test(config_file, tmp_path):
 def test_train_refuses_in_a_sentence(config_file, tmp_path, arguments, sentence):
     if arguments == ['--amp'] and torch.cuda.is_available():
         pytest.skip('has a GPU')
-    done = run('train.py', config_file, '--work-dir', tmp_path / 'w', *arguments)
-    assert done.returncode == 1
-    assert sentence in done.stderr
-    assert 'Traceback' not in done.stderr
+    with pytest.raises(SystemExit) as stop:
+        call('train', config_file, '--work-dir', tmp_path / 'w', *arguments)
+    assert sentence in stop.value.code  # text: printed, and the status is 1
 
 
 def test_test_refuses_a_missing_checkpoint(config_file):
-    done = run('test.py', config_file, 'nowhere.pth')
-    assert done.returncode == 1
-    assert "'nowhere.pth' is not a file" in done.stderr
+    with pytest.raises(SystemExit) as stop:
+        call('test', config_file, 'nowhere.pth')
+    assert "'nowhere.pth' is not a file" in stop.value.code
 
 
 class Prepared:
@@ -103,14 +105,6 @@ def prepared(tmp_path):
     assert not (tmp_path / 'ran').exists()
 
 
-def tool(name):
-    spec = importlib.util.spec_from_file_location(
-        f'{name}_tool', REPOSITORY / f'tools/{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize('how', ['load_from', 'resume', 'Pretrained'])
 def test_training_runs_no_code_from_a_file(
         config_file, tmp_path, prepared, how):
@@ -123,8 +117,7 @@ def test_training_runs_no_code_from_a_file(
     with pytest.raises(SystemExit, match=(
             r'A checkpoint that the run reads \(load_from, resume or an init_cfg '
             r'of type Pretrained\) holds \w+.mkdir, which could run code')):
-        tool('train').main([str(config_file), '--work-dir',
-                            str(tmp_path / 'work'), *arguments])
+        call('train', config_file, '--work-dir', tmp_path / 'work', *arguments)
 
 
 def test_testing_runs_no_code_from_a_file(config_file, tmp_path, prepared):
@@ -133,5 +126,4 @@ def test_testing_runs_no_code_from_a_file(config_file, tmp_path, prepared):
                test_evaluator=cfg.val_evaluator, test_cfg=dict())
     cfg.dump(config_file)
     with pytest.raises(SystemExit, match=r'holds \w+.mkdir, which could run'):
-        tool('test').main([str(config_file), str(prepared), '--work-dir',
-                           str(tmp_path / 'work')])
+        call('test', config_file, prepared, '--work-dir', tmp_path / 'work')

@@ -3,14 +3,11 @@
 That the pairs build and train is tested in test_zoo.py.
 """
 
-import functools
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from mmengine.config import utils as config_utils
 
 from mmrlkd.config.compose import load_config, read_method
 
@@ -25,15 +22,6 @@ PAIRS = [(f'{library}::{student}.py', f'{library}::{teacher}.py')
 #: Imports modules of another library's, which the page's table has not.
 IMPORTING = ('mmdet::convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py',
              'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py')
-
-
-@pytest.fixture(autouse=True, scope='module')
-def metafiles_read_once() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        # For each 'library::…' mmengine reads all metafiles of the library.
-        patch.setattr(config_utils, '_get_cfg_metainfo', functools.cache(
-            config_utils._get_cfg_metainfo))
-        yield
 
 
 def compose(student: str, teacher: str, folder: Path) -> tuple[Config, Config]:

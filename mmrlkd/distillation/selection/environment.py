@@ -120,6 +120,7 @@ def allowed_subsets(space: LevelSpace, horizon: int, step: int,
     # to L − before − 1.
     offered = (1 << levels - before) - (1 << levels - after)
     index, held = tables.index, held[..., None]
+    # Three conditions on the bits, for all 2^L subsets at once.
     keeps = index & held == held
     adds_offered = index & ~held & ~offered == 0
     allowed = keeps & adds_offered & tables.affordable
@@ -234,6 +235,8 @@ class DecisionProcess:
         """
         selected = self._tables.subsets[action]
         self._step += 1
+        # A source may know more losses than were asked for. The state shows those of
+        # the selected levels only.
         if self._step < self.horizon:
             losses = self._losses.compute(selected).float().where(selected, 0.)
         else:

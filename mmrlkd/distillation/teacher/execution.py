@@ -62,6 +62,12 @@ class Execution:
         """Whether the teacher runs in a lower precision of its own."""
         return self.dtype != 'float32'
 
+    @property
+    def whole_batches(self) -> bool:
+        """Whether it is to run for whole batches: beside the student, before levels
+        are chosen; or compiled, once for each size of a batch."""
+        return self.stream or self.compile
+
     def prepare(self, adapter: TaskAdapter, levels: bool, head: bool) -> None:
         """Change the model once, after its weights were loaded and its levels found.
 
@@ -78,6 +84,8 @@ class Execution:
             with now.running(image.device):
                 return list(tensors(_run(adapter, image, levels, head)))
 
+        # In this order: folding is checked against the maps as built, in float32,
+        # and the model that is compiled must be the final one.
         before = maps() if self.fold or self.channels_last else []
         if self.fold and fold_batch_norm(adapter.model, maps):
             _check_same('fold', before, maps())

@@ -17,7 +17,8 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
-#: Position of the statistics among the arguments of the normalisation.
+#: Positions among the arguments of ``aten.native_batch_norm(input, weight, bias,
+#: running_mean, running_var, training, momentum, eps)``.
 _MEAN, _TRAINING = 3, 5
 
 

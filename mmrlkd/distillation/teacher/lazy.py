@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import torch
 from torch import Tensor
 
 from mmrlkd.distillation.features.adapters import TaskAdapter
@@ -23,6 +24,8 @@ def _running(method: Callable[Concatenate['LazyPyramid', Given], Result]
     @wraps(method)
     def run(self: 'LazyPyramid', *args: Given.args,
             **kwargs: Given.kwargs) -> Result:
+        # A request comes from inside the student's step, whose gradient and
+        # precision settings are not the teacher's.
         with self._execution.running(self._images.device):
             return method(self, *args, **kwargs)
     return run
@@ -36,14 +39,20 @@ class LazyPyramid:
         levels: its levels, finest first.
         images: (B, 3, H, W), preprocessed.
         execution: how the teacher is run.
+        head: whether its head will run, for which the neck computes all levels.
     """
 
     def __init__(self, adapter: TaskAdapter, levels: Sequence[Level],
-                 images: Tensor, execution: Execution) -> None:
+                 images: Tensor, execution: Execution,
+                 head: bool = False) -> None:
         self._adapter = adapter
         self._levels = levels
         self._images = images
         self._execution = execution
+        self._head = head
+        #: (B,) where an image is among those that the teacher runs for; None if
+        #: it runs for all.
+        self._place: Tensor | None = None
         self._whole: dict[int, Tensor] = {}
         self._logits: Tensor | None = None
         self._score_logits: list[Tensor] | None = None
@@ -64,23 +73,60 @@ class LazyPyramid:
         level = self._levels[i]
         # For the FLOPs in the log.
         self.computed[i] += len(self._images if index is None else index)
+        index = self._placed(index)
         if level.in_backbone:  # the backbone always runs for the whole batch
             return take(self.stages[level.index], index)
-        maps = self.neck.output(level.index, index)
+        # What the head will ask for is not computed for some images before.
+        maps = (take(self.neck.output(level.index, None), index) if self._head
+                else self.neck.output(level.index, index))
         if index is None:
             self._whole[i] = maps
         return maps
 
+    def begin(self, rows: Tensor | None = None) -> None:
+        """Run the backbone now, instead of at the first request.
+
+        Args:
+            rows: (n,) int64 on the CPU, the only images that will be asked for;
+                None for all. Without effect if the backbone has run already.
+        """
+        if rows is None:
+            self._run_backbone()
+        elif len(rows) and '_begun' not in vars(self):
+            self._narrow(rows)
+            self._run_backbone()
+
     @_running
-    def begin(self) -> None:
-        """Run the backbone now, instead of at the first request."""
+    def _run_backbone(self) -> None:
         _ = self._begun
+
+    def _narrow(self, rows: Tensor) -> None:
+        """Run for the images ``rows`` alone."""
+        if len(rows) == len(self._images):
+            return
+        device = self._images.device
+        place = torch.full((len(self._images), ), -1)
+        place[rows] = torch.arange(len(rows))
+        # One image is computed twice over: for a batch of one, the libraries
+        # have other kernels, which round otherwise.
+        rows = rows if len(rows) > 1 else rows.repeat(2)
+        self._images = take(self._images, rows.to(device, non_blocking=True))
+        self._place = place.to(device, non_blocking=True)
+
+    def _placed(self, index: Tensor | None) -> Tensor | None:
+        """Where the samples ``index`` are among those that the teacher runs for."""
+        if self._place is None:
+            return index
+        assert index is not None, 'the teacher ran for some images only'
+        return take(self._place, index)
 
     @property
     def stages(self) -> tuple[Tensor, ...]:
         """The backbone's stage maps of the batch."""
         return self._backbone[1]
 
+    # Two steps, so that a stream of its own can run the backbone beside the
+    # student: `_begun` starts it, `_backbone` waits for it.
     @cached_property
     def _begun(self) -> Callable[[], tuple[Any, tuple[Tensor, ...]]]:
         return self._execution.start(
@@ -126,6 +172,7 @@ class LazyPyramid:
 
     def _features(self) -> Any:
         """What the head takes."""
+        assert self._place is None, 'the teacher ran for some images only'
         return (self._backbone[0] if self._adapter.neck is None
                 else self.neck.all())
 

@@ -206,6 +206,8 @@ class Teacher(nn.Module):
             raise ValueError(
                 f'teacher is a model for {self.adapter.task}; accepted: '
                 f"one for {student.task}, the student's task.")
+        # The libraries' preprocessors name the order of the colours differently:
+        # mmpretrain `to_rgb`, the others, as mmengine, `_channel_conversion`.
         for key in ('mean', 'std', '_channel_conversion', 'to_rgb'):
             mine, other = (
                 _plain(getattr(getattr(model, 'data_preprocessor', None), key,
@@ -240,19 +242,21 @@ class Teacher(nn.Module):
         self._options.prepare(self.adapter, bool(self.levels), head)
         self.execution = self._options
 
-    def extract(self, images: Tensor, samples: Sequence) -> LazyPyramid:
+    def extract(self, images: Tensor, samples: Sequence,
+                head: bool = False) -> LazyPyramid:
         """The pyramid of a batch; computes nothing yet.
 
         Args:
             images: (B, 3, H, W), preprocessed.
             samples: their annotations.
+            head: whether the head will run for them.
         """
         if self.cache is None or not self.cache.store.readable:
             return LazyPyramid(
-                self.adapter, self.levels, images, self.execution)
+                self.adapter, self.levels, images, self.execution, head)
         entries = self.cache.entries(self.model, self.execution, images)
         return CachedPyramid(
-            self.adapter, self.levels, images, self.execution, entries)
+            self.adapter, self.levels, images, self.execution, entries, head)
 
 
 def _plain(value: Any) -> Any:

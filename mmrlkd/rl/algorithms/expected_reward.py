@@ -195,8 +195,8 @@ class ExpectedReward(Learner):
         logs: list[Tensor] = []
         names: tuple[str, ...] = ()
         skipped = 0
-        for part in self._drawn(kept):
-            batch, count = self.prepare(part, unit)
+        for part, nodes in self._drawn(kept):
+            batch, count = self.prepare(part, nodes, unit)
             loss, stats = self.algorithm.loss(self.policy, batch)
             # Means over the ranks, so that λ moves by the same step on all of them.
             names, log = tuple(stats), torch.stack(list(stats.values()))
@@ -216,9 +216,14 @@ class ExpectedReward(Learner):
             dropped_episodes=dropped,
             skipped_steps=torch.full_like(dropped, skipped))
 
-    def prepare(self, gains: Gains, unit: Tensor
+    def prepare(self, gains: Gains, nodes: Sequence[Nodes], unit: Tensor
                 ) -> tuple[ExpectedRewardBatch, Tensor]:
         """The batch of the loss, with the present multiplier.
+
+        Args:
+            gains: (B,), the samples.
+            nodes: of each step, for these samples.
+            unit: 0-dim.
 
         Returns:
             The batch, and the 0-dim number of samples of weight 1 on all ranks.
@@ -226,7 +231,7 @@ class ExpectedReward(Learner):
         count = gains.weight.sum()
         dist.all_reduce(count)
         return ExpectedRewardBatch(
-            self._tree.nodes(gains.known), self._reward(gains),
+            nodes, self._reward(gains),
             self._cost.to(gains.gain), unit,
             equal_shares(gains.weight, count)), count
 
@@ -250,15 +255,21 @@ class ExpectedReward(Learner):
         return (sums[0] / sums[1].clamp(1)).sqrt().clamp(
             min=8 * finfo.eps * size).clamp(min=finfo.tiny)
 
-    def _drawn(self, gains: Gains) -> Iterable[Gains]:
-        """The samples of each gradient step, with replacement."""
+    def _drawn(self, gains: Gains
+               ) -> Iterable[tuple[Gains, Sequence[Nodes]]]:
+        """The samples of each gradient step, with replacement, and their nodes."""
         if self.batch_size is None:
-            return [gains] * self.steps
+            return [(gains, self._tree.nodes(gains.known))] * self.steps
         chosen = torch.randint(len(gains), (self.steps * self.batch_size, ))
-        # The samples of all steps in one indexing: the overhead of each call is
-        # larger than its work.
-        return gains[chosen.to(gains.weight.device, non_blocking=True)].split(
-            self.batch_size)
+        # The samples of all steps in one indexing, and their nodes at once: the
+        # overhead of each call is larger than its work.
+        drawn = gains[chosen.to(gains.weight.device, non_blocking=True)]
+        nodes = [
+            [each._replace(observation=part)
+             for part in each.observation.split(self.batch_size)]
+            for each in self._tree.nodes(drawn.known)]
+        return zip(drawn.split(self.batch_size), zip(*nodes, strict=True),
+                   strict=True)
 
     def local_state_dict(self) -> dict[str, Any]:
         return {'replay': self.replay.state_dict()}

@@ -29,7 +29,7 @@ def draw(found: Headroom) -> Figure:
         axes.plot(costs, [getattr(row, key) for row in found.rows], style,
                   color=colour, label=words, marker='o', markersize=3)
     axes.step(costs, [row.fixed for row in found.rows], where='post',
-              color=METHOD_COLOURS['manual_deep'], linewidth=1,
+              color=METHOD_COLOURS['fixed_subset'], linewidth=1,
               label='best fixed subset')
     worth = [row for row in found.rows if row.worth]
     axes.scatter([row.cost for row in worth], [row.told for row in worth],

@@ -21,16 +21,13 @@ MUTED = '#8b949e'
 METHOD_COLOURS = {
     'teacher': MUTED, 'student': '#0c8f99', 'kd': '#6e4b1f',
     'uniform': '#2f81f7', 'random': '#e8590c', 'ppo': '#2da44e',
-    'manual_deep': '#1b3a8a', 'manual_shallow': '#5e7fb8',
+    'fixed_subset': '#1b3a8a',
     'gated': '#bf8700', 'greedy': '#d6336c', 'grpo': '#117a37',
-    'reinforce': '#6a9a1f', 'ppo_greedy': '#00a383', 'ppo_one_step': '#3f8f6f',
-    'ppo_quality_only': '#8aa800', 'gradnorm': '#8250df',
-    'ema_balancer': '#a371f7', 'pcgrad': '#c0399f', 'darts': '#b3261e',
-    'darts_second_order': '#7d1a3c', 'gdas': '#ff6b57', 'evolution': '#9c6ade',
+    'reinforce': '#6a9a1f', 'gradnorm': '#8250df', 'pcgrad': '#c0399f',
+    'darts': '#b3261e', 'gdas': '#ff6b57', 'evolution': '#9c6ade',
     'exhaustive': '#4b2e83', 'controller': '#c2570c',
-    'random_search': '#d19a00', 'expected_reward': '#1a7f37', 'worth': '#116329',
-    'by_objects': '#57606a', 'shuffled': '#d63384', 'worth_shuffled': '#e0559a',
-    'opposite': '#6f42c1', 'same_rates': '#b35900',
+    'expected_reward': '#1a7f37', 'worth': '#116329', 'by_objects': '#57606a',
+    'shuffled': '#d63384', 'worth_shuffled': '#e0559a',
 }
 #: Fixed subsets, such as P3 or P4+P5, and methods that are not known here have
 #: colours that no known method has.

@@ -119,6 +119,29 @@ def test_maps_are_those_of_a_teacher_without_cache(build, backbone_runs):
     assert_same(run(teacher, other)[0], run(plain, other)[0])
 
 
+@pytest.mark.parametrize('rows', [[1, 3, 4], [5]])
+def test_the_teacher_runs_for_images_that_are_wanted_and_unknown(
+        build, backbone_runs, rows):
+    plain, teacher = build(dtype=None), build()
+    run(teacher, IMAGES[:3])
+    ran, rows = backbone_runs(teacher), torch.tensor(rows)
+    pyramid = teacher.extract(IMAGES, [])
+    pyramid.begin(rows)
+    assert_same([pyramid.level(i, rows) for i in range(4)],
+                run(plain, index=rows)[0])
+    assert ran == [2]  # images 3 and 4, or image 5 twice over
+
+
+def test_where_the_head_runs_an_image_is_computed_among_all(build):
+    plain, one = build(dtype=None), torch.tensor([3])
+    pyramid = plain.extract(IMAGES, [], head=True)
+    expected = [pyramid.level(i, one) for i in range(4)]
+    for _ in range(2):  # computed, then read
+        pyramid = build().extract(IMAGES, [], head=True)
+        assert_same([pyramid.level(i, one) for i in range(4)], expected)
+        pyramid._entries.store.flush()
+
+
 def test_only_what_was_asked_for_is_stored_and_later_added_to(build):
     teacher, plain = build(), build(dtype=None)
     index = torch.tensor([4, 1])

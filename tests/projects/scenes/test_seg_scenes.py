@@ -79,7 +79,7 @@ def test_single_objects(scenes: Path, scope) -> None:
 
 def test_masks_come_with_the_boxes(scenes: Path, scope) -> None:
     scope('mmdet')
-    path = ROOT / 'configs/_base_/datasets/scenes_instance.py'
+    path = ROOT / 'configs/demo/instance_student.py'
     cfg = Config.fromfile(path)
     dataset = DATASETS.build({
         **cfg.train_dataloader.dataset, 'data_root': f'{scenes}/'})

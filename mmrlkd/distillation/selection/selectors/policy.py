@@ -27,6 +27,7 @@ from mmrlkd.rl import (
     GainsStorage,
     Rollout,
     RolloutStorage,
+    act,
     play,
     without_broken,
 )
@@ -165,12 +166,15 @@ class PolicySelector(Selector):
         known = process.known() if learning and self._by_gains else None
         if copies > 1:
             process = process.repeated(copies)
-        episode = play(process, self._priced.module, explore=sampling)
+        policy, episode = self._priced.module, None
+        if learning:
+            episode = play(process, policy, explore=sampling)
+        else:
+            act(process, policy, explore=sampling)
         # The copies of an image are next to each other: every first one counts.
         levels = process.state.selected[::copies]
         return PolicyChoice(
-            Selection(levels, self.space.weights(levels)),
-            episode if learning else None, known)
+            Selection(levels, self.space.weights(levels)), episode, known)
 
     @torch.no_grad()
     def spend(self, choice: Choice) -> None:

@@ -35,22 +35,25 @@ class CachedPyramid(LazyPyramid):
         images: likewise.
         execution: likewise.
         entries: of the images.
+        head: see :class:`.LazyPyramid`.
     """
 
     def __init__(self, adapter: TaskAdapter, levels: Sequence[Level],
                  images: Tensor, execution: Execution,
-                 entries: BatchEntries) -> None:
-        super().__init__(adapter, levels, images, execution)
+                 entries: BatchEntries, head: bool = False) -> None:
+        super().__init__(adapter, levels, images, execution, head)
         self._entries = entries
         #: Images that the teacher runs for, and their pyramid.
         self._parts: list[tuple[list[int], LazyPyramid]] = []
 
-    def begin(self) -> None:
+    def begin(self, rows: Tensor | None = None) -> None:
         """Run the backbone for images of which the cache has nothing: they
-        need it, whatever is selected."""
+        need it, whatever is selected; see :meth:`.LazyPyramid.begin`."""
         names = [name for level in self._levels
                  for name in (level.name, level.name + ALONE)] or [LOGITS]
-        lacking = self._entries.lacking(names)
+        wanted = set(self._rows(rows)).difference(
+            row for known, _ in self._parts for row in known)
+        lacking = [row for row in self._entries.lacking(names) if row in wanted]
         if lacking:
             self._add_part(lacking).begin()
 
@@ -60,7 +63,7 @@ class CachedPyramid(LazyPyramid):
         if i not in self._whole:
             level = self._levels[i]
             alone = (index is not None and len(index) == 1 < len(self._images)
-                     and not level.in_backbone)
+                     and not level.in_backbone and not self._head)
             maps = self._gather(
                 level.name + ALONE * alone, self._rows(index),
                 lambda part, some: [part.level(i, some)], alone=alone)[0]
@@ -151,7 +154,7 @@ class CachedPyramid(LazyPyramid):
             rows, device=self._images.device)
         part = LazyPyramid(
             self._adapter, self._levels, take(self._images, index),
-            self._execution)
+            self._execution, self._head)
         part.computed = self.computed
         self._parts.append((rows, part))
         return part
