@@ -6,8 +6,8 @@ custom_hooks = [
     dict(type='mmrlkd.DropBlocksHook', rate=0.5),
 ]
 # Made by
-#     python tools/datasets/make_scenes.py data/scenes_10_large_test --size 128 \
-#         --classes 10 --seed 1 --train 16 --val 150
+#     python tools/datasets/make_scenes.py data/scenes_10_large_test --size 96 \
+#         --classes 10 --seed 1 --train 16 --val 120
 # The validation images are those that settings are profiled on.
 test_root = 'data/scenes_10_large_test/'
 test_dataloader = dict(dataset=dict(data_root=test_root))

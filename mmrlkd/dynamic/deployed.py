@@ -283,9 +283,8 @@ class BudgetedController(ABC):
 
 def _budgets(budget_ms: Tensor | float, images: int | None) -> np.ndarray:
     """(B,) float32, of one number for each of B images, or for all."""
-    if isinstance(budget_ms, Tensor):
-        budget_ms = budget_ms.cpu().numpy()
-    budget = np.asarray(budget_ms, np.float32)
+    given = budget_ms.cpu().numpy() if isinstance(budget_ms, Tensor) else budget_ms
+    budget: np.ndarray = np.asarray(given, np.float32)
     if budget.ndim == 0:
         budget = np.full(images or 1, budget)
     if not (budget > 0).all():
@@ -302,8 +301,8 @@ def _fitting(predicted: np.ndarray, budget: np.ndarray
     Returns:
         (B, S) bool; where none does, the cheapest one. (B,) bool, whether any does.
     """
-    fits: np.ndarray = predicted <= budget[:, None]
-    feasible: np.ndarray = fits.any(1)
+    fits = np.asarray(predicted <= budget[:, None])
+    feasible = np.asarray(fits.any(1))
     if not feasible.all():
         cheapest = predicted == predicted.min(1, keepdims=True)
         fits = np.where(feasible[:, None], fits, cheapest)

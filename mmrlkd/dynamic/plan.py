@@ -18,6 +18,9 @@ _OTHERS = ('knobs', 'feature', 'quality')
 #: Share of a table's images that a latency should be below, where one number is
 #: to say what a setting takes.
 _MOST = 0.97
+#: The highest budget, as a multiple of what the dearest setting takes: enough for
+#: it also where bounds are wide.
+_AMPLE = 1.2
 #: Time of a decision in ms, where nobody has measured it.
 _DECIDING = 0.3
 
@@ -135,11 +138,11 @@ class TrainingPlan:
 
 
 def budget_range(table: ProfileTable, overhead_ms: float) -> tuple[float, float]:
-    """From what the cheapest setting takes on most images, to what the dearest
+    """From what the cheapest setting takes on most images, to more than the dearest
     one does, in ms, with the time of a decision."""
     most = torch.nanquantile(table.latency, _MOST, dim=0)
     most = most + overhead_ms + table.looking
-    return most.min().item(), most.max().item()
+    return most.min().item(), _AMPLE * most.max().item()
 
 
 def drawn_budgets(plan: TrainingPlan, ends: tuple[float, float], images: int

@@ -39,7 +39,7 @@ class BudgetTask:
 TASKS = (
     BudgetTask('detection', 'detection_student.py', SceneConfig(), 240, 100),
     BudgetTask('classification', 'classification_large_student.py',
-               SceneConfig(size=128, classes=10), 320, 150),
+               SceneConfig(size=96, classes=10), 240, 120),
 )
 
 
@@ -146,18 +146,19 @@ def run_task(task: BudgetTask, runs: dict[str, Run], seeds: list[int],
     config = str(runs[DROPPED].config)
     threads = ('--threads', str(THREADS))
 
-    def profile(name: str, repeats: int) -> Path:
+    def profile(name: str, images: int, repeats: int) -> Path:
         checkpoint = runs[name].checkpoint
         assert checkpoint is not None
         out = folder / f'{name}.parquet'
         return steps.run(Step(
             f'{task.name}: profile of the {name} student',
             ('budget/profile.py', config, str(checkpoint), '--out', str(out),
-             '--images', str(task.profiled), '--repeats', str(repeats), *threads), out),
+             '--images', str(images), '--repeats', str(repeats), *threads), out),
             checkpoint)
 
-    table = profile(DROPPED, 3)
-    plain = profile(PLAIN, 1)  # only its quality is of interest
+    table = profile(DROPPED, task.profiled, 3)
+    # Of this one, only the quality is of interest.
+    plain = profile(PLAIN, task.profiled // 2, 1)
     comparison = folder / 'comparison'
     summary = steps.run(Step(
         f'{task.name}: controllers',

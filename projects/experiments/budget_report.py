@@ -48,8 +48,8 @@ def sections(task: str, files: Files) -> list[Section]:
             'by the library’s evaluator. “within” counts the time that looking '
             'and deciding take; “overhead” is what they add to a run in the same '
             'setting, median, and “of all time” the share of the sums; “looked” '
-            'is the share of images that were looked at. “static” is the best single setting for the budget '
-            'by the profile, run beside the controller.',
+            'is the share of images that were looked at. “static” is the best single '
+            'setting for the budget by the profile, run beside the controller.',
             end_to_end_frame(files).to_html(border=0)),
         Section(
             f'{task}: what training with dropped blocks is worth',
