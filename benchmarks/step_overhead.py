@@ -1,6 +1,6 @@
 """What distilling adds to a step: ways of choosing levels, and of running the teacher.
 
-    python benchmarks/step_overhead.py [--json OUT [--resume]] [--rounds 25]
+    python benchmarks/step_overhead.py [--json OUT [--resume]] [--rounds 20]
         [--variants NAME …]
 
 The floor is a student step plus the whole teacher's forward pass under no_grad, as
@@ -226,6 +226,6 @@ if __name__ == '__main__':
         __file__, 'one training step', tuple(VARIANTS),
         Sweep('cases', '', ('narrow-128', 'narrow-256', 'wide-128'),
               ('narrow-128', 'narrow-256', 'wide-128', 'wide-256')),
-        make_step, GROUP, rounds=25, baselines=WITHOUT_POLICY, usual=USUAL,
+        make_step, GROUP, rounds=20, baselines=WITHOUT_POLICY, usual=USUAL,
         rarer=RARER),
         __doc__.splitlines()[0])

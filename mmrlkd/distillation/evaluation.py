@@ -60,9 +60,9 @@ def evaluate_choice(model: PyramidDistiller, images: Tensor,
                     samples: list) -> Selection:
     """The selector's choice for images, without changing anything. Heads run only
     if a descriptor needs them."""
-    pyramid = extract_teacher(model, images, samples)
-    assert pyramid is not None, 'no levels are distilled'
     plan = model.schedule.plan()
+    pyramid = extract_teacher(model, plan, images, samples)
+    assert pyramid is not None, 'no levels are distilled'
     with unchanged(model):
         with model.tap.recording():
             run_student(model, plan, images, samples, heads=False)

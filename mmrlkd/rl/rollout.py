@@ -53,7 +53,7 @@ def play(environment: Environment, policy: Policy,
     Returns:
         (T, B). Its ``reward`` is None if the environment does not return it.
     """
-    return torch.stack([  # type: ignore[arg-type, return-value]
+    return torch.stack([  # type: ignore[return-value]
         Rollout(
             observation=each.observation, action=each.action,
             log_prob=each.choice.log_prob(each.action), value=each.value,
