@@ -49,7 +49,7 @@ def test_the_table_has_all_settings_of_some_images(
     main(args)
     table = ProfileTable.read(out, 'complete')
     assert table.latency.shape == (3, 4) and (table.latency > 0).all()
-    assert table.features.shape == (3, 8)  # of 4 channels
+    assert table.features.shape == (3, 12)  # of 4 channels
     header = table.header
     assert header.model == digest(student)
     assert header.config == str(config)
