@@ -118,3 +118,14 @@ def test_where_images_may_be_left_out(
         selector=dict(type='mmrlkd.RandomSelector'))
     model.schedule.set(Phase('run', 1.0, **phase), 0, 0.0)
     assert step.may_leave_out(model, model.schedule.plan()) == expected
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_maps_differ_by_rounding(build_distiller):
+    teacher, rows = build_distiller().cuda().teacher, torch.tensor([1, 2, 5])
+    whole, part = (teacher.extract(IMAGES.cuda(), []) for _ in range(2))
+    part.begin(rows)
+    for level in range(4):
+        torch.testing.assert_close(
+            part.level(level, rows.cuda()), whole.level(level, rows.cuda()),
+            rtol=1e-3, atol=1e-4)
