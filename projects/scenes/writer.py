@@ -20,6 +20,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -130,6 +131,10 @@ def _write_all(folder: Path, config: SceneConfig, source: ObjectSource,
             with Pool(jobs, _start_worker, common) as pool:
                 records = _tracked(
                     pool.imap(_render_in_worker, tasks, chunksize=8), len(tasks))
+                # Leaving the block terminates workers; one that holds the lock of
+                # the queue then would leave the others waiting for it.
+                pool.close()
+                pool.join()
         finally:
             cv2.setNumThreads(threads)
 
@@ -161,6 +166,8 @@ def _tracked(records: Iterable, total: int) -> list:
 
 def _start_worker(*common) -> None:
     global _common
+    # A forked worker would run the handler of the program that is to end it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _common = common
 
 
