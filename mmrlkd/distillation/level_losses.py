@@ -1,7 +1,7 @@
 """The distillation losses of one batch, computed on request."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,12 @@ class Work:
     teacher: tuple[int, ...]
     forward: tuple[int, ...]
     backward: tuple[int, ...]
+
+    def computed_in(self, done: 'Work') -> 'Work':
+        """This work without the maps that the teacher did not compute among all
+        that was ``done``: a cache had them."""
+        return replace(
+            self, teacher=tuple(map(min, self.teacher, done.teacher)))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ def describe(part: Distillation, selection: Selection, per_level: Tensor,
         head: whether the teacher's head was run for a descriptor.
     """
     chosen = selection.levels.float().mean(dim=0).to(part.level_costs)
-    ran, in_all = part.gflops(selected), part.gflops(work)
+    ran = part.gflops(selected.computed_in(work))
+    in_all = part.gflops(work)
     batch = len(selection.levels)
     report = {
         'levels_per_image': chosen.sum(),

@@ -8,8 +8,10 @@ from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner.checkpoint import load_state_dict
 
+from mmrlkd.distillation.level_losses import Work
+from mmrlkd.distillation.report import describe
 from mmrlkd.registry import MODELS
-from mmrlkd.structures import Phase
+from mmrlkd.structures import Phase, Selection
 
 LEVELS = ('P2', 'P3', 'P4', 'P5')
 POLICY = dict(type='mmrlkd.PolicySelector', rollout_batches=1,
@@ -387,6 +389,22 @@ def test_flops_of_a_reward_are_what_was_not_selected(
             sum(r * selected(t, f, b) for r, t, f, b in parts), rel=1e-5)
         assert log['reward_gflops'].item() * 1e9 == pytest.approx(
             sum((1 - r) * (t + f) for r, t, f, b in parts), rel=1e-5, abs=1)
+
+
+def test_maps_that_a_cache_had_are_no_work(build_distiller):
+    """Of three images that selected a level, the teacher ran for one; the reward
+    is not credited with the other two."""
+    part = build_distiller(selector=POLICY).distillation
+    selected = Work((3, 0, 0, 0), (3, 0, 0, 0), (3, 0, 0, 0))
+    done = Work((1, 1, 0, 0), (4, 4, 4, 4), (3, 0, 0, 0))
+    levels = torch.tensor([[True, False, False, False]] * 3 + [[False] * 4])
+    log = describe(part, Selection(levels, levels.float()), torch.zeros(4),
+                   selected, done, head=False)
+    flops = part.flops
+    assert log['distill_gflops'].item() * 4e9 == pytest.approx(
+        flops.teacher[0] + 3 * flops.forward[0] + 3 * flops.backward[0])
+    assert log['reward_gflops'].item() * 4e9 == pytest.approx(
+        flops.teacher[1] + flops.forward[0] + 4 * sum(flops.forward[1:]))
 
 
 @pytest.mark.parametrize('reward', ['AlignmentReward', 'LookaheadReward'])
