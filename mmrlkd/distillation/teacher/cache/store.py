@@ -75,8 +75,7 @@ class Store:
             problem = _check(self.path)
             if problem:
                 return problem
-            # Read ahead (LMDB's default): a map lies on pages one after another,
-            # and 4 kB at a time from a disk are ten times slower.
+            # It reads ahead (LMDB's default): a map lies on pages one after another.
             self._env = lmdb.open(
                 str(self.path), map_size=max(size, 2**16), max_readers=512,
                 metasync=True, sync=True)
