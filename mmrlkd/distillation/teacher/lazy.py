@@ -53,6 +53,8 @@ class LazyPyramid:
         #: (B,) where an image is among those that the teacher runs for; None if
         #: it runs for all.
         self._place: Tensor | None = None
+        #: Waits for the backbone's outputs; None before it has begun.
+        self._wait: Callable[[], tuple[Any, tuple[Tensor, ...]]] | None = None
         self._whole: dict[int, Tensor] = {}
         self._logits: Tensor | None = None
         self._score_logits: list[Tensor] | None = None
@@ -90,15 +92,15 @@ class LazyPyramid:
             rows: (n,) int64 on the CPU, the only images that will be asked for;
                 None for all. Without effect if the backbone has run already.
         """
-        if rows is None:
-            self._run_backbone()
-        elif len(rows) and '_begun' not in vars(self):
+        if rows is not None and self._wait is None:
+            if not len(rows):
+                return
             self._narrow(rows)
-            self._run_backbone()
+        self._run_backbone()
 
     @_running
     def _run_backbone(self) -> None:
-        _ = self._begun
+        self._start()
 
     def _narrow(self, rows: Tensor) -> None:
         """Run for the images ``rows`` alone."""
@@ -126,16 +128,17 @@ class LazyPyramid:
         return self._backbone[1]
 
     # Two steps, so that a stream of its own can run the backbone beside the
-    # student: `_begun` starts it, `_backbone` waits for it.
-    @cached_property
-    def _begun(self) -> Callable[[], tuple[Any, tuple[Tensor, ...]]]:
-        return self._execution.start(
-            lambda images: run_backbone(
-                self._adapter, images, bool(self._levels)), self._images)
+    # student: `_start` begins it, `_backbone` waits for it.
+    def _start(self) -> Callable[[], tuple[Any, tuple[Tensor, ...]]]:
+        if self._wait is None:
+            self._wait = self._execution.start(
+                lambda images: run_backbone(
+                    self._adapter, images, bool(self._levels)), self._images)
+        return self._wait
 
     @cached_property
     def _backbone(self) -> tuple[Any, tuple[Tensor, ...]]:
-        return self._begun()
+        return self._start()()
 
     @cached_property
     def neck(self) -> LazyNeck:
