@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import OPTIMIZERS
 
+from mmrlkd.arguments import check_integer
 from mmrlkd.engine.phase_hook import check_phases, phases_of
 
 from .errors import CONFIG_ERRORS
-from .keywords import check_distiller, type_name
+from .keywords import check_distiller, find_class, near, type_name
 from .student import is_distiller, settings_of
 
 __all__ = [
@@ -27,6 +29,7 @@ def check_config(cfg: Config) -> None:
             a distiller whose phases, Runner or wrapper do not fit.
     """
     _check_schedule(cfg)
+    _check_start(cfg)
     check_plugs(cfg)
     check_annotations(cfg)
 
@@ -41,6 +44,28 @@ def _check_schedule(cfg: Config) -> None:
             raise ValueError(
                 f'{key} is {cfg.get(key)!r}, and without it nothing is '
                 f'trained; accepted: {accepted}.')
+    for section, keys in (('train_dataloader', ['batch_size']),
+                          ('val_dataloader', ['batch_size']),
+                          ('train_cfg', ['max_epochs', 'max_iters'])):
+        for key in keys:
+            value = (cfg.get(section) or {}).get(key)
+            if value is not None:
+                check_integer(section, key, value, 1)
+    kind = (cfg.optim_wrapper.get('optimizer') or {}).get('type')
+    if kind and find_class(OPTIMIZERS, kind, cfg.get('default_scope')) is None:
+        raise ValueError(
+            f'optim_wrapper.optimizer.type is {kind!r}, which is no optimizer'
+            f'{near(kind, list(OPTIMIZERS.module_dict))}; accepted: one of torch, '
+            "such as 'SGD' or 'AdamW', or of the library.")
+
+
+def _check_start(cfg: Config) -> None:
+    """Refuse a checkpoint to begin from, or to resume, that is not there."""
+    start = cfg.get('load_from')
+    if start and '://' not in start and not Path(start).is_file():
+        raise ValueError(
+            f'load_from (or --resume) is {start!r}{_relative(Path(start))}, which '
+            'is not a file; accepted: the path or address of a checkpoint.')
 
 
 def check_plugs(cfg: Config) -> None:
