@@ -111,10 +111,13 @@ def search_recipes(cfg: Config, settings: SearchSettings, work_dir: Path,
     check_config(trained)
     evaluator = ShortTraining(trained, evaluation, work_dir / 'search')
     space = _space(trained)
-    if evaluation.shared_iterations:
-        console.print(
-            'Training the student whose weights the candidates share.')
-    shared = evaluator.prepare()
+
+    def begin() -> None:
+        if evaluation.shared_iterations:
+            console.print(
+                'Training the student whose weights the candidates share.')
+        evaluator.prepare()
+
     bar = Bar(console)
     with bar.progress:
         history = run_search(
@@ -124,7 +127,8 @@ def search_recipes(cfg: Config, settings: SearchSettings, work_dir: Path,
             efficiency=settings.efficiency,
             about=dict(metric=settings.metric,
                        evaluator=dict(settings.evaluator)),
-            progress=bar)
+            begin=begin, progress=bar)
+    shared = evaluator.prepare()  # is done; says what it cost
     return history, Spent(history.images + shared.images,
                           history.seconds + shared.seconds)
 
