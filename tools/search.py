@@ -109,8 +109,9 @@ def search_recipes(cfg: Config, settings: SearchSettings, work_dir: Path,
     if settings.data:
         trained.merge_from_dict(dict(settings.data))
     check_config(trained)
-    evaluator = ShortTraining(trained, evaluation, work_dir / 'search')
     space = _space(trained)
+    trained.model.levels = list(space.names)  # where the config leaves them open
+    evaluator = ShortTraining(trained, evaluation, work_dir / 'search')
 
     def begin() -> None:
         if evaluation.shared_iterations:
