@@ -9,6 +9,8 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
+from mmrlkd.files import relative_to
+
 from .inspection import data_sets
 from .student import is_distiller
 
@@ -148,9 +150,9 @@ def _check_evaluator(evaluator: Any, key: str) -> None:
         if isinstance(file, str) and '://' not in file and not (
                 each.get('backend_args') or Path(file).is_file()):
             raise ValueError(
-                f'{key}{f".{i}" if several else ""}.ann_file: {file} (relative '
-                f'to {Path.cwd()}) is not a file; accepted: the annotations of '
-                'the data set that it evaluates.')
+                f'{key}{f".{i}" if several else ""}.ann_file: {file}'
+                f'{relative_to(file)} is not a file; accepted: the annotations of the '
+                'data set that it evaluates.')
 
 
 def _shortened(names: list[str], quote: bool = False) -> str:
