@@ -16,7 +16,7 @@ from .student import is_distiller, settings_of
 
 __all__ = [
     'CONFIG_ERRORS', 'check_annotations', 'check_config', 'check_plugs',
-    'data_sets', 'settings_of'
+    'check_start', 'data_sets', 'settings_of'
 ]
 
 
@@ -25,10 +25,11 @@ def check_config(cfg: Config) -> None:
 
     Raises:
         ValueError: no schedule, no training annotations, no file to begin from,
-            an unknown option, or a distiller whose phases, Runner or wrapper do not fit.
+            an unknown option, or a distiller whose phases, Runner or wrapper do
+            not fit.
     """
     _check_schedule(cfg)
-    _check_start(cfg)
+    check_start(cfg)
     check_plugs(cfg)
     check_annotations(cfg)
 
@@ -45,8 +46,12 @@ def _check_schedule(cfg: Config) -> None:
                 f'trained; accepted: {accepted}.')
 
 
-def _check_start(cfg: Config) -> None:
-    """Refuse to begin from a file that is not there."""
+def check_start(cfg: Config) -> None:
+    """Refuse to begin from a file that is not there.
+
+    Raises:
+        ValueError: ``load_from`` names none.
+    """
     start = cfg.get('load_from')
     if isinstance(start, str) and '://' not in start and not Path(start).is_file():
         key = '--resume' if cfg.get('resume') else 'load_from'
