@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmrlkd.registry import MODELS
 
 from .keywords import RUNNER_KEYS, find_class, near, parameters_of, walk
-from .student import is_distiller, reach_student
+from .student import is_distiller, reach_student, with_names
 
 
 def apply_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
@@ -38,15 +38,17 @@ def apply_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
             if first in own and first not in RUNNER_KEYS:
                 options[f'model.{key}'] = options.pop(key)
             elif first not in RUNNER_KEYS:
-                _check_read(cfg, key, first)
+                _check_read(cfg, key, first, [*RUNNER_KEYS, *own])
         cfg.merge_from_dict(options)
+        with_names(cfg)
     reach_student(cfg)
 
 
-def _check_read(cfg: Config, key: str, first: str) -> None:
-    """Refuse to set a variable that the config file only copied elsewhere."""
+def _check_read(cfg: Config, key: str, first: str, known: list[str]) -> None:
+    """Refuse to set a variable that the config file only copied elsewhere, or
+    that is new and resembles one of the ``known``."""
     if first not in cfg:
-        hint = near(first, sorted(RUNNER_KEYS))
+        hint = near(first, sorted(known))
         if hint:
             raise ValueError(
                 f'{key}: the config has no {first}{hint}')

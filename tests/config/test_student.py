@@ -91,7 +91,9 @@ def test_options_at_the_top_level_reach_the_distiller(write):
      r'accepted: train_dataloader\.dataset\.data_root=…'),
     ('', {'train_dataloder.batch_size': 1},
      r'the config has no train_dataloder; did you mean train_dataloader'),
-], ids=['misspelt', 'delete', 'string', 'copy', 'section'])
+    ('', {'loss_wieght': 1}, 'the config has no loss_wieght; did you mean '
+     'loss_weight'),
+], ids=['misspelt', 'delete', 'string', 'copy', 'section', 'top'])
 def test_what_nothing_reads_is_refused(write, text, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         load_config(write(text), cfg_options=options)
@@ -121,6 +123,15 @@ def test_own_names_without_prefix_get_it(write):
     assert cfg.custom_hooks[0].type == 'mmrlkd.SeedHook'
     assert cfg.default_hooks.checkpoint.type == 'mmrlkd.DistillCheckpointHook'
     assert cfg.default_hooks.logger.type == 'LoggerHook'
+
+
+def test_own_names_of_options_get_it_too(write):
+    cfg = load_config(write(), cfg_options={
+        'model.type': 'PyramidDistiller', 'custom_hooks.0.type': 'SeedHook',
+        'model.test_cfg.score_thr': 0.3})
+    assert cfg.model.type == 'mmrlkd.PyramidDistiller'
+    assert cfg.custom_hooks[0].type == 'mmrlkd.SeedHook'
+    assert cfg.model.student.test_cfg.score_thr == 0.3
 
 
 def test_what_is_inherited_from_this_package_is_the_librarys(tmp_path):

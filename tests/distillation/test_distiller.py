@@ -513,7 +513,7 @@ def test_a_teacher_of_another_task(build_distiller):
 
 
 @pytest.mark.parametrize('checkpoint, sentence', [
-    ('nowhere.pth', "teacher.checkpoint='nowhere.pth' is not a file"),
+    ('nowhere.pth', r"teacher.checkpoint='nowhere.pth' \(relative to /.*\) is not"),
     (__file__, 'cannot be read'),
 ])
 def test_a_wrong_checkpoint(build_distiller, tiny_teacher, checkpoint, sentence):

@@ -68,7 +68,7 @@ def find_ends(backbone: nn.Module, seen: Sequence[Call],
               output: Sequence[Tensor], size: int) -> list[Call]:
     """The calls that end the stages, finest first.
 
-    If the backbone declares four stages, they end where it says. Otherwise the
+    If the backbone declares its stages, they end where it says. Otherwise the
     last module of each resolution ends a stage. Where the backbone has several
     series of modules, such as branches, the series with the most resolutions
     is the trunk and has precedence. The map that the backbone puts out always
@@ -96,11 +96,11 @@ def find_ends(backbone: nn.Module, seen: Sequence[Call],
         return []
     declared = [calls[name] for name in _named_stages(backbone)
                 if name in calls]
-    usual = (has_usual_stages(backbone) and len(declared) == USUAL_STAGES
-             and not _ends_with_downsampling(declared, size))
+    by_position = (len(declared) == count_stages(backbone)
+                   and not _ends_with_downsampling(declared, size))
     order = list(calls)
     ends: dict[int, Call] = {}
-    if usual:
+    if by_position:
         ends = dict(enumerate(declared))
     else:
         # The trunk comes last and replaces what the branches had.
@@ -116,21 +116,25 @@ def find_ends(backbone: nn.Module, seen: Sequence[Call],
     if output:
         last = _puts_out(calls, output[-1], ends)
         if last is not None:
-            number = (USUAL_STAGES - 1 if usual else
+            number = (len(declared) - 1 if by_position else
                       round(log2(size / last.side)))
             ends[number] = last
     return [ends[number] for number in sorted(ends)]
 
 
-def has_usual_stages(backbone: nn.Module) -> bool:
-    """Whether a backbone says that it has four stages."""
-    if getattr(backbone, 'num_stages', None) == USUAL_STAGES:
-        return True
-    return any(
-        isinstance(stages, list | nn.Module) and len(stages) == USUAL_STAGES
-        for attribute in ('res_layers', 'stages')
-        if isinstance(stages := getattr(backbone, attribute, None),
-                      (list, *_LISTS)))
+def count_stages(backbone: nn.Module) -> int | None:
+    """Number of stages that a backbone declares and that are numbered by their
+    position: those of a ResNet, however many, or four of another; None if it
+    declares none."""
+    # What else is a list of another length may have a stem among its members.
+    residual = getattr(backbone, 'res_layers', None)
+    if isinstance(residual, (list, *_LISTS)):
+        return len(residual)
+    stages = getattr(backbone, 'stages', None)
+    if getattr(backbone, 'num_stages', None) == USUAL_STAGES or (
+            isinstance(stages, (list, *_LISTS)) and len(stages) == USUAL_STAGES):
+        return USUAL_STAGES
+    return None
 
 
 def _members(name: str, container: nn.Module) -> list[str]:
@@ -190,7 +194,7 @@ def _ends_with_downsampling(stages: Sequence[Call], size: int) -> bool:
     of TinyViT do."""
     # Then the first is too coarse, and the last, which has no successor, has
     # the resolution of the one before it.
-    return (stages[-1].side == stages[-2].side
+    return (len(stages) > 1 and stages[-1].side == stages[-2].side
             and size / stages[0].side > 2**FIRST_NUMBER)
 
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from .maps import (
     FIRST_NUMBER,
-    USUAL_STAGES,
     as_maps,
     forward_hooks,
     name_maps,
@@ -24,8 +23,8 @@ from .probing import Probe, evaluating
 from .stage_ends import (
     Call,
     candidates,
+    count_stages,
     find_ends,
-    has_usual_stages,
     record_calls,
 )
 
@@ -110,9 +109,8 @@ class Stages:
         self._overwritten = frozenset(
             end.name for end in ends
             if end.maps is not None and end.maps._version != end.version)
-        if has_usual_stages(self.backbone) and len(ends) == USUAL_STAGES:
-            self.numbers = tuple(range(
-                FIRST_NUMBER, FIRST_NUMBER + USUAL_STAGES))
+        if len(ends) == count_stages(self.backbone):
+            self.numbers = tuple(range(FIRST_NUMBER, FIRST_NUMBER + len(ends)))
 
     def _read_output(self, image: Tensor, seen: Sequence[Call]) -> None:
         with torch.no_grad(), evaluating(self.backbone):
@@ -126,10 +124,9 @@ class Stages:
         self.paths = tuple(paths[i] for i in self._order)
         self.shapes = tuple(_shape(output[i]) for i in self._order)
         indices = getattr(self.backbone, 'out_indices', None)
-        if (has_usual_stages(self.backbone)
-                and isinstance(indices, Sequence)
-                and len(indices) == len(output)
-                and set(indices) <= set(range(USUAL_STAGES))):
+        if (isinstance(indices, Sequence) and len(indices) == len(output)
+                and set(indices) <= set(
+                    range(count_stages(self.backbone) or 0))):
             # The libraries put maps out in the order of the stages, whatever
             # the order of out_indices.
             positions = sorted(indices)
