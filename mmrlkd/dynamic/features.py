@@ -1,8 +1,8 @@
 """What a controller sees of an image: an early stage of the model's own run."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmrlkd.arguments import check_number, refuse
 from mmrlkd.dynamic.libraries import Area, find_library
-from mmrlkd.dynamic.patching import patched
+from mmrlkd.dynamic.patching import Patches
 from mmrlkd.dynamic.settings import SettingSpace
 
 
@@ -171,20 +171,17 @@ class StageFeature:
                     for module in knob.changed_modules(choice)))
         return self._reusable[space, setting]
 
-    @contextmanager
-    def reused(self, early: EarlyMaps) -> Iterator[None]:
+    def reused(self, early: EarlyMaps) -> AbstractContextManager[None]:
         """Inside this block, the model's run on the images of ``early`` begins
         after the stage: the modules before it give the outputs that they gave
         then."""
         queues: dict[str, list[Tensor]] = defaultdict(list)
         for name, output in early.outputs:
             queues[name].append(output)
-        with ExitStack() as stack:
-            for name, queue in queues.items():
-                child = self._children[name]
-                stack.enter_context(patched(
-                    child, forward=_Replay(queue, child.forward)))
-            yield
+        return Patches([
+            (child, 'forward', _Replay(queue, child.forward))
+            for child, queue in (
+                (self._children[name], queue) for name, queue in queues.items())])
 
 
 class _Replay:
@@ -213,16 +210,15 @@ def pool(maps: Tensor, areas: list[Area], size: tuple[int, int]) -> Tensor:
         size: height and width of the input.
     """
     inside = None
-    if any(each.size != tuple(size) for each in areas):
+    if any(each.size != size for each in areas):
         inside = _inside(maps, areas, size)
-        mean = _mean(maps, inside)
-        centred = maps - mean[:, :, None, None]
-        deviation = _mean(centred.square(), inside).sqrt()
-    else:
-        deviation, mean = torch.std_mean(maps, dim=(2, 3), correction=0)
-    down = _mean((maps[:, :, 1:] - maps[:, :, :-1]).abs(),
+    mean = _mean(maps, inside)
+    # Not torch.std_mean, which takes five times as long on a CPU.
+    centred = maps - mean[:, :, None, None]
+    deviation = _mean(centred.square_(), inside).sqrt_()
+    down = _mean((maps[:, :, 1:] - maps[:, :, :-1]).abs_(),
                  None if inside is None else inside[:, :, 1:])
-    across = _mean((maps[..., 1:] - maps[..., :-1]).abs(),
+    across = _mean((maps[..., 1:] - maps[..., :-1]).abs_(),
                    None if inside is None else inside[..., 1:])
     return torch.cat([mean, deviation, down + across], dim=1)
 

@@ -34,6 +34,9 @@ class SettingSpace:
                 'name.')
         #: (K,) number of values of each knob.
         self.sizes = tuple(len(knob.values) for knob in self.knobs)
+        #: (K,) in which knobs are set.
+        self._order = sorted(
+            range(len(self.knobs)), key=lambda k: self.knobs[k].outermost)
         #: The setting that leaves the model as it is.
         self.full = self.index([knob.full for knob in self.knobs])
 
@@ -108,9 +111,8 @@ class SettingSpace:
     def set(self, index: int) -> Iterator[None]:
         """Inside this block, the model that the knobs are bound to runs in a
         setting."""
-        chosen = sorted(zip(self.knobs, self.choices(index)),
-                        key=lambda pair: pair[0].outermost)
+        choices = self.choices(index)
         with ExitStack() as stack:
-            for knob, choice in chosen:
-                stack.enter_context(knob.set(choice))
+            for k in self._order:
+                stack.enter_context(self.knobs[k].set(choices[k]))
             yield
