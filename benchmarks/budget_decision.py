@@ -104,6 +104,7 @@ def build(task: str) -> tuple[BudgetParts, dict[str, Any]]:
     return parts, parts.model.data_preprocessor(data, False)
 
 
+@torch.no_grad()
 def choosing(parts: BudgetParts, batch: dict[str, Any], setting: int, looks: bool,
              int8: bool) -> BudgetedModel:
     """The model with a controller that chooses one setting."""

@@ -146,8 +146,9 @@ class BudgetedModel:
     def _decisions(self, choice: Choice, budgets: Sequence[float], looked: bool
                    ) -> list[Decision]:
         return [
-            Decision(setting, self._values[setting], *rest, looked)
-            for setting, *rest in zip(
+            Decision(
+                setting, self._values[setting], budget, predicted, feasible, looked)
+            for setting, budget, predicted, feasible in zip(
                 choice.settings.tolist(), budgets, choice.predicted_ms.tolist(),
                 choice.feasible.tolist(), strict=True)]
 

@@ -193,7 +193,7 @@ class BudgetedController(ABC):
         features = self._checked(features)
         budgets = each_budget(budget_ms, len(features))
         scores = self._encoded_scores(features, context, self._encoded(budgets))
-        return self._limits(features, budgets).choose(scores.numpy())
+        return self._limits(features, budgets).choose(scores)
 
     def allowed(self, features: Tensor, budget_ms: Budgets) -> Tensor:
         """(B, S) bool, the settings that are chosen from; arguments as in
@@ -236,13 +236,13 @@ class BudgetedController(ABC):
         return Limits.of(self._upper, checked_budgets(budgets))
 
     def _encode(self, budgets: tuple[float, ...]) -> Tensor:
-        """What the network is given of budgets on this machine: (B, …)."""
+        """What :meth:`_encoded_scores` is given of budgets on this machine."""
         return torch.from_numpy(checked_budgets(budgets) / self.time_scale)
 
     def _encoded_scores(self, features: Tensor, context: Tensor | None,
-                        encoded: Tensor) -> Tensor:
+                        encoded: Tensor) -> np.ndarray:
         """:meth:`scores` of budgets that :meth:`_encode` encoded."""
-        return self.scores(features, context, encoded)
+        return self.scores(features, context, encoded).numpy()
 
     def _checked(self, features: Tensor) -> Tensor:
         _check_width('features', features, self.header.feature_dim)
@@ -279,18 +279,18 @@ class LoadedController(BudgetedController):
         super().__init__(header, latency, blind)
         self.controller = controller.eval()
 
+    @torch.inference_mode()
     def scores(self, features: Tensor, context: Tensor | None,
                budget_ms: Tensor) -> Tensor:
-        return self._encoded_scores(
-            features, context, self.controller.encoding(budget_ms))
+        return self.controller.scores(features, context, budget_ms)
 
     def _encode(self, budgets: tuple[float, ...]) -> Tensor:
         return self.controller.encoding(super()._encode(budgets))
 
     @torch.inference_mode()
     def _encoded_scores(self, features: Tensor, context: Tensor | None,
-                        encoded: Tensor) -> Tensor:
-        return self.controller.encoded_scores(features, context, encoded)
+                        encoded: Tensor) -> np.ndarray:
+        return self.controller.encoded_scores(features, context, encoded).numpy()
 
 
 def save_controller(path: str | Path, deployed: LoadedController) -> None:

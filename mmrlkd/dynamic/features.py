@@ -1,6 +1,5 @@
 """What a controller sees of an image: an early stage of the model's own run."""
 
-from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -91,9 +90,8 @@ class StageFeature:
         self._chain: tuple[str, ...] | None = None
         self._reusable: dict[tuple[SettingSpace, int], bool] = {}
 
-    @torch.no_grad()
     def compute(self, inputs: Tensor, samples: list) -> EarlyMaps:
-        """Run the backbone up to the stage.
+        """Run the backbone up to the stage; call it inside ``torch.no_grad()``.
 
         Args:
             inputs: (B, C, H, W), preprocessed.
@@ -175,25 +173,28 @@ class StageFeature:
         """Inside this block, the model's run on the images of ``early`` begins
         after the stage: the modules before it give the outputs that they gave
         then."""
-        queues: dict[str, list[Tensor]] = defaultdict(list)
+        replays: dict[str, _Replay] = {}
         for name, output in early.outputs:
-            queues[name].append(output)
-        return Patches([
-            (child, 'forward', _Replay(queue, child.forward))
-            for child, queue in (
-                (self._children[name], queue) for name, queue in queues.items())])
+            if name not in replays:
+                replays[name] = _Replay(self._children[name].forward)
+            replays[name].outputs.append(output)
+        return Patches([(self._children[name], 'forward', replay)
+                        for name, replay in replays.items()])
 
 
 class _Replay:
     """``forward`` of a module that has run: gives its outputs again, in order.
 
     Args:
-        outputs: to give.
         forward: the module's own, for calls after those.
+
+    Attributes:
+        outputs: to give.
     """
 
-    def __init__(self, outputs: list[Tensor], forward: Any) -> None:
-        self.outputs, self.forward = list(outputs), forward
+    def __init__(self, forward: Any) -> None:
+        self.outputs: list[Tensor] = []
+        self.forward = forward
 
     def __call__(self, *args: Any) -> Any:
         return self.outputs.pop(0) if self.outputs else self.forward(*args)
@@ -213,14 +214,18 @@ def pool(maps: Tensor, areas: list[Area], size: tuple[int, int]) -> Tensor:
     if any(each.size != size for each in areas):
         inside = _inside(maps, areas, size)
     mean = _mean(maps, inside)
-    # Not torch.std_mean, which takes five times as long on a CPU.
-    centred = maps - mean[:, :, None, None]
-    deviation = _mean(centred.square_(), inside).sqrt_()
-    down = _mean((maps[:, :, 1:] - maps[:, :, :-1]).abs_(),
-                 None if inside is None else inside[:, :, 1:])
-    across = _mean((maps[..., 1:] - maps[..., :-1]).abs_(),
-                   None if inside is None else inside[..., 1:])
-    return torch.cat([mean, deviation, down + across], dim=1)
+    # Not torch.std_mean, which takes several times as long on a CPU.
+    deviation = _mean((maps - mean).square_(), inside).sqrt_()
+    differences = [_mean(_difference(maps, side).abs_(), inside if inside is None else
+                         inside.narrow(side, 1, inside.shape[side] - 1))
+                   for side in (2, 3)]
+    return torch.cat([mean, deviation, torch.add(*differences)], dim=1).flatten(1)
+
+
+def _difference(maps: Tensor, side: int) -> Tensor:
+    """Of neighbouring pixels along a side."""
+    pairs = maps.shape[side] - 1
+    return maps.narrow(side, 1, pairs) - maps.narrow(side, 0, pairs)
 
 
 def _inside(maps: Tensor, areas: list[Area], size: tuple[int, int]) -> Tensor:
@@ -236,7 +241,10 @@ def _inside(maps: Tensor, areas: list[Area], size: tuple[int, int]) -> Tensor:
 
 
 def _mean(maps: Tensor, inside: Tensor | None) -> Tensor:
-    """(B, C) over the pixels inside, or all; 0 of none."""
-    if inside is None:
-        return maps.sum(dim=(2, 3)) / max(1, maps[0, 0].numel())
-    return (maps * inside).sum(dim=(2, 3)) / inside.sum(dim=(2, 3)).clamp(min=1)
+    """(B, C, 1, 1) over the pixels inside, or all; 0 of none."""
+    if inside is not None:
+        inside_sum = inside.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+        return (maps * inside).sum(dim=(2, 3), keepdim=True) / inside_sum
+    if not maps.numel():
+        return maps.new_zeros(*maps.shape[:2], 1, 1)
+    return maps.mean(dim=(2, 3), keepdim=True)

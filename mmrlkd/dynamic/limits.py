@@ -67,8 +67,10 @@ class Limits:
         if not math.isfinite(scores.sum()):
             scores = np.where(np.isfinite(scores), scores, 0.)
         settings = (scores + self.penalty).argmax(1)
-        images = 0 if len(self.predicted_ms) == 1 else np.arange(len(settings))
-        return Choice(settings, self.predicted_ms[images, settings], self.feasible)
+        if len(self.predicted_ms) == 1:
+            return Choice(settings, self.predicted_ms[0].take(settings), self.feasible)
+        return Choice(settings, np.take_along_axis(
+            self.predicted_ms, settings[:, None], 1)[:, 0], self.feasible)
 
 
 def each_budget(budget_ms: Budgets, images: int) -> tuple[float, ...]:

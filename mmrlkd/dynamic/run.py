@@ -11,7 +11,6 @@ from mmrlkd.dynamic.features import EarlyMaps, StageFeature
 from mmrlkd.dynamic.settings import SettingSpace
 
 
-@torch.no_grad()
 def run_settings(
     model: nn.Module, batch: dict[str, Any], space: SettingSpace,
     settings: Sequence[int], feature: StageFeature | None = None,
@@ -19,7 +18,7 @@ def run_settings(
 ) -> list:
     """Predictions for a batch, each image in its own setting.
 
-    Images of the same setting run together.
+    Images of the same setting run together. Call it inside ``torch.no_grad()``.
 
     Args:
         model: in eval mode, to which the knobs of ``space`` are bound.
