@@ -169,9 +169,9 @@ def reach_student(cfg: Config) -> None:
         if not (key in student or key in taken or (open_ and not hint)):
             raise ValueError(
                 f'model.{key}: no option of {type_name(model.type)}, nor of '
-                f'its student, a {type_name(kind)}'
+                f'its student ({type_name(kind)})'
                 f'{hint or near(key, [*taken])}; accepted: '
-                f"{', '.join([*own, *taken])}.")
+                f"{', '.join(dict.fromkeys([*own, *taken]))}.")
     plain = {key: value for key, value in model.items() if key not in given}
     # As mmengine merges a config into its base; keys may be list indices.
     plain['student'] = Config._merge_a_into_b(
