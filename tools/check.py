@@ -80,6 +80,7 @@ def build(cfg: Config, skip_weights: bool) -> PyramidDistiller:
     if not skip_weights and model.teacher is not None:
         model.teacher.require_weights()
     check_phases(cfg, model)
+    model.check_trainable()
     for each in balancing:
         each.balance(model)
     return model

@@ -80,8 +80,8 @@ def test_options_at_the_top_level_reach_the_distiller(write):
 
 @pytest.mark.parametrize(('text', 'options', 'sentence'), [
     ('', {'model.loss_wieght': 1},
-     r'model\.loss_wieght: no option of PyramidDistiller, nor of its student, '
-     r'a RetinaNet; did you mean loss_weight'),
+     r'model\.loss_wieght: no option of PyramidDistiller, nor of its student '
+     r'\(RetinaNet\); did you mean loss_weight'),
     ("model['backbone'] = dict(type='ResNet', depth=50)", {},
      r'model has backbone beside student.*_delete_=True'),
     ("model['student'] = 'mmdet::a.py'", {},

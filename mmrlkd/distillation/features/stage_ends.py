@@ -5,7 +5,7 @@ records the map that it put out (:class:`Call`), and :func:`find_ends` chooses
 among them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import log2
 from typing import Any
@@ -19,6 +19,9 @@ from .maps import FIRST_NUMBER, USUAL_STAGES, as_maps, token_sizes
 #: (``res_layers`` of ResNet, ``layers`` of MobileNetV2).
 STAGE_ATTRIBUTES = ('res_layers', 'stages', 'layers')
 _LISTS = (nn.ModuleList, nn.Sequential)
+#: Share of a backbone's parameters that its trunk has at least. A list of less
+#: is a stem, even if it is the only one of several resolutions (ViG).
+TRUNK_SHARE = 0.25
 
 
 @dataclass(eq=False)
@@ -171,7 +174,7 @@ def _structure(backbone: nn.Module,
 
     These are the declared stages, if they put out maps of several resolutions;
     otherwise the lists among the backbone's children; otherwise all of
-    ``calls`` as one series.
+    ``calls`` as one series, without lists that are stems.
 
     Args:
         backbone: the network.
@@ -186,7 +189,18 @@ def _structure(backbone: nn.Module,
     lists = [_members(name, child) for name, child in backbone.named_children()
              if isinstance(child, _LISTS)]
     lists = sorted((each for each in lists if sides(each) > 1), key=sides)
+    if lists and parameter_share(backbone, lists[-1]) < TRUNK_SHARE:
+        stems = {name for each in lists for name in each}
+        return [[name for name in calls if name not in stems]]
     return lists or [list(calls)]
+
+
+def parameter_share(backbone: nn.Module, names: Iterable[str]) -> float:
+    """Share of a backbone's parameters that modules of these paths have."""
+    held = {parameter for name in names
+            for parameter in backbone.get_submodule(name).parameters()}
+    return sum(each.numel() for each in held) / sum(
+        each.numel() for each in backbone.parameters())
 
 
 def _ends_with_downsampling(stages: Sequence[Call], size: int) -> bool:

@@ -25,6 +25,7 @@ from .stage_ends import (
     candidates,
     count_stages,
     find_ends,
+    parameter_share,
     record_calls,
 )
 
@@ -79,8 +80,8 @@ class Stages:
             if not output:
                 raise ValueError(
                     f'{self._who} without stages: none of its layers shows '
-                    'maps of several resolutions; accepted: backbones with '
-                    'stages, such as ResNet or Swin.')
+                    'maps of several resolutions (a stem aside); accepted: '
+                    'backbones with stages, such as ResNet or Swin.')
             self._read_output(image, seen)
         if not self.numbers:
             self._number_by_stride(probe)
@@ -96,8 +97,7 @@ class Stages:
         last = max(seen.index(end) for end in ends)
         unseen = {each.name for each in seen[last + 1:]
                   if each.maps is None and not each.flat}
-        if _parameters(self.backbone, unseen) > UNSEEN_SHARE * _parameters(
-                self.backbone, ['']):
+        if parameter_share(self.backbone, unseen) > UNSEEN_SHARE:
             raise ValueError(
                 f'{self._who} most of whose layers show no maps, so that its '
                 'stages cannot be found; accepted: backbones with stages, such '
@@ -177,8 +177,3 @@ class Stages:
 def _shape(maps: Tensor) -> tuple[int, int, int]:
     _, channels, height, width = maps.shape
     return channels, height, width
-
-
-def _parameters(backbone: nn.Module, names: Sequence[str] | set[str]) -> int:
-    return sum({parameter: parameter.numel() for name in names for parameter
-                in backbone.get_submodule(name).parameters()}.values())

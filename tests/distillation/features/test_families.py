@@ -20,7 +20,7 @@ HRNET = {
         num_channels=(18, 36, 72, 144)[:n] if n > 1 else (64, ))
     for n in (1, 2, 3, 4)}
 #: Sides of the probe where 128 px will not do.
-SIZES = {'SwinTransformer': 256, 'TinyViT': 224, 'InceptionV3': 299}
+SIZES = {'SwinTransformer': 256, 'TinyViT': 224, 'Vig': 224, 'InceptionV3': 299}
 
 #: Library, backbone, and for each level: name, module, channels, stride. A map
 #: of a branch, which is no level, is named ``-``.
@@ -182,6 +182,8 @@ FAMILIES = [
     ('mmpretrain', dict(type='MobileViT', arch='xx_small'),
      'C2 layers.1 24 /4, C3 layers.2 48 /8, C4 layers.3 64 /16, C5 conv_1x1_exp 320 '
      '/32'),
+    # Of one resolution, behind a stem of convolutions.
+    ('mmpretrain', dict(type='Vig', arch='tiny'), 'C4 blocks.11 192 /16'),
     ('mmpretrain', dict(type='VAN', arch='tiny'),
      'C2 blocks1.2 32 /4, C3 blocks2.2 64 /8, C4 blocks3.4 160 /16, C5 blocks4.1 256 '
      '/32'),
