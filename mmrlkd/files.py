@@ -44,8 +44,8 @@ def load_file(path: str | Path, owner: str = 'checkpoint', *,
     path = str(path)
     if '://' not in path and not os.path.isfile(path):
         raise ValueError(
-            f'{owner}={path!r} is not a file; accepted: the path or address '
-            'of a checkpoint.')
+            f'{owner}={path!r}{relative_to(path)} is not a file; accepted: the path '
+            'or address of a checkpoint.')
     try:
         with safe_loading(not trust):
             return _load(path)
@@ -61,6 +61,11 @@ def load_file(path: str | Path, owner: str = 'checkpoint', *,
         ) from error
     except Exception as error:
         raise _unreadable(path, owner, error) from error
+
+
+def relative_to(path: str | Path) -> str:
+    """For messages: the folder that a relative path is relative to."""
+    return '' if os.path.isabs(path) else f' (relative to {Path.cwd()})'
 
 
 def digest(path: str | Path) -> str:

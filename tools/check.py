@@ -28,7 +28,7 @@ from mmrlkd.config.compose import (
 from mmrlkd.config.data_check import check_data
 from mmrlkd.config.decisions import dead_copies, decisions
 from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
-from mmrlkd.config.inspection import check_annotations, check_plugs
+from mmrlkd.config.inspection import check_annotations, check_plugs, check_start
 from mmrlkd.config.pair import pair_model
 from mmrlkd.config.student import check_distils, model_config
 from mmrlkd.distillation import PyramidDistiller
@@ -74,11 +74,13 @@ def build(cfg: Config, skip_weights: bool) -> PyramidDistiller:
         if isinstance(built, GradNormHook):
             balancing.append(built)
     if not skip_weights:
+        check_start(cfg)
         check_annotations(cfg)
     model = MODELS.build(model_config(cfg))
     if not skip_weights and model.teacher is not None:
         model.teacher.require_weights()
     check_phases(cfg, model)
+    model.check_trainable()
     for each in balancing:
         each.balance(model)
     return model

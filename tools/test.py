@@ -21,7 +21,7 @@ from mmrlkd.config.student import student_config
 from mmrlkd.config.testing import augment, draw_into
 from mmrlkd.engine.processes import join_processes
 from mmrlkd.engine.trained import load_student
-from mmrlkd.files import no_code_from_files
+from mmrlkd.files import no_code_from_files, relative_to
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -81,8 +81,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     args = parse_args(argv)
     if not Path(args.checkpoint).is_file() and '://' not in args.checkpoint:
         raise FileNotFoundError(
-            f'checkpoint {args.checkpoint!r} is not a file (relative to '
-            f'{Path.cwd()}).')
+            f'checkpoint {args.checkpoint!r}{relative_to(args.checkpoint)} is not a '
+            'file.')
     with errors_as_sentences(CONFIG_ERRORS):
         cfg = read_config(args)
         join_processes(cfg)

@@ -21,6 +21,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from mmrlkd.files import relative_to
 from mmrlkd.registry import HOOKS
 
 from .locations import place_files
@@ -119,8 +120,8 @@ def read_method(method: str | Path) -> ConfigDict:
                 + f'{", ".join(names)}; or the path of a file.')
     if not path.is_file():
         raise ValueError(
-            f'--method {method}: {path} is not a file; accepted: a name '
-            f'({", ".join(method_names())}) or the path of a file.')
+            f'--method {method}: {path}{relative_to(path)} is not a file; accepted: '
+            f'a name ({", ".join(method_names())}) or the path of a file.')
     content = read_config(path)._cfg_dict
     found = content.get('method')
     if not isinstance(found, ConfigDict) or 'model' not in found:

@@ -9,7 +9,10 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
+from mmrlkd.files import relative_to
+
 from .inspection import data_sets
+from .keywords import find_class, parameters_of
 from .student import is_distiller
 
 #: Heads with other classes than the annotations: object or background, and
@@ -37,9 +40,8 @@ def check_data(cfg: Config) -> list[str]:
         loader = cfg.get(f'{split}_dataloader') or {}
         top = f'{split}_dataloader.dataset'
         for key, section in data_sets(loader.get('dataset'), top):
-            data = _build(section, key)
+            data = _build(section, key, cfg.get('default_scope'))
             names = list(data.metainfo.get('classes') or ())
-            _check_categories(section, names, key)
             lines.append(f'{key}: {_check_images(data, section, key)}'
                          + (f' of {len(names)} classes' if names else ''))
             if names:
@@ -61,13 +63,29 @@ def check_data(cfg: Config) -> list[str]:
     return lines
 
 
-def _build(section: Mapping, key: str) -> BaseDataset:
+def _build(section: Mapping, key: str, scope: str | None) -> BaseDataset:
+    """A data set, whose classes its annotation file has."""
+    cls = find_class(DATASETS, section.get('type'), scope)
+    # Where possible, classes are compared before annotations are read: mmdet
+    # drops objects of unknown classes, then images without objects, and fails
+    # with a message about arrays if none is left.
+    waits = cls is not None and 'lazy_init' in parameters_of(cls)[0]
     try:
-        return DATASETS.build(section)
+        data = DATASETS.build(dict(section, lazy_init=True) if waits else section)
+        names = list(data.metainfo.get('classes') or ())
     except Exception as error:  # whatever a library's data set may raise
-        raise ValueError(
-            f'{key} cannot be built: {type(error).__name__}: {error}'
-        ) from error
+        raise _not_built(key, error) from error
+    _check_categories(section, names, key)
+    if waits:
+        try:
+            data.full_init()
+        except Exception as error:
+            raise _not_built(key, error) from error
+    return data
+
+
+def _not_built(key: str, error: Exception) -> ValueError:
+    return ValueError(f'{key} cannot be built: {type(error).__name__}: {error}')
 
 
 def _check_categories(section: Mapping, names: list[str], key: str) -> None:
@@ -148,9 +166,9 @@ def _check_evaluator(evaluator: Any, key: str) -> None:
         if isinstance(file, str) and '://' not in file and not (
                 each.get('backend_args') or Path(file).is_file()):
             raise ValueError(
-                f'{key}{f".{i}" if several else ""}.ann_file: {file} (relative '
-                f'to {Path.cwd()}) is not a file; accepted: the annotations of '
-                'the data set that it evaluates.')
+                f'{key}{f".{i}" if several else ""}.ann_file: {file}'
+                f'{relative_to(file)} is not a file; accepted: the annotations of the '
+                'data set that it evaluates.')
 
 
 def _shortened(names: list[str], quote: bool = False) -> str:

@@ -8,7 +8,7 @@ from torch import nn
 
 from mmrlkd.distillation.selection.selectors import ControlSelector
 
-from .keywords import FAMILIES, parameters_of, type_name
+from .keywords import FAMILIES, RESERVED, parameters_of, type_name
 
 
 def decisions(cfg: Config, selector: nn.Module) -> list[tuple[str, str]]:
@@ -33,8 +33,7 @@ def decisions(cfg: Config, selector: nn.Module) -> list[tuple[str, str]]:
         key: train[key] for key in ('max_epochs', 'max_iters') if key in train})))
     optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer') or {}
     rows.append(('optim_wrapper.optimizer', ' '.join(
-        [type_name(optimizer.get('type')), _options({
-            key: value for key, value in optimizer.items() if key != 'type'})])))
+        [type_name(optimizer.get('type')), _options(optimizer)])))
     schedulers = cfg.get('param_scheduler') or []
     if isinstance(schedulers, Mapping):
         schedulers = [schedulers]
@@ -81,7 +80,8 @@ def _describe(part: Any, given: Mapping[str, Any],
 
 
 def _options(values: Mapping[str, Any]) -> str:
-    return ', '.join(f'{key}={_value(value)}' for key, value in values.items())
+    return ', '.join(f'{key}={_value(value)}' for key, value in values.items()
+                     if key not in RESERVED)
 
 
 def _value(value: Any) -> str:

@@ -10,6 +10,7 @@ from mmengine.registry import OPTIMIZERS
 
 from mmrlkd.arguments import check_integer
 from mmrlkd.engine.phase_hook import check_phases, phases_of
+from mmrlkd.files import relative_to
 
 from .errors import CONFIG_ERRORS
 from .keywords import check_distiller, find_class, near, type_name
@@ -17,7 +18,7 @@ from .student import is_distiller, settings_of
 
 __all__ = [
     'CONFIG_ERRORS', 'check_annotations', 'check_config', 'check_plugs',
-    'data_sets', 'settings_of'
+    'check_start', 'data_sets', 'settings_of'
 ]
 
 
@@ -25,11 +26,12 @@ def check_config(cfg: Config) -> None:
     """Refuse a config that would fail later, or train without distilling.
 
     Raises:
-        ValueError: no schedule, no training annotations, an unknown option, or
-            a distiller whose phases, Runner or wrapper do not fit.
+        ValueError: no schedule, no training annotations, no file to begin from,
+            an unknown option, or a distiller whose phases, Runner or wrapper do
+            not fit.
     """
     _check_schedule(cfg)
-    _check_start(cfg)
+    check_start(cfg)
     check_plugs(cfg)
     check_annotations(cfg)
 
@@ -59,13 +61,18 @@ def _check_schedule(cfg: Config) -> None:
             "such as 'SGD' or 'AdamW', or of the library.")
 
 
-def _check_start(cfg: Config) -> None:
-    """Refuse a checkpoint to begin from, or to resume, that is not there."""
+def check_start(cfg: Config) -> None:
+    """Refuse to begin from a file that is not there.
+
+    Raises:
+        ValueError: ``load_from`` names none.
+    """
     start = cfg.get('load_from')
-    if start and '://' not in start and not Path(start).is_file():
+    if isinstance(start, str) and '://' not in start and not Path(start).is_file():
+        key = '--resume' if cfg.get('resume') else 'load_from'
         raise ValueError(
-            f'load_from (or --resume) is {start!r}{_relative(Path(start))}, which '
-            'is not a file; accepted: the path or address of a checkpoint.')
+            f'{key}: {start}{relative_to(start)} is not a file; accepted: the path or '
+            'address of a checkpoint.')
 
 
 def check_plugs(cfg: Config) -> None:
@@ -196,7 +203,7 @@ def _check_file(file: str, dataset: Mapping, key: str) -> None:
     path = Path(root, file)
     if not path.is_file():
         raise ValueError(
-            f'{key}: {path}{_relative(path)} is not a file; accepted: the '
+            f'{key}: {path}{relative_to(path)} is not a file; accepted: the '
             'annotations of the training images (set data_root or ann_file).')
     if path.suffix != '.json' or path.stat().st_size == 0:
         return
@@ -220,8 +227,3 @@ def _check_file(file: str, dataset: Mapping, key: str) -> None:
                 f'{key}: {path} has no annotations; accepted: a COCO file '
                 "whose 'annotations' list is not empty, or a file of mmengine "
                 "whose 'data_list' is not.")
-
-
-def _relative(path: Path) -> str:
-    """For messages: the folder that a relative path is relative to."""
-    return '' if path.is_absolute() else f' (relative to {Path.cwd()})'

@@ -16,8 +16,8 @@ from .keywords import walk
 ROOT = 'MMRLKD_ROOT'
 #: Folders of the root, and the keys of a config whose values are paths in them.
 FOLDERS = ('data', 'checkpoints')
-KEYS = ('data_root', 'ann_file', 'seg_prefix', 'img_prefix', 'gt_folder',
-        'proposal_file', 'checkpoint', 'load_from')
+KEYS = ('data_root', 'data_prefix', 'ann_file', 'seg_prefix', 'img_prefix',
+        'gt_folder', 'label_map_file', 'proposal_file', 'checkpoint', 'load_from')
 
 
 def place_files(cfg: Config) -> None:

@@ -16,7 +16,7 @@ from .keywords import (
     parameters_of,
     walk,
 )
-from .student import is_distiller, reach_student
+from .student import is_distiller, reach_student, with_names
 
 
 def apply_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
@@ -45,17 +45,17 @@ def apply_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
             if first in own and first not in RUNNER_KEYS:
                 options[f'model.{key}'] = options.pop(key)
             elif first not in RUNNER_KEYS:
-                _check_read(cfg, key, first)
+                _check_read(cfg, key, first, [*RUNNER_KEYS, *own])
         cfg.merge_from_dict(options)
+        with_names(cfg)
     reach_student(cfg)
 
 
-def _check_read(cfg: Config, key: str, first: str) -> None:
-    """Refuse to set what the config has not, or what the file only copied
-    elsewhere."""
+def _check_read(cfg: Config, key: str, first: str, known: list[str]) -> None:
+    """Refuse to set what the config has not, which may be meant for one of the
+    ``known``, or what the file only copied elsewhere."""
     if first not in cfg:
-        hint = (elsewhere(first, cfg.get('model') or {})
-                or near(first, sorted(RUNNER_KEYS))
+        hint = (elsewhere(first, cfg.get('model') or {}) or near(first, sorted(known))
                 or f'; accepted: {", ".join(sorted(RUNNER_KEYS & set(cfg)))}.')
         raise ValueError(f'{key}: the config has no {first}{hint}')
     # Where the Runner reads an equal value, the file has copied the variable.

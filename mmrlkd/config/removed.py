@@ -4,6 +4,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmrlkd.files import relative_to
+
 #: By path below ``configs``: the options of a command line that give the same.
 METHODS = {
     'dkd': '--method none --cfg-options model.logit_loss.type=mmrlkd.DKDLoss',
@@ -64,4 +66,8 @@ def read_config(path: str | Path) -> Config:
             if f'configs/{name}' in str(error):
                 raise FileNotFoundError(
                     f'{name} was removed; accepted: {now}') from error
+        if not Path(path).is_file():
+            raise FileNotFoundError(
+                f'CONFIG {path}{relative_to(path)} is not a file; accepted: the '
+                'path of a config, such as configs/demo/detection.py.') from error
         raise

@@ -170,7 +170,7 @@ def reach_student(cfg: Config) -> None:
         if not (key in student or key in taken or (open_ and not hint)):
             raise ValueError(
                 f'model.{key}: no option of {type_name(model.type)}, nor of '
-                f'its student, a {type_name(kind)}'
+                f'its student ({type_name(kind)})'
                 f'{elsewhere(key, model) or hint or near(key, [*taken])}; '
                 f"accepted: {', '.join(dict.fromkeys([*own, *taken]))}.")
     plain = {key: value for key, value in model.items() if key not in given}

@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from .inspection import data_sets
+from .inspection import data_sets, settings_of
 
 #: Used if a config has no ``tta_model``; as in the libraries' own tools/test.py.
 _TTA_MODELS: dict[str, dict[str, Any]] = {
@@ -29,13 +29,18 @@ def augment(cfg: Config) -> None:
         cfg: of a student, changed in place.
 
     Raises:
-        ValueError: the config has none, and its library no default here.
+        ValueError: the config has none, and its library no default here, or one
+            that merges no masks.
     """
     scope = cfg.get('default_scope', 'mmdet')
     if 'tta_model' not in cfg and scope not in _TTA_MODELS:
         raise ValueError(
             f'--tta: {scope} has no tta_model that is known here; accepted: '
             'tta_model and tta_pipeline in the config.')
+    if 'tta_model' not in cfg and any(settings_of(cfg.model, 'mask_head')):
+        raise ValueError(
+            '--tta: the model has a mask_head, and DetTTAModel merges boxes only; '
+            'accepted: a tta_model of your own in the config.')
     model = cfg.get('tta_model') or _TTA_MODELS[scope]
     sets = [each for _, each in data_sets(cfg.test_dataloader.dataset, '')]
     pipeline = cfg.get('tta_pipeline') or _flipped(sets[0]['pipeline'], scope)

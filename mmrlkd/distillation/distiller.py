@@ -15,6 +15,7 @@ from mmrlkd.distillation.features.levels import (
     PyramidTap,
     check_level_names,
     choose_levels,
+    frozen_levels,
 )
 from mmrlkd.distillation.selection.selectors import Selector
 from mmrlkd.distillation.teacher.online import Teacher
@@ -322,14 +323,29 @@ class PyramidDistiller(BaseModel):
         """Initialise the student as its own config says.
 
         Raises:
-            ValueError: the teacher has no weights, or the selector no
-                held-out images to learn from.
+            ValueError: the teacher has no weights, the selector no held-out
+                images to learn from, or a level nothing that can learn.
         """
         if self.selector.needs_held_out:
             self.held_out.check_connected(type(self.selector).__name__)
         if self.teacher is not None:
             self.teacher.require_weights()
+        self.check_trainable()
         self.student.init_weights()
+
+    def check_trainable(self) -> None:
+        """Refuse levels that nothing in the student can change.
+
+        Raises:
+            ValueError: the student's config freezes all that a level depends on.
+        """
+        frozen = frozen_levels(self.adapter, self.tap) if self.levels else []
+        if frozen:
+            raise ValueError(
+                f"model.levels has {', '.join(frozen)}, and the student's config "
+                'freezes all that computes them: only the connectors would '
+                f"learn; accepted: levels without {', '.join(frozen)}, or fewer "
+                'frozen_stages in model.student.backbone.')
 
     # nn.Module moves and casts registered modules only, by this method.
     def _apply(self, fn, recurse: bool = True) -> 'PyramidDistiller':

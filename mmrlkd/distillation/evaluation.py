@@ -29,8 +29,12 @@ def unchanged(model: PyramidDistiller) -> Iterator[None]:
     learning, selector.learning = selector.learning, False
     saved = [(buffer, buffer.clone()) for module in (model, selector)
              for buffer in module.buffers()]
+    # Tensors of inference mode have no version counter, by which the tap sees
+    # in-place changes. Without gradients the mode changes nothing else.
+    gradients = torch.is_grad_enabled()
     try:
-        with preserved_rng():
+        with (preserved_rng(), torch.inference_mode(False),
+              torch.set_grad_enabled(gradients)):
             yield
     finally:
         selector.learning = learning

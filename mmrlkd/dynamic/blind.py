@@ -36,10 +36,6 @@ class BlindRule:
         middles = (self.budgets[1:] * self.budgets[:-1]).sqrt().numpy()
         return self.looks.numpy()[np.searchsorted(middles, budget_ms)]
 
-    def best(self, fits: np.ndarray) -> np.ndarray:
-        """(B,) the setting of the highest value among those that fit, (B, S)."""
-        return np.where(fits, self.value.numpy(), -np.inf).argmax(1)
-
     def state_dict(self) -> dict[str, Any]:
         """Tensors."""
         return dict(value=self.value, budgets=self.budgets, looks=self.looks)

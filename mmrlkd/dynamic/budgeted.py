@@ -2,20 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mmrlkd.arguments import refuse
 from mmrlkd.files import digest
 
-from .deployed import BudgetedController, Choice
+from .deployed import BudgetedController
 from .knobs import Value
+from .limits import Budgets, Choice, each_budget
 from .parts import BudgetParts
 from .run import run_settings
+
+#: Budgets whose decisions are kept.
+_KEPT = 1024
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class BudgetedModel:
         self.parts = parts
         self.controller = controller
         self._values = [space.values(setting) for setting in range(len(space))]
+        #: Budgets repeat, and such a decision takes longer than all else around a run.
+        self._without_looking = lru_cache(_KEPT)(self._decide_unseen)
 
     def with_controller(self, controller: BudgetedController) -> 'BudgetedModel':
         """The same model with another controller."""
@@ -98,7 +104,7 @@ class BudgetedModel:
         return self.parts.model.data_preprocessor(data, False)
 
     @torch.no_grad()
-    def predict(self, batch: dict[str, Any], budget_ms: Tensor | float,
+    def predict(self, batch: dict[str, Any], budget_ms: Budgets,
                 context: Tensor | None = None) -> tuple[list, list[Decision]]:
         """Run a batch, each image in the setting chosen for it.
 
@@ -111,17 +117,18 @@ class BudgetedModel:
             The B samples of the batch with their predictions, and how each was
             run.
         """
-        parts, controller = self.parts, self.controller
-        images = len(batch['data_samples'])
-        budget = torch.as_tensor(budget_ms, dtype=torch.float32).expand(images)
-        (looks, choice), early = controller.blindly(budget), None
-        if looks.any():
-            early = parts.feature.compute(batch['inputs'], batch['data_samples'])
-            seen = controller.decide(early.pooled, context, budget)
-            choice = seen if looks.all() else seen.where(looks, choice)
-        samples = run_settings(parts.model, batch, parts.space,
-                               choice.settings.tolist(), parts.feature, early)
-        return samples, self._decisions(choice, budget, looks)
+        parts, samples = self.parts, batch['data_samples']
+        budgets = each_budget(budget_ms, len(samples))
+        unseen, early = [self._without_looking(each) for each in budgets], None
+        if None in unseen:
+            early = parts.feature.compute(batch['inputs'], samples)
+            seen = self._decisions(self.controller.decide(
+                early.pooled, context, budgets), budgets, True)
+        decisions = [each or seen[i] for i, each in enumerate(unseen)]
+        samples = run_settings(
+            parts.model, batch, parts.space, [each.setting for each in decisions],
+            parts.feature, early)
+        return samples, decisions
 
     @torch.no_grad()
     def predict_in(self, batch: dict[str, Any], settings: Sequence[int]) -> list:
@@ -129,14 +136,21 @@ class BudgetedModel:
         return run_settings(
             self.parts.model, batch, self.parts.space, settings)
 
-    def _decisions(self, choice: Choice, budget: Tensor, looks: np.ndarray
+    def _decide_unseen(self, budget_ms: float) -> Decision | None:
+        """How images of a budget are run that are not looked at; None if they are."""
+        if self.controller.looks(budget_ms)[0]:
+            return None
+        return self._decisions(
+            self.controller.unseen(budget_ms), [budget_ms], False)[0]
+
+    def _decisions(self, choice: Choice, budgets: Sequence[float], looked: bool
                    ) -> list[Decision]:
         return [
-            Decision(setting, self._values[setting], *rest)
-            for setting, *rest in zip(
-                choice.settings.tolist(), budget.tolist(),
-                choice.predicted_ms.tolist(), choice.feasible.tolist(),
-                looks.tolist(), strict=True)]
+            Decision(
+                setting, self._values[setting], budget, predicted, feasible, looked)
+            for setting, budget, predicted, feasible in zip(
+                choice.settings.tolist(), budgets, choice.predicted_ms.tolist(),
+                choice.feasible.tolist(), strict=True)]
 
 
 def check_model(controller: BudgetedController, checkpoint: str | Path) -> None:

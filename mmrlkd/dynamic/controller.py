@@ -137,20 +137,26 @@ class Controller(nn.Module):
             context: (B, C), or None without context.
             budget_ms: (B,), > 0; may be infinite.
         """
-        return list(self._logits(features, context, budget_ms).split(self.sizes, 1))
+        logits = self._logits(features, context, self.encoding(budget_ms))
+        return list(logits.split(self.sizes, 1))
 
     def scores(self, features: Tensor, context: Tensor | None,
                budget_ms: Tensor) -> Tensor:
         """(B, S) unnormalised log-probability of each setting: the sum of its
         choices' logits and its prior."""
-        return self._logits(features, context, budget_ms) @ self.members + self.prior
+        return self.encoded_scores(features, context, self.encoding(budget_ms))
 
-    def _logits(self, features: Tensor, context: Tensor | None, budget_ms: Tensor
+    def encoded_scores(self, features: Tensor, context: Tensor | None,
+                       budget: Tensor) -> Tensor:
+        """:meth:`scores` of budgets that are encoded already, (B, J + 1)."""
+        return self._logits(features, context, budget) @ self.members + self.prior
+
+    def _logits(self, features: Tensor, context: Tensor | None, budget: Tensor
                 ) -> Tensor:
         given = features if context is None else torch.cat([features, context], 1)
         given = (given - self.mean) / self.deviation
         return self.linear(given) + self.heads(self.trunk(
-            torch.cat([given, self.encoding(budget_ms)], 1)))
+            torch.cat([given, budget], 1)))
 
 
 def _members(sizes: tuple[int, ...]) -> Tensor:

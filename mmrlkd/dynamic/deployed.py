@@ -5,6 +5,7 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,11 +20,14 @@ from mmrlkd.files import load_file
 from .blind import BlindRule
 from .controller import Controller
 from .latency import LatencyModel
+from .limits import Budgets, Choice, Limits, checked_budgets, each_budget
 from .settings import SettingSpace
 from .table import TableHeader, looking_ms
 
 #: Number of the format, in each checkpoint.
 VERSION = 2
+#: Combinations of budgets for which a controller keeps what does not depend on images.
+_KEPT = 256
 
 
 @dataclass(frozen=True)
@@ -71,36 +75,6 @@ class ControllerHeader:
                          if key in known}, **training})
 
 
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """What was chosen for B images.
-
-    Attributes:
-        settings: (B,) int64.
-        predicted_ms: (B,) upper quantile of their latency, with the time of the
-            decision.
-        feasible: (B,) bool, whether a setting is predicted to fit into the budget.
-    """
-    settings: np.ndarray
-    predicted_ms: np.ndarray
-    feasible: np.ndarray
-
-    @classmethod
-    def of(cls, settings: np.ndarray, predicted_ms: np.ndarray,
-           feasible: np.ndarray) -> Self:
-        """That of some settings, with what is predicted of all: (B, S), or (1, S)
-        if it is the same for each image."""
-        images = 0 if len(predicted_ms) == 1 else np.arange(len(settings))
-        return cls(settings, predicted_ms[images, settings], feasible)
-
-    def where(self, condition: np.ndarray, other: 'Choice') -> 'Choice':
-        """This one where a condition (B,) holds, and another one elsewhere."""
-        return Choice(*(np.where(condition, mine, theirs) for mine, theirs in (
-            (self.settings, other.settings),
-            (self.predicted_ms, other.predicted_ms),
-            (self.feasible, other.feasible))))
-
-
 class BudgetedController(ABC):
     """Chooses a setting for each image.
 
@@ -108,8 +82,8 @@ class BudgetedController(ABC):
     decision itself, exceeds the budget are not chosen. Where this leaves none, the
     cheapest one is.
 
-    This runs for each image, so numbers are numpy's, which are faster than torch's
-    where there are few of them.
+    What depends on the budget and not on the image is kept for the next images: these
+    often have the same budgets.
 
     Args:
         header: what the controller is for.
@@ -142,7 +116,8 @@ class BudgetedController(ABC):
         self._unseen = (self.latency.marginal * time_scale).numpy()[None]
         upper = self.latency.median * self.latency.ratio
         self._upper = (upper * time_scale).numpy()[None] + self._added
-        self._blindly: tuple[list[float], np.ndarray, Choice] | None = None
+        self._bounds = lru_cache(_KEPT)(self._bounds_of)
+        self._encoded = lru_cache(_KEPT)(self._encode)
 
     @abstractmethod
     def scores(self, features: Tensor, context: Tensor | None,
@@ -174,44 +149,35 @@ class BudgetedController(ABC):
             return self
         other = copy.copy(self)
         other.blind = BlindRule.always_look(self.blind.value)
-        other._blindly = None
         return other
 
-    def blindly(self, budget_ms: Tensor) -> tuple[np.ndarray, Choice]:
-        """:meth:`looks` and :meth:`unseen` of budgets (B,), which are kept for the
-        next images: these often have the same budgets."""
-        budget = budget_ms.tolist()
-        if self._blindly is None or self._blindly[0] != budget:
-            self._blindly = budget, self.looks(budget_ms), self.unseen(budget_ms)
-        return self._blindly[1:]
-
-    def looks(self, budget_ms: Tensor | float) -> np.ndarray:
+    def looks(self, budget_ms: Budgets) -> np.ndarray:
         """(B,) bool, whether images of these budgets, (B,) or one number, are worth
         looking at: :meth:`choose` is for them, and :meth:`unseen` for the others.
 
         It is also not where at most one setting would be left to choose.
         """
-        budget = _budgets(budget_ms, None)
+        budget = checked_budgets(budget_ms)
         left = (self._unseen + self._added <= budget[:, None]).sum(1)
         return self.blind.looks_at(budget / self.time_scale) & (left > 1)
 
-    def unseen(self, budget_ms: Tensor | float) -> Choice:
+    def unseen(self, budget_ms: Budgets) -> Choice:
         """What is chosen for images that nobody has looked at.
 
         Args:
             budget_ms: (B,) or one number.
         """
-        budget = _budgets(budget_ms, None)
-        allowed, feasible = _fitting(self._unseen, budget)
-        return Choice.of(self.blind.best(allowed), self._unseen, feasible)
+        budget = checked_budgets(budget_ms)
+        return Limits.of(self._unseen, budget).choose(
+            np.broadcast_to(self.blind.value.numpy(), (len(budget), len(self.space))))
 
     def choose(self, features: Tensor, context: Tensor | None,
-               budget_ms: Tensor | float) -> Tensor:
+               budget_ms: Budgets) -> Tensor:
         """:attr:`Choice.settings` of :meth:`decide`, (B,) int64 on the CPU."""
         return torch.from_numpy(self.decide(features, context, budget_ms).settings)
 
     def decide(self, features: Tensor, context: Tensor | None,
-               budget_ms: Tensor | float) -> Choice:
+               budget_ms: Budgets) -> Choice:
         """The setting for each image, by what is seen of it.
 
         Args:
@@ -225,29 +191,21 @@ class BudgetedController(ABC):
         """
         context = self._checked_context(context)
         features = self._checked(features)
-        budget = _budgets(budget_ms, len(features))
-        predicted = self._predicted(features)
-        allowed, feasible = _fitting(predicted, budget)
-        scores = self.scores(
-            features, context, torch.from_numpy(budget / self.time_scale)).numpy()
-        # A network that overflowed must not choose what is forbidden.
-        scores = np.where(np.isfinite(scores), scores, 0.)
-        return Choice.of(
-            np.where(allowed, scores, -np.inf).argmax(1), predicted, feasible)
+        budgets = each_budget(budget_ms, len(features))
+        scores = self._encoded_scores(features, context, self._encoded(budgets))
+        return self._limits(features, budgets).choose(scores)
 
-    def allowed(self, features: Tensor, budget_ms: Tensor | float) -> Tensor:
+    def allowed(self, features: Tensor, budget_ms: Budgets) -> Tensor:
         """(B, S) bool, the settings that are chosen from; arguments as in
         :meth:`decide`."""
-        return torch.from_numpy(_fitting(
-            self._predicted(self._checked(features)),
-            _budgets(budget_ms, len(features)))[0])
+        return torch.from_numpy(self._limits(
+            self._checked(features), each_budget(budget_ms, len(features))).allowed)
 
-    def feasible(self, features: Tensor, budget_ms: Tensor | float) -> Tensor:
+    def feasible(self, features: Tensor, budget_ms: Budgets) -> Tensor:
         """(B,) bool, whether any setting is predicted to fit into the budget;
         arguments as in :meth:`decide`."""
-        return torch.from_numpy(_fitting(
-            self._predicted(self._checked(features)),
-            _budgets(budget_ms, len(features)))[1])
+        return torch.from_numpy(self._limits(
+            self._checked(features), each_budget(budget_ms, len(features))).feasible)
 
     def predicted_ms(self, features: Tensor) -> Tensor:
         """(B, S) upper quantile of each setting's latency on this machine, with
@@ -267,6 +225,25 @@ class BudgetedController(ABC):
         upper = self.latency.upper(features) * self.time_scale
         return upper.numpy() + self._added
 
+    def _limits(self, features: Tensor, budgets: tuple[float, ...]) -> Limits:
+        """Those of images that are looked at."""
+        if not self.latency.by_image:
+            return self._bounds(budgets)
+        return Limits.of(self._predicted(features), checked_budgets(budgets))
+
+    def _bounds_of(self, budgets: tuple[float, ...]) -> Limits:
+        """Those of images whose predicted latencies are the same."""
+        return Limits.of(self._upper, checked_budgets(budgets))
+
+    def _encode(self, budgets: tuple[float, ...]) -> Tensor:
+        """What :meth:`_encoded_scores` is given of budgets on this machine."""
+        return torch.from_numpy(checked_budgets(budgets) / self.time_scale)
+
+    def _encoded_scores(self, features: Tensor, context: Tensor | None,
+                        encoded: Tensor) -> np.ndarray:
+        """:meth:`scores` of budgets that :meth:`_encode` encoded."""
+        return self.scores(features, context, encoded).numpy()
+
     def _checked(self, features: Tensor) -> Tensor:
         _check_width('features', features, self.header.feature_dim)
         return features.float().cpu()
@@ -279,34 +256,6 @@ class BudgetedController(ABC):
             return None
         _check_width('context', context, self.header.context_dim)
         return context.float().cpu()
-
-
-def _budgets(budget_ms: Tensor | float, images: int | None) -> np.ndarray:
-    """(B,) float32, of one number for each of B images, or for all."""
-    given = budget_ms.cpu().numpy() if isinstance(budget_ms, Tensor) else budget_ms
-    budget: np.ndarray = np.asarray(given, np.float32)
-    if budget.ndim == 0:
-        budget = np.full(images or 1, budget)
-    if not (budget > 0).all():
-        refuse('controller', 'budget_ms', float(budget[~(budget > 0)][0]),
-               'a number of ms > 0')
-    return budget
-
-
-def _fitting(predicted: np.ndarray, budget: np.ndarray
-             ) -> tuple[np.ndarray, np.ndarray]:
-    """The settings that fit into budgets (B,), by their predicted latencies (B, S)
-    or (1, S).
-
-    Returns:
-        (B, S) bool; where none does, the cheapest one. (B,) bool, whether any does.
-    """
-    fits = np.asarray(predicted <= budget[:, None])
-    feasible = np.asarray(fits.any(1))
-    if not feasible.all():
-        cheapest = predicted == predicted.min(1, keepdims=True)
-        fits = np.where(feasible[:, None], fits, cheapest)
-    return fits, feasible
 
 
 def _check_width(name: str, tensor: Tensor, width: int) -> None:
@@ -334,6 +283,14 @@ class LoadedController(BudgetedController):
     def scores(self, features: Tensor, context: Tensor | None,
                budget_ms: Tensor) -> Tensor:
         return self.controller.scores(features, context, budget_ms)
+
+    def _encode(self, budgets: tuple[float, ...]) -> Tensor:
+        return self.controller.encoding(super()._encode(budgets))
+
+    @torch.inference_mode()
+    def _encoded_scores(self, features: Tensor, context: Tensor | None,
+                        encoded: Tensor) -> np.ndarray:
+        return self.controller.encoded_scores(features, context, encoded).numpy()
 
 
 def save_controller(path: str | Path, deployed: LoadedController) -> None:

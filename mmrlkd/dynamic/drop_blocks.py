@@ -1,14 +1,14 @@
 """Stochastic depth: training without some of the residual blocks."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 
 from torch import Tensor, nn
 
 from mmrlkd.arguments import check_number, refuse
 
-from .patching import patched
+from .patching import Patches
 from .residual import keeps_shape, residual_stages
 
 
@@ -51,8 +51,7 @@ class StochasticDepth:
         """With which the blocks that can be dropped are, in their order."""
         return tuple(self._rates.values())
 
-    @contextmanager
-    def drop(self, numbers: Sequence[float]) -> Iterator[None]:
+    def drop(self, numbers: Sequence[float]) -> AbstractContextManager[None]:
         """The model trains without some of its blocks inside; in eval mode it
         keeps them all.
 
@@ -60,13 +59,10 @@ class StochasticDepth:
             numbers: uniform in [0, 1), one for each of ``rates``; a block is
                 dropped if its number is below its rate.
         """
-        with ExitStack() as stack:
+        return Patches([
+            (block, 'forward', partial(_skip_in_training, block))
             for (block, rate), number in zip(
-                    self._rates.items(), numbers, strict=True):
-                if number < rate:
-                    stack.enter_context(patched(
-                        block, forward=partial(_skip_in_training, block)))
-            yield
+                self._rates.items(), numbers, strict=True) if number < rate])
 
 
 def _skip_in_training(block: nn.Module, x: Tensor) -> Tensor:

@@ -24,7 +24,14 @@ from mmrlkd.engine.atomic import write_atomically
 
 from .controller import Controller
 from .deployed import BudgetedController, LoadedController
-from .onnx_controller import KEY, VERSION, Agreement, OnnxController, onnx_inputs
+from .onnx_controller import (
+    KEY,
+    OUTPUT,
+    VERSION,
+    Agreement,
+    OnnxController,
+    onnx_inputs,
+)
 from .table import ProfileTable
 
 #: Budgets of the calibration, for each image.
@@ -49,9 +56,11 @@ def export(controller: LoadedController, table: ProfileTable, path: str | Path,
     observed = _observations(controller, table)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, 'float.onnx')
-        _to_onnx(controller.controller, observed, model)
+        features, context, budgets = observed
+        given = features, context, controller.controller.encoding(budgets)
+        _to_onnx(controller.controller, given, model)
         if int8:
-            model = _quantised(model, observed)
+            model = _quantised(model, given)
         unmarked = _marked(model, controller, None)
         Path(folder, 'marked.onnx').write_bytes(unmarked)
         agreement = compare(
@@ -89,37 +98,37 @@ class _Scores(nn.Module):
         super().__init__()
         self.controller = controller
 
-    def forward(self, features: Tensor, budget_ms: Tensor,
+    def forward(self, features: Tensor, budget: Tensor,
                 context: Tensor | None = None) -> Tensor:
-        return self.controller.scores(features, context, budget_ms)
+        return self.controller.encoded_scores(features, context, budget)
 
 
-def _to_onnx(controller: Controller, observed: tuple[Tensor, Tensor | None, Tensor],
+def _to_onnx(controller: Controller, given: tuple[Tensor, Tensor | None, Tensor],
              path: Path) -> None:
-    features, context, budget = observed
+    features, context, budget = given
     inputs = {name: tensor[:2] for name, tensor in dict(
-        features=features, budget_ms=budget, context=context).items()
+        features=features, budget=budget, context=context).items()
         if tensor is not None}
     batch = torch.export.Dim('batch', min=1)
     with warnings.catch_warnings():  # torch's, about its own parts
         warnings.simplefilter('ignore')
         program = torch.onnx.export(
             _Scores(controller).eval(), tuple(inputs.values()),
-            input_names=list(inputs), output_names=['scores'], dynamo=True,
+            input_names=list(inputs), output_names=[OUTPUT], dynamo=True,
             verbose=False, dynamic_shapes={name: {0: batch} for name in inputs})
     assert program is not None, 'of the exporter that is asked for'
     program.save(str(path))
 
 
-def _quantised(model: Path, observed: tuple[Tensor, Tensor | None, Tensor]
+def _quantised(model: Path, given: tuple[Tensor, Tensor | None, Tensor]
                ) -> Path:
     prepared, quantised = model.with_name('pre.onnx'), model.with_name('int8.onnx')
     quant_pre_process(str(model), str(prepared))
     # Sums the heads' logits and adds the prior: in integers it would round scores.
     last = [node.name for node in onnx.load(str(prepared)).graph.node
-            if 'scores' in node.output]
+            if OUTPUT in node.output]
     quantize_static(
-        str(prepared), str(quantised), _Batches(observed),
+        str(prepared), str(quantised), _Batches(given),
         quant_format=QuantFormat.QDQ, op_types_to_quantize=['Gemm'],
         nodes_to_exclude=last,
         per_channel=True, activation_type=QuantType.QUInt8,
@@ -128,15 +137,15 @@ def _quantised(model: Path, observed: tuple[Tensor, Tensor | None, Tensor]
 
 
 class _Batches(CalibrationDataReader):
-    """The observations, a batch at a time."""
+    """What the network is given, a batch at a time."""
 
-    def __init__(self, observed: tuple[Tensor, Tensor | None, Tensor],
+    def __init__(self, given: tuple[Tensor, Tensor | None, Tensor],
                  size: int = 256) -> None:
-        features, context, budget = observed
+        features, context, budget = given
         self.batches: Iterator[dict[str, Any]] = iter([
             onnx_inputs(features[i:i + size],
-                    None if context is None else context[i:i + size],
-                    budget[i:i + size])
+                        None if context is None else context[i:i + size],
+                        budget[i:i + size])
             for i in range(0, len(budget), size)])
 
     def get_next(self) -> dict[str, Any] | None:
@@ -147,12 +156,14 @@ def _marked(model: Path, controller: LoadedController, agreement: Agreement | No
             ) -> bytes:
     """The content of an ONNX file with the metadata."""
     proto = onnx.load(str(model))
+    encoding = controller.controller.encoding
     entry = proto.metadata_props.add()
     entry.key = KEY
     entry.value = json.dumps(dict(
         version=VERSION, header=asdict(controller.header),
         latency=_lists(controller.latency.state_dict()),
         blind=_lists(controller.blind.state_dict()),
+        encoding=dict(_lists(encoding.state_dict()), bins=encoding.bins),
         agreement=asdict(agreement or Agreement(0., 0., 0))))
     return proto.SerializeToString()
 

@@ -1,9 +1,11 @@
 """Controllers in ONNX files, as the runtime uses them.
 
 Such a file computes the scores of the settings from ``features`` (B, F), ``context``
-(B, C), if the controller has one, and ``budget_ms`` (B,). Its metadata hold, under
-the key ``mmrlkd`` in JSON, the controller's header, its latency model, its blind rule
-and how well it agrees with the float controller. Masking and the choice are in
+(B, C), if the controller has one, and ``budget`` (B, J + 1), which
+:class:`.controller.BudgetEncoding` encodes: budgets repeat, and in the file this would
+be done anew for each image. Its metadata hold, under the key ``mmrlkd`` in JSON, the
+controller's header, its latency model, its blind rule, its encoding of budgets and how
+well it agrees with the float controller. Masking and the choice are in
 :class:`.deployed.BudgetedController`, the same for all.
 """
 
@@ -18,13 +20,15 @@ import torch
 from torch import Tensor
 
 from .blind import BlindRule
+from .controller import BudgetEncoding
 from .deployed import BudgetedController, ControllerHeader
 from .latency import LatencyModel
 
 #: Number of the format, in each file.
-VERSION = 2
+VERSION = 3
 #: Of the metadata.
 KEY = 'mmrlkd'
+OUTPUT = 'scores'
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,25 @@ class OnnxController(BudgetedController):
             ControllerHeader(**metadata['header']),
             LatencyModel.from_state_dict(_tensors(metadata['latency'])),
             BlindRule.from_state_dict(_tensors(metadata['blind'])))
+        state = metadata['encoding']
+        self._encoding = BudgetEncoding(bins=state.pop('bins'))
+        self._encoding.load_state_dict(
+            {key: torch.tensor(value) for key, value in state.items()})
         #: How far it is from the float controller.
         self.agreement = Agreement(**metadata['agreement'])
 
     def scores(self, features: Tensor, context: Tensor | None,
                budget_ms: Tensor) -> Tensor:
-        inputs = onnx_inputs(features, context, budget_ms)
-        return torch.from_numpy(self._session.run(None, inputs)[0])
+        return torch.from_numpy(self._encoded_scores(
+            features, context, self._encoding(budget_ms)))
+
+    def _encode(self, budgets: tuple[float, ...]) -> Tensor:
+        return self._encoding(super()._encode(budgets))
+
+    def _encoded_scores(self, features: Tensor, context: Tensor | None,
+                        encoded: Tensor) -> np.ndarray:
+        inputs = onnx_inputs(features, context, encoded)
+        return self._session.run([OUTPUT], inputs)[0]
 
 
 def _tensors(state: dict[str, Any]) -> dict[str, Any]:
@@ -86,9 +102,10 @@ def _tensors(state: dict[str, Any]) -> dict[str, Any]:
             for key, value in state.items()}
 
 
-def onnx_inputs(features: Tensor, context: Tensor | None, budget_ms: Tensor
+def onnx_inputs(features: Tensor, context: Tensor | None, budget: Tensor
                 ) -> dict[str, np.ndarray]:
-    """The arguments of :meth:`OnnxController.scores` for onnxruntime."""
-    tensors = dict(features=features, context=context, budget_ms=budget_ms)
-    return {name: tensor.contiguous().numpy()
-            for name, tensor in tensors.items() if tensor is not None}
+    """What onnxruntime is given: of budgets, what is encoded of them."""
+    inputs = dict(features=features.numpy(), budget=budget.numpy())
+    if context is not None:
+        inputs['context'] = context.numpy()
+    return inputs

@@ -1,17 +1,16 @@
 """Running a batch whose images have different settings."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmrlkd.dynamic.features import EarlyMaps, StageFeature
 from mmrlkd.dynamic.settings import SettingSpace
 
 
-@torch.no_grad()
 def run_settings(
     model: nn.Module, batch: dict[str, Any], space: SettingSpace,
     settings: Sequence[int], feature: StageFeature | None = None,
@@ -19,7 +18,7 @@ def run_settings(
 ) -> list:
     """Predictions for a batch, each image in its own setting.
 
-    Images of the same setting run together.
+    Images of the same setting run together. Call it inside ``torch.no_grad()``.
 
     Args:
         model: in eval mode, to which the knobs of ``space`` are bound.
@@ -35,22 +34,25 @@ def run_settings(
         The samples of ``batch``, in order, with their predictions.
     """
     inputs, samples = batch['inputs'], batch['data_samples']
+    if len(set(settings)) == 1:
+        return _run(model, inputs, samples, space, settings[0], feature, early)
     results: list[Any] = [None] * len(samples)
     for setting in sorted(set(settings)):
         indices = [i for i, each in enumerate(settings) if each == setting]
-        continues = feature and early and feature.reusable(space, setting)
-        images, maps = inputs, early
-        if len(indices) < len(samples):
-            members = torch.tensor(indices, device=inputs.device)
-            images = inputs[members]
-            maps = early.take(members) if early and continues else None
-        with ExitStack() as stack:
-            stack.enter_context(space.set(setting))
-            if feature and maps and continues:
-                stack.enter_context(feature.reused(maps))
-            found = model(
-                inputs=images, data_samples=[samples[i] for i in indices],
-                mode='predict')
+        members = torch.tensor(indices, device=inputs.device)
+        found = _run(
+            model, inputs[members], [samples[i] for i in indices], space, setting,
+            feature, early and early.take(members))
         for i, sample in zip(indices, found, strict=True):
             results[i] = sample
     return results
+
+
+def _run(model: nn.Module, inputs: Tensor, samples: list, space: SettingSpace,
+         setting: int, feature: StageFeature | None, early: EarlyMaps | None
+         ) -> list:
+    """Predictions for images that all have the same setting."""
+    continues = feature and early and feature.reusable(space, setting)
+    with space.set(setting), feature.reused(early) if (
+            feature and early and continues) else nullcontext():
+        return model(inputs=inputs, data_samples=samples, mode='predict')

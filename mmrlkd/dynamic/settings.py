@@ -1,7 +1,7 @@
 """Settings: one value for each knob."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from math import prod
 from typing import Any
 
@@ -34,6 +34,9 @@ class SettingSpace:
                 'name.')
         #: (K,) number of values of each knob.
         self.sizes = tuple(len(knob.values) for knob in self.knobs)
+        #: Of each setting that was set, the knobs that change something, in the
+        #: order of setting them, and their choices.
+        self._changes: dict[int, list[tuple[Knob, int]]] = {}
         #: The setting that leaves the model as it is.
         self.full = self.index([knob.full for knob in self.knobs])
 
@@ -104,13 +107,27 @@ class SettingSpace:
         for knob in self.knobs:
             knob.bind(model)
 
-    @contextmanager
-    def set(self, index: int) -> Iterator[None]:
+    def set(self, index: int) -> AbstractContextManager[None]:
         """Inside this block, the model that the knobs are bound to runs in a
         setting."""
-        chosen = sorted(zip(self.knobs, self.choices(index)),
-                        key=lambda pair: pair[0].outermost)
-        with ExitStack() as stack:
-            for knob, choice in chosen:
-                stack.enter_context(knob.set(choice))
-            yield
+        if index not in self._changes:
+            pairs = zip(self.knobs, self.choices(index))
+            self._changes[index] = sorted(
+                (pair for pair in pairs if pair[1] != pair[0].full),
+                key=lambda pair: pair[0].outermost)
+        match self._changes[index]:
+            case []:
+                return nullcontext()
+            case [(knob, choice)]:
+                return knob.set(choice)
+            case several:
+                return _together(several)
+
+
+@contextmanager
+def _together(choices: Sequence[tuple[Knob, int]]) -> Iterator[None]:
+    """Several knobs are set inside this block, in this order."""
+    with ExitStack() as stack:
+        for knob, choice in choices:
+            stack.enter_context(knob.set(choice))
+        yield

@@ -44,6 +44,7 @@ from torch import Tensor
 
 from mmrlkd.arguments import check_choice
 from mmrlkd.engine.atomic import write_atomically
+from mmrlkd.files import relative_to
 
 from .settings import SettingSpace
 from .table_rows import Kind, Rows
@@ -239,7 +240,9 @@ def read_header(path: str | Path) -> TableHeader | None:
 
 def _schema(path: Path) -> pa.Schema:
     if not path.is_file():
-        raise ValueError(f'{path} is not a file; accepted: the table of a profile.')
+        raise ValueError(
+            f'{path}{relative_to(path)} is not a file; accepted: the table of a '
+            'profile.')
     try:
         return pq.read_schema(path)
     except (pa.ArrowInvalid, OSError) as error:

@@ -46,8 +46,8 @@ def measure(budgeted: BudgetedModel, images: Iterable[Any], budget_ms: float,
     """Run every image within the budget, one at a time.
 
     The clock runs as in the profile, from the preprocessed image on the device to
-    the prediction. The runs of an image that are compared follow each other in an
-    order that is drawn anew for each.
+    the prediction. The runs of an image that are compared follow each other, with
+    nothing between them, in an order that is drawn anew for each.
 
     Args:
         budgeted: the model.
@@ -67,17 +67,16 @@ def measure(budgeted: BudgetedModel, images: Iterable[Any], budget_ms: float,
         _, (first, ) = budgeted.predict(batch, budget_ms)
         runs = {'latency': None, 'direct': first.setting} | (
             {} if static is None else {'static': static})
-        numbers: dict[str, Any] = {}
-        for name in order.sample(list(runs), len(runs)):
-            samples, decisions, numbers[name] = _run(
-                budgeted, batch, budget_ms, runs[name])
-            if name == 'latency':
-                numbers |= dict(decision=decisions[0],
-                                quality=quality(samples[0]).quality)
-                collect(samples, data)
-            elif name == 'static' and collect_static:
-                numbers['static_quality'] = quality(samples[0]).quality
-                collect_static(samples, data)
+        found = {name: _run(budgeted, batch, budget_ms, runs[name])
+                 for name in order.sample(list(runs), len(runs))}
+        numbers: dict[str, Any] = {name: time for name, (*_, time) in found.items()}
+        samples, (decision, ), _ = found['latency']
+        numbers |= dict(decision=decision, quality=quality(samples[0]).quality)
+        collect(samples, data)
+        if collect_static and 'static' in found:
+            samples, *_ = found['static']
+            numbers['static_quality'] = quality(samples[0]).quality
+            collect_static(samples, data)
         measured.append(Measured(stratum=stratum, **numbers))
     return measured
 
@@ -85,15 +84,18 @@ def measure(budgeted: BudgetedModel, images: Iterable[Any], budget_ms: float,
 def _run(budgeted: BudgetedModel, batch: dict[str, Any], budget_ms: float,
          setting: int | None) -> tuple[list, list[Decision], float]:
     """A run in a setting, or where there is none in the one that is chosen; and the
-    time it took, in ms."""
+    time it took, in ms. The batch's samples get no predictions."""
     device, parts = batch['inputs'].device, budgeted.parts
+    batch = dict(batch, data_samples=[
+        sample.clone() for sample in batch['data_samples']])
     if setting is None:
         begin = clock_ms(device)
         samples, decisions = budgeted.predict(batch, budget_ms)
         return samples, decisions, clock_ms(device) - begin
-    with torch.no_grad(), parts.space.set(setting):
+    with parts.space.set(setting):
         begin = clock_ms(device)
-        samples = parts.model(**batch, mode='predict')
+        with torch.no_grad():  # as every run needs
+            samples = parts.model(**batch, mode='predict')
         return samples, [], clock_ms(device) - begin
 
 

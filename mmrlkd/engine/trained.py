@@ -12,7 +12,7 @@ from torch import nn
 
 from mmrlkd.config.student import check_distils, model_config
 from mmrlkd.distillation import PyramidDistiller
-from mmrlkd.files import load_file
+from mmrlkd.files import load_file, relative_to
 from mmrlkd.registry import MODELS
 
 from .run_state_hook import read_run_state
@@ -38,7 +38,8 @@ def load_distiller(cfg: Config, checkpoint: str | Path, device: str = 'cpu',
     check_distils(cfg)
     if not Path(checkpoint).is_file():
         raise ValueError(
-            f'{checkpoint} is not a file; accepted: a checkpoint of the run.')
+            f'{checkpoint}{relative_to(checkpoint)} is not a file; accepted: a '
+            'checkpoint of the run.')
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = MODELS.build(model_config(cfg))
     content = load_file(checkpoint)

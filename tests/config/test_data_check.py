@@ -44,6 +44,16 @@ def test_wrong_class_names_are_refused(cfg, tiny_scenes):
         check_data(cfg)
 
 
+def test_names_that_leave_no_image_are_refused_by_name(cfg):
+    """As mmdet's own configs are: images without objects are left out."""
+    dataset = cfg.train_dataloader.dataset
+    dataset.type, dataset.metainfo = 'CocoDataset', dict(classes=('cat', 'dog'))
+    dataset.filter_cfg = dict(filter_empty_gt=True, min_size=1)
+    with pytest.raises(ValueError, match=(
+            'metainfo has the classes cat, dog, of which .* has no cat, dog; ')):
+        check_data(cfg)
+
+
 def test_data_without_class_names_have_those_of_coco(cfg):
     cfg.train_dataloader.dataset.type = 'CocoDataset'
     with pytest.raises(ValueError, match='has the classes person, bicycle'):

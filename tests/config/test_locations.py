@@ -110,10 +110,17 @@ def test_lists_and_panoptic_folders_lie_there_too(
     monkeypatch.setenv('MMRLKD_ROOT', '../root')
     Path('config.py').write_text(
         "train = dict(ann_file=['data/coco/a.json', 'mine/b.json'])\n"
-        "val_evaluator = dict(seg_prefix='data/coco/panoptic/')")
+        "val_evaluator = dict(seg_prefix='data/coco/panoptic/')\n"
+        # Of LeNet, and of MM Grounding DINO.
+        "digits = dict(data_prefix='data/mnist')\n"
+        "mixed = dict(label_map_file='data/V3Det/labels.json')\n"
+        "below = dict(data_prefix=dict(img='data/'))")
     cfg = load_config('config.py')
     root = here.parent / 'root'
     assert cfg.train.ann_file == [
         os.path.join(root, 'data/coco/a.json'), 'mine/b.json']
     assert cfg.val_evaluator.seg_prefix == os.path.join(
         root, 'data/coco/panoptic/')
+    assert cfg.digits.data_prefix == os.path.join(root, 'data/mnist')
+    assert cfg.mixed.label_map_file == os.path.join(root, 'data/V3Det/labels.json')
+    assert cfg.below.data_prefix.img == 'data/'  # of the data set's own root

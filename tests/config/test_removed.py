@@ -51,3 +51,6 @@ def test_a_config_that_inherits_one_is_answered_likewise(name, tmp_path):
 def test_another_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='opposite.py'):
         load_config(tmp_path / 'methods/opposite.py')
+    with pytest.raises(FileNotFoundError, match=(
+            r'^CONFIG gone\.py \(relative to /.*\) is not a file; accepted')):
+        load_config('gone.py')

@@ -80,8 +80,8 @@ def test_options_at_the_top_level_reach_the_distiller(write):
 
 @pytest.mark.parametrize(('text', 'options', 'sentence'), [
     ('', {'model.loss_wieght': 1},
-     r'model\.loss_wieght: no option of PyramidDistiller, nor of its student, '
-     r'a RetinaNet; did you mean loss_weight'),
+     r'model\.loss_wieght: no option of PyramidDistiller, nor of its student '
+     r'\(RetinaNet\); did you mean loss_weight'),
     ("model['backbone'] = dict(type='ResNet', depth=50)", {},
      r'model has backbone beside student.*_delete_=True'),
     ("model['student'] = 'mmdet::a.py'", {},
@@ -91,13 +91,15 @@ def test_options_at_the_top_level_reach_the_distiller(write):
      r'accepted: train_dataloader\.dataset\.data_root=…'),
     ('', {'train_dataloder.batch_size': 1},
      r'the config has no train_dataloder; did you mean train_dataloader'),
+    ('', {'loss_wieght': 1}, 'the config has no loss_wieght; did you mean '
+     'loss_weight'),
     ('', {'efficiency': 1}, r'the config has no efficiency; did you mean '
      r'model\.selector\.reward\.efficiency\?'),
     ('', {'model.efficiency': 1}, r'model\.efficiency: no option of .*; did you '
      r'mean model\.selector\.reward\.efficiency\?'),
     ('', {'max_epochs': 1}, r'the config has no max_epochs; accepted: .*train_cfg'),
-], ids=['misspelt', 'delete', 'string', 'copy', 'section', 'part', "a part's",
-        'variable'])
+], ids=['misspelt', 'delete', 'string', 'copy', 'section', 'top', 'part',
+        "a part's", 'variable'])
 def test_what_nothing_reads_is_refused(write, text, options, sentence):
     selector = dict(
         type='mmrlkd.PolicySelector', reward=dict(type='mmrlkd.ResidualReward'))
@@ -129,6 +131,15 @@ def test_own_names_without_prefix_get_it(write):
     assert cfg.custom_hooks[0].type == 'mmrlkd.SeedHook'
     assert cfg.default_hooks.checkpoint.type == 'mmrlkd.DistillCheckpointHook'
     assert cfg.default_hooks.logger.type == 'LoggerHook'
+
+
+def test_own_names_of_options_get_it_too(write):
+    cfg = load_config(write(), cfg_options={
+        'model.type': 'PyramidDistiller', 'custom_hooks.0.type': 'SeedHook',
+        'model.test_cfg.score_thr': 0.3})
+    assert cfg.model.type == 'mmrlkd.PyramidDistiller'
+    assert cfg.custom_hooks[0].type == 'mmrlkd.SeedHook'
+    assert cfg.model.student.test_cfg.score_thr == 0.3
 
 
 def test_what_is_inherited_from_this_package_is_the_librarys(tmp_path):

@@ -73,6 +73,13 @@ def test_a_configs_own_augmentation_is_taken():
     assert cfg.test_dataloader.dataset.dataset.pipeline == [dict(type='Mine')]
 
 
+def test_masks_which_no_library_merges_are_refused_before_the_test():
+    cfg = config('mmdet')
+    cfg.model.roi_head = dict(mask_head=dict(type='FCNMaskHead'))
+    with pytest.raises(ValueError, match='--tta: the model has a mask_head'):
+        augment(cfg)
+
+
 def test_a_library_that_is_not_known_is_refused():
     cfg = config('mmdet')
     cfg.default_scope = 'mmother'

@@ -348,6 +348,18 @@ def test_alignment_at_the_stages_of_a_frozen_backbone(
     assert torch.isfinite(log['reward'])
 
 
+def test_levels_that_the_students_config_freezes_are_refused(
+        build_distiller, tiny_student):
+    tiny_student.backbone.frozen_stages = 1
+    for levels in ('P2', 'P5'), ('C3', 'C4'):
+        build_distiller(levels=levels, costs='pixels').check_trainable()
+    distiller = build_distiller(levels=('C2', 'C3'), costs='pixels')
+    with pytest.raises(ValueError, match=(
+            r"model\.levels has C2, and the student's config freezes all .*; "
+            'accepted: levels without C2, or fewer frozen_stages')):
+        distiller.init_weights()
+
+
 # -- the work that is counted is the work that is done --------------------------
 
 
@@ -513,7 +525,7 @@ def test_a_teacher_of_another_task(build_distiller):
 
 
 @pytest.mark.parametrize('checkpoint, sentence', [
-    ('nowhere.pth', "teacher.checkpoint='nowhere.pth' is not a file"),
+    ('nowhere.pth', r"teacher.checkpoint='nowhere.pth' \(relative to /.*\) is not"),
     (__file__, 'cannot be read'),
 ])
 def test_a_wrong_checkpoint(build_distiller, tiny_teacher, checkpoint, sentence):

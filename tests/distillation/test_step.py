@@ -18,14 +18,16 @@ def tensors(model):
             torch.get_rng_state()]
 
 
-@pytest.mark.parametrize('grad', [True, False])
+@pytest.mark.parametrize(('mode', 'grad'), [
+    (torch.enable_grad, True), (torch.no_grad, False),
+    (torch.inference_mode, False)])
 @pytest.mark.parametrize('every', [1, 2])
 def test_a_loss_outside_a_step_changes_nothing(
-        build_distiller, detection_batch, grad, every):
+        build_distiller, detection_batch, mode, grad, every):
     model = build_distiller(selector=POLICY).train()
     model.schedule.set(Phase('policy', 1.0, student_every=every), 0, 0.0)
     before = [each.clone() for each in tensors(model)]
-    with torch.set_grad_enabled(grad):
+    with mode():
         losses = model(**model.data_preprocessor(
             copy.deepcopy(detection_batch), False), mode='loss')
     assert {'loss_cls', 'loss_bbox', 'loss_distill'} == set(losses)

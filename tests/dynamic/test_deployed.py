@@ -104,6 +104,35 @@ def test_a_network_that_overflowed_keeps_the_budget(profile):
         1, chosen[:, None]).all()
 
 
+@pytest.mark.parametrize('ridge', [None, 1e-3])
+def test_what_is_kept_of_budgets_changes_no_choice(profile, tmp_path, ridge):
+    """Every image with every budget, alone and again, against all at once."""
+    controller = deployed(profile)
+    controller.latency = LatencyModel.fit(profile, 0.9, ridge)
+    export(controller, profile, tmp_path / 'c.onnx', True)
+    images = profile.features[:8]
+    for each in (controller, load_controller(tmp_path / 'c.onnx')):
+        # The same budget is another one on a slower machine.
+        for runtime in (each, each.adjusted(time_scale=1.5)):
+            budgets = torch.linspace(12, 70, 12).tolist()
+            fresh = runtime.adjusted()
+            expected = torch.stack([
+                fresh.choose(images, None, torch.full((8, ), budget))
+                for budget in budgets])
+            for _ in range(2):
+                assert torch.stack([
+                    torch.cat([runtime.choose(images[i:i + 1], None, budget)
+                               for i in range(8)])
+                    for budget in budgets]).equal(expected)
+            # What is chosen is what the mask and the scores say.
+            for budget, chosen in zip(budgets, expected):
+                scores = runtime.scores(images, None, torch.full(
+                    (8, ), budget / runtime.time_scale))
+                assert chosen.equal(scores.masked_fill(
+                    ~runtime.allowed(images, budget), -math.inf).argmax(1))
+            assert len(expected.unique()) > 2
+
+
 @pytest.mark.parametrize(('budget', 'shown'), [
     (0., '0.0'), (-3., '-3.0'), (math.nan, 'nan')])
 def test_bad_budgets_are_errors(profile, budget, shown):
@@ -117,6 +146,9 @@ def test_other_inputs_are_errors(profile, with_context):
         deployed(profile).choose(torch.zeros(2, 5), None, 30.)
     with pytest.raises(ValueError, match=r'context=None; accepted: \(B, 3\)'):
         deployed(with_context, 3).choose(torch.zeros(2, 4), None, 30.)
+    with pytest.raises(ValueError, match=(
+            r'len\(budget_ms\)=3; accepted: one number, or one for each of 2')):
+        deployed(profile).choose(torch.zeros(2, 4), None, [30., 30., 30.])
 
 
 def test_a_slower_machine_scales_latencies_and_not_the_decision(profile):
@@ -160,6 +192,17 @@ def test_other_files_are_no_controllers(tmp_path):
             load_controller(tmp_path / name)
     with pytest.raises(ValueError, match='is not a file'):
         load_controller(tmp_path / 'none.pth')
+
+
+def test_onnx_files_of_another_format_are_refused(profile, tmp_path):
+    path = tmp_path / 'c.onnx'
+    export(deployed(profile), profile, path, False)
+    model = onnx.load(path)
+    entry = model.metadata_props[0]
+    entry.value = entry.value.replace('"version": 3', '"version": 2')
+    onnx.save(model, path)
+    with pytest.raises(ValueError, match='no controller .*version 3.*export.py'):
+        load_controller(path)
 
 
 @pytest.mark.parametrize(('int8', 'context'), [(False, 0), (True, 3)])

@@ -75,10 +75,24 @@ def test_what_cuts_the_image_is_set_around_the_others():
     log: list = []
     knobs: list[Knob] = [Recorder('tiles', log, True),
                          Recorder('scale', log, False)]
-    with pytest.raises(KeyError), SettingSpace(knobs).set(1):
+    with pytest.raises(KeyError), SettingSpace(knobs).set(0):
         raise KeyError
     # The last that is set is the outermost wrapper of what the model does.
-    assert log[:2] == ['scale=2', 'tiles=1']
+    assert log[:2] == ['scale=1', 'tiles=1']
+
+
+@pytest.mark.parametrize('setting, changed', [
+    (0, ['tiles=1', 'tiles restored', 'scale=1', 'scale restored']),
+    (1, ['tiles=1', 'tiles restored']), (2, ['scale=1', 'scale restored']),
+    (3, [])])
+def test_what_a_setting_leaves_as_it_is_is_not_set(setting, changed):
+    log: list = []
+    space = SettingSpace([Recorder('tiles', log, False),
+                          Recorder('scale', log, False)])
+    for _ in range(2):
+        with space.set(setting):
+            pass
+    assert sorted(log) == sorted(2 * changed)
 
 
 def test_a_knob_of_a_table_acts_on_no_model():

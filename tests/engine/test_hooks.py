@@ -107,6 +107,9 @@ HELD_OUT = [dict(type='mmrlkd.HeldOutHook', dataloader={})]
 @pytest.mark.parametrize('change, sentence', [
     (dict(train_cfg=None), r'train_cfg is None, .*accepted: dict\(max_epochs'),
     (dict(optim_wrapper=None), 'optim_wrapper is None, and without it nothing'),
+    (dict(load_from='gone.pth'),
+     r'load_from: gone\.pth \(relative to /.*\) is not a file'),
+    (dict(load_from='gone.pth', resume=True), r'--resume: gone\.pth \(relative'),
     (dict(launcher='pytorch'), 'model_wrapper_cfg.type is None'),
     (dict(train_dataloader=dict(dataset=dict(ann_file='gone.json'))),
      'gone.json is not a file'),

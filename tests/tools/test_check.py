@@ -139,6 +139,7 @@ def test_a_value_that_nothing_reads_is_reported(check, config_file):
      r'model\.student\.bbox_head\.num_classes is 80, but .* has 5 classes'),
     ('train_dataloader.dataset.data_prefix.img=nowhere/',
      r'train_dataloader\.dataset: image 0 cannot be read'),
+    ('load_from=nowhere.pth', r'load_from: nowhere\.pth \(relative to /'),
     ('model.loss_wieght=1', r'model\.loss_wieght: no option of Pyramid'),
     ('selector.type=mmrlkd.PolicySelecter',
      r"model\.selector\.type is 'mmrlkd\.PolicySelecter'"),

@@ -83,7 +83,8 @@ def test_train_refuses_in_a_sentence(config_file, tmp_path, arguments, sentence)
 def test_test_refuses_a_missing_checkpoint(config_file):
     with pytest.raises(SystemExit) as stop:
         call('test', config_file, 'nowhere.pth')
-    assert "'nowhere.pth' is not a file" in stop.value.code
+    assert (f"'nowhere.pth' (relative to {Path.cwd()}) is not a file"
+            in stop.value.code)
 
 
 class Prepared:

@@ -152,6 +152,14 @@ def choose_levels(adapter: TaskAdapter, names: Sequence[str] | None,
     return tuple(available[name] for name in names)
 
 
+def frozen_levels(adapter: TaskAdapter, tap: PyramidTap) -> list[str]:
+    """Names of the levels that no trainable weight of the model changes."""
+    with (torch.enable_grad(), evaluating(*adapter.parts), tap.recording()):
+        adapter.extract(adapter.probe.image(adapter.backbone))
+    return [level.name for level, maps in zip(
+        tap.levels, tap.take().levels, strict=True) if not maps.requires_grad]
+
+
 @dataclass(frozen=True)
 class StudentMaps:
     """The maps of a student's forward pass.
@@ -179,7 +187,7 @@ class PyramidTap:
     """
 
     def __init__(self, adapter: TaskAdapter, levels: Sequence[Level]) -> None:
-        self._levels = levels
+        self.levels = levels
         #: Maps by module and position.
         self._maps: dict[tuple[str, int], Tensor] = {}
         self._sources: dict[tuple[str, int], Tensor] = {}
@@ -206,7 +214,7 @@ class PyramidTap:
         tokens = as_tokens(output)
         originals = as_maps(output) if tokens is None else (tokens, )
         if self._leaves and any(level.module == name
-                                for level in self._levels):
+                                for level in self.levels):
             for each in originals:
                 if not each.requires_grad:  # from a frozen backbone
                     each.requires_grad_()
@@ -251,7 +259,7 @@ class PyramidTap:
         maps, self._maps = self._maps, {}
         sources, self._sources = self._sources, {}
         logits, self._logits = self._logits, None
-        for level in self._levels:
+        for level in self.levels:
             place = level.module, level.index
             if maps[place]._version != self._versions[place]:
                 raise RuntimeError(
@@ -261,9 +269,9 @@ class PyramidTap:
         return StudentMaps(
             tuple(maps[place] for place in sorted(maps)
                   if place[0] == 'backbone'),
-            tuple(maps[level.module, level.index] for level in self._levels),
+            tuple(maps[level.module, level.index] for level in self.levels),
             tuple(sources[level.module, level.index]
-                  for level in self._levels),
+                  for level in self.levels),
             logits)
 
 

@@ -117,9 +117,16 @@ def name_maps(module: nn.Module,
 
     def refer(name: str) -> Callable:
         def hook(submodule: nn.Module, inputs: Any, output: Any) -> None:
-            outputs.extend((name, weakref.ref(each)) for each in _as_sequence(output)
-                           if isinstance(each, Tensor))
+            outputs.extend(
+                (name, weakref.ref(each)) for each in _as_sequence(output)
+                if isinstance(each, Tensor) and not passed_on(each, inputs))
         return hook
+
+    def passed_on(each: Tensor, inputs: Any) -> bool:
+        """Whether a module got a map that no module before it had put out, such
+        as a padding that is not needed."""
+        return any(each is given for given in inputs) and not any(
+            output() is each for _, output in outputs)
 
     names = [name for name, _ in module.named_modules() if name]
     with forward_hooks(module, names, refer):
@@ -138,7 +145,9 @@ def name_maps(module: nn.Module,
         def hook(submodule: nn.Module, inputs: Any, output: Any) -> None:
             for i, one in enumerate(maps):
                 if paths[i] is None and any(
-                        _same_values(each, one) for each in _as_sequence(output)):
+                        _same_values(each, one) and not any(
+                            each is given for given in inputs)
+                        for each in _as_sequence(output)):
                     equal[i] = _outermost(equal[i], name)
         return hook
 

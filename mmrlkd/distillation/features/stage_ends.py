@@ -5,7 +5,7 @@ records the map that it put out (:class:`Call`), and :func:`find_ends` chooses
 among them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import log2
 from typing import Any
@@ -19,6 +19,9 @@ from .maps import FIRST_NUMBER, USUAL_STAGES, as_maps, token_sizes
 #: (``res_layers`` of ResNet, ``layers`` of MobileNetV2).
 STAGE_ATTRIBUTES = ('res_layers', 'stages', 'layers')
 _LISTS = (nn.ModuleList, nn.Sequential)
+#: Share of a backbone's parameters that its trunk has at least. A list of less
+#: is a stem, even if it is the only one of several resolutions (ViG).
+TRUNK_SHARE = 0.25
 
 
 @dataclass(eq=False)
@@ -68,7 +71,7 @@ def find_ends(backbone: nn.Module, seen: Sequence[Call],
               output: Sequence[Tensor], size: int) -> list[Call]:
     """The calls that end the stages, finest first.
 
-    If the backbone declares four stages, they end where it says. Otherwise the
+    If the backbone declares its stages, they end where it says. Otherwise the
     last module of each resolution ends a stage. Where the backbone has several
     series of modules, such as branches, the series with the most resolutions
     is the trunk and has precedence. The map that the backbone puts out always
@@ -96,11 +99,11 @@ def find_ends(backbone: nn.Module, seen: Sequence[Call],
         return []
     declared = [calls[name] for name in _named_stages(backbone)
                 if name in calls]
-    usual = (has_usual_stages(backbone) and len(declared) == USUAL_STAGES
-             and not _ends_with_downsampling(declared, size))
+    by_position = (len(declared) == count_stages(backbone)
+                   and not _ends_with_downsampling(declared, size))
     order = list(calls)
     ends: dict[int, Call] = {}
-    if usual:
+    if by_position:
         ends = dict(enumerate(declared))
     else:
         # The trunk comes last and replaces what the branches had.
@@ -116,21 +119,25 @@ def find_ends(backbone: nn.Module, seen: Sequence[Call],
     if output:
         last = _puts_out(calls, output[-1], ends)
         if last is not None:
-            number = (USUAL_STAGES - 1 if usual else
+            number = (len(declared) - 1 if by_position else
                       round(log2(size / last.side)))
             ends[number] = last
     return [ends[number] for number in sorted(ends)]
 
 
-def has_usual_stages(backbone: nn.Module) -> bool:
-    """Whether a backbone says that it has four stages."""
-    if getattr(backbone, 'num_stages', None) == USUAL_STAGES:
-        return True
-    return any(
-        isinstance(stages, list | nn.Module) and len(stages) == USUAL_STAGES
-        for attribute in ('res_layers', 'stages')
-        if isinstance(stages := getattr(backbone, attribute, None),
-                      (list, *_LISTS)))
+def count_stages(backbone: nn.Module) -> int | None:
+    """Number of stages that a backbone declares and that are numbered by their
+    position: those of a ResNet, however many, or four of another; None if it
+    declares none."""
+    # What else is a list of another length may have a stem among its members.
+    residual = getattr(backbone, 'res_layers', None)
+    if isinstance(residual, (list, *_LISTS)):
+        return len(residual)
+    stages = getattr(backbone, 'stages', None)
+    if getattr(backbone, 'num_stages', None) == USUAL_STAGES or (
+            isinstance(stages, (list, *_LISTS)) and len(stages) == USUAL_STAGES):
+        return USUAL_STAGES
+    return None
 
 
 def _members(name: str, container: nn.Module) -> list[str]:
@@ -167,7 +174,7 @@ def _structure(backbone: nn.Module,
 
     These are the declared stages, if they put out maps of several resolutions;
     otherwise the lists among the backbone's children; otherwise all of
-    ``calls`` as one series.
+    ``calls`` as one series, without lists that are stems.
 
     Args:
         backbone: the network.
@@ -182,7 +189,18 @@ def _structure(backbone: nn.Module,
     lists = [_members(name, child) for name, child in backbone.named_children()
              if isinstance(child, _LISTS)]
     lists = sorted((each for each in lists if sides(each) > 1), key=sides)
+    if lists and parameter_share(backbone, lists[-1]) < TRUNK_SHARE:
+        stems = {name for each in lists for name in each}
+        return [[name for name in calls if name not in stems]]
     return lists or [list(calls)]
+
+
+def parameter_share(backbone: nn.Module, names: Iterable[str]) -> float:
+    """Share of a backbone's parameters that modules of these paths have."""
+    held = {parameter for name in names
+            for parameter in backbone.get_submodule(name).parameters()}
+    return sum(each.numel() for each in held) / sum(
+        each.numel() for each in backbone.parameters())
 
 
 def _ends_with_downsampling(stages: Sequence[Call], size: int) -> bool:
@@ -190,7 +208,7 @@ def _ends_with_downsampling(stages: Sequence[Call], size: int) -> bool:
     of TinyViT do."""
     # Then the first is too coarse, and the last, which has no successor, has
     # the resolution of the one before it.
-    return (stages[-1].side == stages[-2].side
+    return (len(stages) > 1 and stages[-1].side == stages[-2].side
             and size / stages[0].side > 2**FIRST_NUMBER)
 
 

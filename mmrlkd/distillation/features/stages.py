@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from .maps import (
     FIRST_NUMBER,
-    USUAL_STAGES,
     as_maps,
     forward_hooks,
     name_maps,
@@ -24,8 +23,9 @@ from .probing import Probe, evaluating
 from .stage_ends import (
     Call,
     candidates,
+    count_stages,
     find_ends,
-    has_usual_stages,
+    parameter_share,
     record_calls,
 )
 
@@ -80,8 +80,8 @@ class Stages:
             if not output:
                 raise ValueError(
                     f'{self._who} without stages: none of its layers shows '
-                    'maps of several resolutions; accepted: backbones with '
-                    'stages, such as ResNet or Swin.')
+                    'maps of several resolutions (a stem aside); accepted: '
+                    'backbones with stages, such as ResNet or Swin.')
             self._read_output(image, seen)
         if not self.numbers:
             self._number_by_stride(probe)
@@ -97,8 +97,7 @@ class Stages:
         last = max(seen.index(end) for end in ends)
         unseen = {each.name for each in seen[last + 1:]
                   if each.maps is None and not each.flat}
-        if _parameters(self.backbone, unseen) > UNSEEN_SHARE * _parameters(
-                self.backbone, ['']):
+        if parameter_share(self.backbone, unseen) > UNSEEN_SHARE:
             raise ValueError(
                 f'{self._who} most of whose layers show no maps, so that its '
                 'stages cannot be found; accepted: backbones with stages, such '
@@ -110,9 +109,8 @@ class Stages:
         self._overwritten = frozenset(
             end.name for end in ends
             if end.maps is not None and end.maps._version != end.version)
-        if has_usual_stages(self.backbone) and len(ends) == USUAL_STAGES:
-            self.numbers = tuple(range(
-                FIRST_NUMBER, FIRST_NUMBER + USUAL_STAGES))
+        if len(ends) == count_stages(self.backbone):
+            self.numbers = tuple(range(FIRST_NUMBER, FIRST_NUMBER + len(ends)))
 
     def _read_output(self, image: Tensor, seen: Sequence[Call]) -> None:
         with torch.no_grad(), evaluating(self.backbone):
@@ -126,10 +124,9 @@ class Stages:
         self.paths = tuple(paths[i] for i in self._order)
         self.shapes = tuple(_shape(output[i]) for i in self._order)
         indices = getattr(self.backbone, 'out_indices', None)
-        if (has_usual_stages(self.backbone)
-                and isinstance(indices, Sequence)
-                and len(indices) == len(output)
-                and set(indices) <= set(range(USUAL_STAGES))):
+        if (isinstance(indices, Sequence) and len(indices) == len(output)
+                and set(indices) <= set(
+                    range(count_stages(self.backbone) or 0))):
             # The libraries put maps out in the order of the stages, whatever
             # the order of out_indices.
             positions = sorted(indices)
@@ -180,8 +177,3 @@ class Stages:
 def _shape(maps: Tensor) -> tuple[int, int, int]:
     _, channels, height, width = maps.shape
     return channels, height, width
-
-
-def _parameters(backbone: nn.Module, names: Sequence[str] | set[str]) -> int:
-    return sum({parameter: parameter.numel() for name in names for parameter
-                in backbone.get_submodule(name).parameters()}.values())

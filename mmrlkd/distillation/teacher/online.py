@@ -14,6 +14,7 @@ from mmrlkd.distillation.features.levels import (
     check_level_names,
     choose_levels,
 )
+from mmrlkd.files import relative_to
 from mmrlkd.registry import MODELS
 
 from .cache import CachedPyramid, TeacherCache, read_settings
@@ -46,10 +47,11 @@ def read_model_config(config: str | dict,
                 Config.fromstring(f'_base_ = [{config!r}]', '.py')
                 if '::' in config else Config.fromfile(config))
         except (FileNotFoundError, ImportError, ModuleNotFoundError) as error:
+            where = '' if '::' in config else relative_to(config)
             raise ValueError(
-                f'{owner}.config={config!r} cannot be read ({error}); accepted: '
-                "the path of a config, or 'mmdet::…' for one that a library "
-                'ships.') from error
+                f'{owner}.config={config!r}{where} cannot be read ({error}); '
+                "accepted: the path of a config, or 'mmdet::…' for one that a "
+                'library ships.') from error
         if 'model' not in loaded:
             raise ValueError(
                 f'{owner}.config={config!r} defines no model; accepted: the '

@@ -1,12 +1,12 @@
 """How many residual blocks of each stage are run."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from torch import Tensor, nn
 
 from mmrlkd.arguments import check_integer, refuse
-from mmrlkd.dynamic.patching import patched
+from mmrlkd.dynamic.patching import Patches
 from mmrlkd.dynamic.residual import keeps_shape, residual_stages
 from mmrlkd.registry import KNOBS
 
@@ -69,12 +69,9 @@ class ResidualBlocks(Knob):
     def changed_modules(self, choice: int) -> Sequence[nn.Module]:
         return self.skipped[choice]
 
-    @contextmanager
-    def set(self, choice: int) -> Iterator[None]:
-        with ExitStack() as stack:
-            for block in self.skipped[choice]:
-                stack.enter_context(patched(block, forward=_identity))
-            yield
+    def set(self, choice: int) -> AbstractContextManager[None]:
+        return Patches(
+            [(block, 'forward', _identity) for block in self.skipped[choice]])
 
 
 def _identity(x: Tensor) -> Tensor:

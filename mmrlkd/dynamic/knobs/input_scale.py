@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmrlkd.arguments import check_number, refuse
 from mmrlkd.dynamic.libraries import Library, find_library
-from mmrlkd.dynamic.patching import patched
+from mmrlkd.dynamic.patching import Patches
 from mmrlkd.registry import KNOBS
 
 from .base import Knob, check_ascending
@@ -51,8 +51,8 @@ class InputScale(Knob):
         if choice == self.full:
             return nullcontext()
         model = self.library.model
-        return patched(model, predict=_Resized(
-            self.library, model.predict, self.values[choice]))
+        return Patches([(model, 'predict', _Resized(
+            self.library, model.predict, self.values[choice]))])
 
 
 class _Resized:

@@ -7,7 +7,7 @@ from torch import nn
 
 from mmrlkd.arguments import check_integer, refuse
 from mmrlkd.dynamic.libraries import find_library
-from mmrlkd.dynamic.patching import patched
+from mmrlkd.dynamic.patching import Patches
 from mmrlkd.registry import KNOBS
 
 from .base import Knob, check_ascending
@@ -60,4 +60,4 @@ class Proposals(Knob):
     def set(self, choice: int) -> AbstractContextManager[None]:
         if choice == self.full:
             return nullcontext()
-        return patched(self.head, test_cfg=self.test_cfgs[choice])
+        return Patches([(self.head, 'test_cfg', self.test_cfgs[choice])])

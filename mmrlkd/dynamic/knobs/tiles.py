@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmrlkd.arguments import check_bool, check_integer, check_number, refuse
 from mmrlkd.dynamic.libraries import Area, Library, find_library
 from mmrlkd.dynamic.libraries.base import resize, scaled_size
-from mmrlkd.dynamic.patching import patched
+from mmrlkd.dynamic.patching import Patches
 from mmrlkd.registry import KNOBS
 
 from .base import Knob, check_ascending
@@ -77,8 +77,8 @@ class Tiles(Knob):
         if choice == self.full:
             return nullcontext()
         model = self.library.model
-        return patched(model, predict=_Tiled(
-            self, self.library, model.predict, isqrt(self.values[choice])))
+        return Patches([(model, 'predict', _Tiled(
+            self, self.library, model.predict, isqrt(self.values[choice])))])
 
 
 class _Tiled:

@@ -21,7 +21,7 @@ _BADGE = 0.17
 
 def caption(selections: Mapping[str, Selections]) -> str:
     """How the images were picked, and who gives all the same levels."""
-    same = [f'{display_name(method)} ({some.images.levels.iloc[0]})'
+    same = [f'{display_name(method)} ({some.images.levels.iloc[0] or "none"})'
             for method, some in selections.items()
             if some.images.levels.nunique() == 1]
     return (

@@ -15,9 +15,11 @@ from .style import MUTED, display_name, method_colour, styled, to_png
 
 @styled()
 def draw(rows: pd.DataFrame, cost: str = 'distill_cost') -> Figure:
-    """Bars are 95 % intervals over the seeds, which all entries share: paired
-    differences are surer than these bars tell. Entries of fewer than three
-    seeds are left out: Student's interval of two is nearly four times as wide.
+    """Bars are 95 % intervals over the seeds: paired differences are surer than
+    these bars tell. Lines join entries that have all seeds of the study. Those
+    that lack some stand beside them, hollow: their mean is over other students.
+    Entries of fewer than three seeds are left out: Student's interval of two is
+    nearly four times as wide.
 
     Args:
         rows: results of a study.
@@ -47,25 +49,35 @@ def save(rows: pd.DataFrame, png: Path, cost: str = 'distill_cost') -> None:
 
 def _world(panel: Axes, rows: pd.DataFrame, cost: str) -> None:
     rows = rows[rows.entry != TEACHER]
-    rows = rows[rows.groupby('entry').seed.transform('nunique') > 2]
-    for family, some in rows[rows.family != ''].groupby('family', sort=False):
+    seeds = rows.groupby('entry').seed.transform('nunique')
+    rows = rows.assign(whole=seeds == seeds.max())[seeds > 2]
+    for (family, whole), some in rows[rows.family != ''].groupby(
+            ['family', 'whole'], sort=False):
         points = sorted(
             (runs[cost].mean(), *mean_interval(runs.quality)[:2])
             for _, runs in some.groupby('entry'))
         x, y, half = zip(*points, strict=True)
-        panel.errorbar(x, y, None if any(map(pd.isna, half)) else half, marker='o',
-                       markersize=5, capsize=3, elinewidth=1.1,
-                       color=method_colour(str(family)),
-                       label=display_name(str(family)))
-    fixed = {str(name): (runs[cost].mean(), runs.quality.mean()) for name, runs
-             in rows[rows.subset != ''].groupby('entry')}
-    if fixed:
-        front = non_dominated(fixed)
+        colour = method_colour(str(family))
+        panel.errorbar(x, y, None if any(map(pd.isna, half)) else half,
+                       fmt='o-' if whole else 'o', markersize=5, capsize=3,
+                       elinewidth=1.1, color=colour,
+                       markerfacecolor=colour if whole else 'white',
+                       label=_label(display_name(str(family)), whole))
+    for whole, some in rows[rows.subset != ''].groupby('whole'):
+        fixed = {str(name): (runs[cost].mean(), runs.quality.mean())
+                 for name, runs in some.groupby('entry')}
         panel.plot(*zip(*fixed.values(), strict=True), 'o', color=MUTED,
-                   alpha=0.45, markersize=4, zorder=1, label='fixed subsets')
-        panel.plot(*zip(*(fixed[name] for name in front), strict=True),
-                   color=MUTED, linewidth=1.2, zorder=1)
+                   alpha=0.45, markersize=4, zorder=1,
+                   markerfacecolor=MUTED if whole else 'none',
+                   label=_label('fixed subsets', whole))
+        if whole:
+            panel.plot(*zip(*(fixed[name] for name in non_dominated(fixed)),
+                            strict=True), color=MUTED, linewidth=1.2, zorder=1)
     alone = rows[rows.entry == 'student'].quality
     if len(alone):
         panel.axhline(alone.mean(), color=method_colour('student'),
                       linestyle=':', label='student alone')
+
+
+def _label(name: str, whole: bool) -> str:
+    return name if whole else f'{name}, fewer seeds'

@@ -38,6 +38,13 @@ entries = [
     dict(name='student', priority=2),
     *(at('opposite', b, 'opposite', 3) for b in first_budgets),
     *(at('rates', b, 'rates', 3) for b in budgets[:-1]),
+    dict(name='by objects', method='by_objects', phases='worth', budget=1.5,
+         priority=3),
+    # As the policy chooses: the finest level, or none.
+    dict(name='by objects, or none', method='by_objects', phases='worth',
+         options={'model.selector.rates': [[0, 0, 0, 0], [1, 0, 0, 0]],
+                  'model.min_levels': 0},
+         budget=1, priority=3),
     dict(name='greedy', method='greedy', phases='worth', priority=3),
     dict(name='gated', method='gated', phases='worth', priority=3),
 ]

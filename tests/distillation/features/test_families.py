@@ -20,7 +20,7 @@ HRNET = {
         num_channels=(18, 36, 72, 144)[:n] if n > 1 else (64, ))
     for n in (1, 2, 3, 4)}
 #: Sides of the probe where 128 px will not do.
-SIZES = {'SwinTransformer': 256, 'TinyViT': 224, 'InceptionV3': 299}
+SIZES = {'SwinTransformer': 256, 'TinyViT': 224, 'Vig': 224, 'InceptionV3': 299}
 
 #: Library, backbone, and for each level: name, module, channels, stride. A map
 #: of a branch, which is no level, is named ``-``.
@@ -95,6 +95,11 @@ FAMILIES = [
     ('mmseg', dict(type='MSCAN', embed_dims=[32, 64, 160, 256], depths=[1, 1, 1,
          1], norm_cfg=BN),
      'C2 norm1 32 /4, C3 norm2 64 /8, C4 norm3 160 /16, C5 norm4 256 /32'),
+    # Each map goes on through a padding that has nothing to do.
+    ('mmseg', dict(type='PCPVT', embed_dims=[64, 128, 320, 512],
+         depths=[2, 1, 2, 1]),
+     'C2 layers.0.1 64 /4, C3 position_encodings.1 128 /8, C4 layers.2.1 320 /16, '
+     'C5 position_encodings.3 512 /32'),
     ('mmseg', dict(type='PIDNet', channels=32),
      'C2 stem.3 32 /4, C3 dfm 128 /8, C4 i_branch_layers.0 128 /16, C5 '
      'i_branch_layers.1 256 /32, C6 i_branch_layers.2 512 /64'),
@@ -111,6 +116,10 @@ FAMILIES = [
      'C2 layer1 64 /1, C3 layer2 128 /2, C4 layer3 256 /4, C5 layer4 512 /8'),
     ('mmpretrain', dict(type='ResNet_CIFAR', depth=50),
      'C2 layer1 256 /1, C3 layer2 512 /2, C4 layer3 1024 /4, C5 layer4 2048 /8'),
+    # He et al.'s own networks for CIFAR have three stages.
+    ('mmpretrain', dict(type='ResNet_CIFAR', depth=18, num_stages=3,
+         strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2, )),
+     'C2 layer1 64 /1, C3 layer2 128 /2, C4 layer3 256 /4'),
     ('mmpretrain', dict(type='ResNet', depth=18, strides=(1, 2, 1, 1),
          dilations=(1, 1, 2, 4)),
      'C2 layer1 64 /4, C3 layer2 128 /8, C4 layer3 256 /8, C5 layer4 512 /8'),
@@ -173,6 +182,8 @@ FAMILIES = [
     ('mmpretrain', dict(type='MobileViT', arch='xx_small'),
      'C2 layers.1 24 /4, C3 layers.2 48 /8, C4 layers.3 64 /16, C5 conv_1x1_exp 320 '
      '/32'),
+    # Of one resolution, behind a stem of convolutions.
+    ('mmpretrain', dict(type='Vig', arch='tiny'), 'C4 blocks.11 192 /16'),
     ('mmpretrain', dict(type='VAN', arch='tiny'),
      'C2 blocks1.2 32 /4, C3 blocks2.2 64 /8, C4 blocks3.4 160 /16, C5 blocks4.1 256 '
      '/32'),

@@ -7,6 +7,7 @@ import torch
 
 from mmrlkd.dynamic.blind import BlindRule
 from mmrlkd.dynamic.budgeted import BudgetedModel, check_model
+from mmrlkd.dynamic.deployed import BudgetedController
 from mmrlkd.files import digest
 
 
@@ -73,6 +74,26 @@ def test_where_looking_does_not_pay_nothing_runs_before_the_model(
     assert looked == [4]
     budgeted.looking().predict(batch(), 20.)
     assert looked == [4, 4]
+
+
+def test_a_budget_at_which_nothing_is_looked_at_is_decided_once(
+        tiny_parts, fixed_controller, batch, monkeypatch):
+    controller = fixed_controller(3)
+    controller.blind = BlindRule(
+        torch.tensor([.1, .2, .4, .3]), torch.ones(1), torch.tensor([False]))
+    decided = []
+    monkeypatch.setattr(type(controller), 'unseen', lambda self, budget: (
+        decided.append(budget), BudgetedController.unseen(self, budget))[1])
+    budgeted = BudgetedModel(tiny_parts, controller)
+    (first, *_), (again, *_), (other, *_) = (
+        budgeted.predict(batch(), budget)[1] for budget in (13., 13., 5.))
+    assert first == again and decided == [13., 5.]
+    assert (first.setting, other.setting) == (2, 1)
+    # On a machine of half the speed, it is another decision.
+    slow = budgeted.with_controller(controller.adjusted(time_scale=2.))
+    (slower, *_) = slow.predict(batch(), 13.)[1]
+    assert (slower.setting, slower.predicted_ms) == (1, 9.)
+    assert decided == [13., 5., 13.]
 
 
 @pytest.mark.parametrize('budget', [0, -1.0, math.nan, 2.9])

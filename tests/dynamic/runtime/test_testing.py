@@ -45,13 +45,19 @@ def test_each_run_is_given_to_its_own_evaluator(
         ran.append(index)
         return original(index)
 
-    original = tiny_parts.space.set
+    def marked(inputs, data_samples, mode):
+        for sample in forward(inputs, data_samples, mode):
+            sample.set_metainfo(dict(ran=ran[-1]))
+        return data_samples
+
+    original, forward = tiny_parts.space.set, tiny_parts.model.forward
     monkeypatch.setattr(tiny_parts.space, 'set', traced)
+    monkeypatch.setattr(tiny_parts.model, 'forward', marked)
     monkeypatch.setattr(type(tiny_parts.quality), '__call__',
-                        lambda self, sample: Score(ran[-1] / 4))
+                        lambda self, sample: Score(sample.ran / 4))
     rows = measure(budgeted, images, 100.,
-                   lambda samples, data: own.append((ran[-1], data)), 0,
-                   lambda samples, data: static.append((ran[-1], data)))
+                   lambda samples, data: own.append((samples[0].ran, data)), 0,
+                   lambda samples, data: static.append((samples[0].ran, data)))
     assert own == [(3, image) for image in images]
     assert static == [(0, image) for image in images]
     assert [(row.quality, row.static_quality) for row in rows] == [(0.75, 0.)] * 3

@@ -7,6 +7,7 @@ from mmengine.config import Config, ConfigDict
 
 import projects.scenes.detection  # noqa: F401
 from mmrlkd.engine.trained import count_parameters, load_distiller
+from projects.experiments.figures import examples
 from projects.experiments.selections import (
     Selections,
     pick_examples,
@@ -46,6 +47,15 @@ def test_pictures_show_different_choices_first() -> None:
     picked = pick_examples(chosen.images)
     assert picked.stratum.tolist() == ['a', 'a', 'b', 'b']
     assert picked.levels.tolist() == ['P3', 'P2', 'P2 P3', 'P3']
+
+
+def test_the_caption_names_who_gives_all_images_the_same_levels() -> None:
+    text = examples.caption(dict(
+        ppo=make(['P2 P3', 'P2 P3'], ['a', 'b']), grpo=make(['P2', 'P3'], ['a'] * 2),
+        worth=make(['', ''], ['a', 'b'])))
+    assert text.endswith('The same levels for all images: PPO (P2 P3), worth (none).')
+    assert 'The same' not in examples.caption(dict(
+        ppo=make(['P2', 'P3'], ['a', 'b'])))
 
 
 @pytest.fixture

@@ -172,5 +172,6 @@ def test_files_are_read_without_running_code(meta, tmp_path):
     with pytest.raises(ValueError, match=r"model\.selector\.init=.*is no "
                        r'meta-policy .*; accepted: a file of tools/meta_train'):
         load_meta_policy(other, 'model.selector.init')
-    with pytest.raises(ValueError, match=r"init='nowhere.pth' is not a file"):
+    with pytest.raises(ValueError, match=(
+            r"init='nowhere.pth' \(relative to /.*\) is not a file")):
         load_meta_policy('nowhere.pth', 'init')
