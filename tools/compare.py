@@ -13,7 +13,6 @@ report is made from the histories in the work dir.
 """
 
 import argparse
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +65,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--seeds', nargs='+', type=int, default=[0], metavar='N',
         help='each config is trained with each of them; default: 0')
     parser.add_argument(
-        '--work-dir', type=Path, default=ROOT / 'work_dirs/compare',
+        '--work-dir', type=Path, default=Path('work_dirs/compare'),
         help='default: work_dirs/compare')
     parser.add_argument(
         '--front', action=argparse.BooleanOptionalAction, default=True,
@@ -170,7 +169,6 @@ def compare(args: argparse.Namespace, console: Console) -> None:
     args.configs = [config.resolve() for config in args.configs]
     args.method = [str(Path(name).resolve()) if name.endswith('.py') else name
                    for name in args.method]
-    os.chdir(ROOT)  # the configs name files from here
     named = name_runs(args)
     if not args.report_only:
         with locked(work_dir) as lock, Reporter(console) as reporter:

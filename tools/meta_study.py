@@ -63,7 +63,7 @@ def study(args: argparse.Namespace) -> None:
     settings = Settings(cfg.policy.to_dict())
     if args.report_only:
         rows = load_rows(TABLE)
-        rows = rows[rows.digest == rows.digest.iloc[-1]]
+        rows = rows[rows.digest == rows.digest.iloc[-1]] if len(rows) else rows
     else:
         with locked(Path('work_dirs/meta')):
             make_recordings(ROOT / 'tools', print)

@@ -13,7 +13,6 @@ continues; with more trainings it adds them.
 """
 
 import argparse
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,16 +22,21 @@ from mmengine.config import DictAction
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from mmrlkd.config.errors import SENTENCES, errors_as_sentences
+from mmrlkd.config.errors import (
+    CONFIG_ERRORS,
+    SENTENCES,
+    errors_as_sentences,
+)
 from projects.experiments.pilot import (
     WORTH,
     Pilot,
+    check_trainings,
     load_edges,
     measure,
     quantile_edges,
     run_pilot,
 )
-from projects.experiments.processes import cores, locked, stoppable
+from projects.experiments.processes import cores, locked, most_jobs, stoppable
 from projects.experiments.runs import ExperimentFailed
 
 
@@ -66,8 +70,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='method whose phases the trainings have; default: that of the '
         'config')
     parser.add_argument(
-        '--jobs', type=int, default=cores(), metavar='N',
-        help='trainings at a time; default: one for each core')
+        '--jobs', type=int, default=most_jobs(cores()), metavar='N',
+        help='trainings at a time; default: one for each core, or 1 on a GPU')
     parser.add_argument(
         '--work-dir', type=Path,
         help='default: work_dirs/pilot_CONFIG_DESCRIPTOR')
@@ -93,10 +97,12 @@ def pilot(args: argparse.Namespace) -> None:
     Raises:
         ExperimentFailed: a sentence that says what went wrong.
     """
-    os.chdir(ROOT)  # the configs name files from here
     asked = Pilot(
         args.config, args.descriptor, tuple(args.edges or ()), args.method,
         args.cfg_options, args.trainings, args.iterations, tuple(args.seeds))
+    with errors_as_sentences(CONFIG_ERRORS, 'pilot.py'):
+        check_trainings(asked, args.groups if args.edges is None
+                        else len(args.edges) + 1)
     with locked(args.work_dir):
         if args.edges is None:
             edges = load_edges(args.work_dir, args.groups)

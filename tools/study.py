@@ -26,6 +26,7 @@ from projects.experiments.figures import families
 from projects.experiments.processes import cores, locked, stoppable
 from projects.experiments.runs import ExperimentFailed
 from projects.experiments.study import (
+    check_asked,
     load_rows,
     read_study,
     run_study,
@@ -79,6 +80,7 @@ def study(args: argparse.Namespace) -> None:
     """
     os.chdir(ROOT)  # the configs name files from here
     chosen = read_study(args.study)
+    check_asked(chosen, args.worlds, args.entries)
     failures: list[str] = []
     if not args.report_only:
         with locked(args.work_dir / chosen.name):

@@ -68,6 +68,16 @@ def near(word: str, words: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(alike[:3])}?" if alike else ''
 
 
+def elsewhere(key: str, model: Mapping[str, Any]) -> str:
+    """``'; did you mean …?'`` with the parts of a model that have an option ``key``;
+    empty if none has."""
+    places = [f'model.{path}.{key}' for path, part in own_sections(model)
+              if path and any(
+                  key in parameters_of(members.get(part['type']))[0]
+                  for members in own_registries() if part['type'] in members)]
+    return f"; did you mean {' or '.join(places[:3])}?" if places else ''
+
+
 def parameters_of(cls: type) -> tuple[dict[str, inspect.Parameter], bool]:
     """The parameters of a class's constructor, including those of its parents
     that it accepts by ``**kwargs``.
@@ -243,7 +253,8 @@ def _check_mmrlkd_types(cfg: Mapping) -> None:
                      for name in members.module_dict]
             raise ValueError(
                 f'{path}.type is {kind!r}, which this package does not have'
-                f'{near(kind, names)}')
+                f'{near(kind, names)}; accepted: one that it has, or one of a '
+                'module in custom_imports, which replaces that of the bases.')
 
 
 def own_registries() -> list[Registry]:

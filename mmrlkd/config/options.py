@@ -8,7 +8,14 @@ from mmengine.config import Config
 
 from mmrlkd.registry import MODELS
 
-from .keywords import RUNNER_KEYS, find_class, near, parameters_of, walk
+from .keywords import (
+    RUNNER_KEYS,
+    elsewhere,
+    find_class,
+    near,
+    parameters_of,
+    walk,
+)
 from .student import is_distiller, reach_student, with_names
 
 
@@ -45,14 +52,12 @@ def apply_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
 
 
 def _check_read(cfg: Config, key: str, first: str, known: list[str]) -> None:
-    """Refuse to set a variable that the config file only copied elsewhere, or
-    that is new and resembles one of the ``known``."""
+    """Refuse to set what the config has not, which may be meant for one of the
+    ``known``, or what the file only copied elsewhere."""
     if first not in cfg:
-        hint = near(first, sorted(known))
-        if hint:
-            raise ValueError(
-                f'{key}: the config has no {first}{hint}')
-        return  # a hook may read it
+        hint = (elsewhere(first, cfg.get('model') or {}) or near(first, sorted(known))
+                or f'; accepted: {", ".join(sorted(RUNNER_KEYS & set(cfg)))}.')
+        raise ValueError(f'{key}: the config has no {first}{hint}')
     # Where the Runner reads an equal value, the file has copied the variable.
     read = {name: cfg[name] for name in cfg if name in RUNNER_KEYS}
     places = [path for path, part in walk(read) if path

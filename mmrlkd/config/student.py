@@ -14,6 +14,7 @@ from mmrlkd.registry import MODELS, Family
 from .keywords import (
     RESERVED,
     RUNNER_KEYS,
+    elsewhere,
     find_class,
     near,
     own_registries,
@@ -170,8 +171,8 @@ def reach_student(cfg: Config) -> None:
             raise ValueError(
                 f'model.{key}: no option of {type_name(model.type)}, nor of '
                 f'its student ({type_name(kind)})'
-                f'{hint or near(key, [*taken])}; accepted: '
-                f"{', '.join(dict.fromkeys([*own, *taken]))}.")
+                f'{elsewhere(key, model) or hint or near(key, [*taken])}; '
+                f"accepted: {', '.join(dict.fromkeys([*own, *taken]))}.")
     plain = {key: value for key, value in model.items() if key not in given}
     # As mmengine merges a config into its base; keys may be list indices.
     plain['student'] = Config._merge_a_into_b(

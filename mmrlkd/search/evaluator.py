@@ -75,6 +75,27 @@ def apply_recipe(model: Mapping[str, Any], recipe: Recipe,
     return plain
 
 
+def shorten(cfg: Config, iterations: int, val_interval: int) -> None:
+    """Put a whole schedule into few iterations, whatever the config counts: a
+    warm-up over the first tenth, then a cosine to 0.
+
+    Args:
+        cfg: changed in place.
+        iterations: of the training.
+        val_interval: iterations between evaluations.
+    """
+    warm = max(iterations // 10, 1)
+    cfg.train_cfg = dict(
+        type='mmrlkd.SeededIterBasedTrainLoop', max_iters=iterations,
+        val_interval=val_interval)
+    cfg.param_scheduler = [
+        dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0,
+             end=warm),
+        dict(type='CosineAnnealingLR', by_epoch=False, begin=warm,
+             end=max(iterations, warm + 1), eta_min=0)]
+    cfg.log_processor = dict(type='LogProcessor', by_epoch=False)
+
+
 class ShortTraining:
     """Trains a student by a recipe and scores it on the search's split.
 
@@ -163,23 +184,14 @@ class ShortTraining:
         cfg = Config(self._cfg)
         cfg.model = apply_recipe(
             self._cfg['model'], recipe, self.config.vocabulary)
-        # A whole schedule in few iterations: with the learning rate of the long
-        # training's beginning, candidates would be ranked before they converge.
-        warm = max(iterations // 10, 1)
-        cfg.train_cfg = dict(
-            type='mmrlkd.SeededIterBasedTrainLoop', max_iters=iterations,
-            val_interval=iterations + 1)  # never: __call__ validates once
-        cfg.param_scheduler = [
-            dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0,
-                 end=warm),
-            dict(type='CosineAnnealingLR', by_epoch=False, begin=warm,
-                 end=max(iterations, warm + 1), eta_min=0)]
+        # With the learning rate of the long training's beginning, candidates would
+        # be ranked before they converge.
+        shorten(cfg, iterations, val_interval=iterations + 1)  # __call__ validates
         # Hooks of the method and the user's are for the long training.
         cfg.custom_hooks = [dict(type='mmrlkd.SeedHook')]
         cfg.default_hooks = dict(
             cfg.default_hooks, checkpoint=None,
             run_state=dict(type='mmrlkd.RunStateHook'))
-        cfg.log_processor = dict(type='LogProcessor', by_epoch=False)
         cfg.visualizer = dict(type='Visualizer', vis_backends=[])  # no files
         cfg.randomness = dict(seed=self.config.seed)
         cfg.load_from = None if start is None else str(start)

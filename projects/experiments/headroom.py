@@ -274,6 +274,38 @@ def explained_variance(true: Array, predicted: Array) -> float:
     return float(1 - ((true - predicted)**2).sum() / total) if total > 0 else 0.0
 
 
+def choices(space: LevelSpace) -> tuple[Array, NDArray[np.bool_]]:
+    """The cost of each subset, and which an image may have: (S,) both."""
+    costs = subset_costs(space.costs)
+    allowed = within_budget(costs, space).numpy()
+    allowed[0] = not space.min_levels
+    return costs.numpy(), allowed
+
+
+def mean_costs(space: LevelSpace, asked: Sequence[float] | None) -> list[float]:
+    """The mean costs to compare at.
+
+    Args:
+        space: of the levels.
+        asked: for; None for eighths of what all levels cost, from the cheapest
+            subset on.
+
+    Raises:
+        ValueError: no choice has such a mean cost.
+    """
+    costs, allowed = choices(space)
+    low, high = costs[allowed].min(), costs[allowed].max()
+    if asked is None:
+        return [float(each) for each in costs[-1] * np.arange(1, 9) / 8
+                if low <= each <= high]
+    for cost in asked:
+        if not low <= cost <= high:
+            raise ValueError(
+                f'--costs {cost:g}; accepted: mean costs that choices of '
+                f'{", ".join(space.names)} can have, {low:g} to {high:g}.')
+    return list(asked)
+
+
 def analyse(moments: Sequence[Moment], space: LevelSpace,
             budgets: Sequence[float] | None = None, seed: int = 0) -> Headroom:
     """Compare what can be gained at each mean cost.
@@ -281,18 +313,11 @@ def analyse(moments: Sequence[Moment], space: LevelSpace,
     Args:
         moments: of the same images.
         space: the levels; its per-image budget and ``min_levels`` hold.
-        budgets: mean costs; by default eighths of what all levels cost, from
-            the cheapest subset on.
+        budgets: see :func:`mean_costs`.
         seed: of the folds.
     """
-    table = subset_costs(space.costs)
-    allowed = within_budget(table, space).numpy()
-    allowed[0] = not space.min_levels
-    costs = table.numpy()
-    if budgets is None:
-        grid = costs[-1] * np.arange(1, 9) / 8
-        budgets = [float(each) for each in grid
-                   if costs[allowed].min() <= each <= costs[allowed].max()]
+    costs, allowed = choices(space)
+    budgets = mean_costs(space, budgets)
     units, parts = {}, []
     predictions = [predict(moment.states, moment.gains, seed=seed)
                    for moment in moments]

@@ -17,12 +17,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
 from scipy import stats
 
 from mmrlkd.config.compose import load_config
 from mmrlkd.config.inspection import check_config
+from mmrlkd.config.student import check_distils
 from mmrlkd.engine.atomic import write_atomically
 from mmrlkd.engine.phase_hook import loop_length
+from mmrlkd.search.evaluator import shorten
 from mmrlkd.search.settings import SearchSettings
 
 from .costs import batch_size
@@ -64,6 +67,10 @@ class Pilot:
     def groups(self) -> int:
         """How many there are."""
         return len(self.edges) + 1
+
+    def seed(self, number: int) -> int:
+        """Of a training; both of two opposite ones have the same."""
+        return self.seeds[number // 2 % len(self.seeds)]
 
 
 class Effects(NamedTuple):
@@ -151,6 +158,23 @@ def regress(design: np.ndarray, metric: np.ndarray,
     return Effects(beta[:k], half[:k], float(np.sqrt(variance)), freedom)
 
 
+def check_trainings(pilot: Pilot, groups: int) -> None:
+    """Refuse a pilot that could not tell what it is asked for.
+
+    Args:
+        pilot: its edges need not be known yet.
+        groups: how many there will be.
+
+    Raises:
+        ExperimentFailed: there are too few trainings for the groups and the
+            config's levels, or the config holds no images out.
+    """
+    levels = len(_held_out(pilot).model.levels)
+    numbers = range(pilot.trainings)
+    regress(np.stack([draw_rates(i, groups, levels).flatten() for i in numbers]),
+            np.zeros(len(numbers)), np.array([pilot.seed(i) for i in numbers]))
+
+
 def compose(pilot: Pilot, number: int) -> Config:
     """The config of one training: on the part of the training images that the
     search trains on, judged on the part that it holds out.
@@ -158,13 +182,12 @@ def compose(pilot: Pilot, number: int) -> Config:
     Raises:
         ExperimentFailed: the config has no such parts.
     """
-    seed = pilot.seeds[number // 2 % len(pilot.seeds)]
     cfg = _held_out(pilot)
     rates = draw_rates(number, pilot.groups, len(cfg.model.levels))
     cfg.model.selector = dict(
         type='mmrlkd.GroupSelector', descriptor=pilot.descriptor,
         edges=list(pilot.edges), rates=rates.astype(float).tolist())
-    cfg.randomness = dict(seed=seed)
+    cfg.randomness = dict(seed=pilot.seed(number))
     check_config(cfg)
     return cfg
 
@@ -185,8 +208,9 @@ def measure(pilot: Pilot, batches: int, work_dir: Path) -> np.ndarray:
     cfg.custom_hooks = [dict(type='mmrlkd.SeedHook')]  # begins to choose at once
     cfg.train_cfg.val_interval = batches + 1
     cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
-    cfg.custom_imports.imports = [
-        *cfg.custom_imports.imports, 'projects.experiments.recorder']
+    cfg.custom_imports = dict(imports=[
+        *cfg.get('custom_imports', {}).get('imports', []),
+        'projects.experiments.recorder'])
     folder = work_dir.resolve() / 'descriptor'
     file = folder / 'values.txt'
     cfg.model.selector = dict(
@@ -202,6 +226,11 @@ def measure(pilot: Pilot, batches: int, work_dir: Path) -> np.ndarray:
 
 def _held_out(pilot: Pilot) -> Config:
     cfg = load_config(pilot.config, pilot.method, pilot.options)
+    check_distils(cfg)
+    if not cfg.model.get('levels'):
+        raise ExperimentFailed(
+            f'{pilot.config}: model.levels is missing; accepted: the names of '
+            "the levels that are to be measured, such as ('P3', 'P4').")
     settings = SearchSettings.of(cfg)
     if not settings.data:
         raise ExperimentFailed(
@@ -210,7 +239,7 @@ def _held_out(pilot: Pilot) -> Config:
             'those of search_val, see tools/datasets/hold_out.py.')
     cfg.merge_from_dict(dict(settings.data))
     if pilot.iterations is not None:
-        _shorten(cfg, pilot.iterations)
+        shorten(cfg, pilot.iterations, pilot.iterations)
     cfg.model.min_levels = 0  # a group may be distilled at no level
     # Of the method's hooks only the phases stay: pilots have its warm-up.
     cfg.custom_hooks = [
@@ -218,16 +247,6 @@ def _held_out(pilot: Pilot) -> Config:
         if hook['type'] in ('mmrlkd.SeedHook', 'mmrlkd.PhaseHook')]
     without_checkpoints(cfg)
     return cfg
-
-
-def _shorten(cfg: Config, iterations: int) -> None:
-    warm = max(iterations // 10, 1)
-    cfg.train_cfg.update(max_iters=iterations, val_interval=iterations)
-    cfg.param_scheduler = [
-        dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0,
-             end=warm),
-        dict(type='CosineAnnealingLR', by_epoch=False, begin=warm,
-             end=iterations, eta_min=0)]
 
 
 def run_pilot(pilot: Pilot, work_dir: Path, jobs: int,
@@ -273,7 +292,7 @@ def run_pilot(pilot: Pilot, work_dir: Path, jobs: int,
                 'continues.')
         rates = draw_rates(task.key, pilot.groups, len(cfg.model.levels))
         rows.append(dict(
-            training=task.key, seed=pilot.seeds[task.key // 2 % len(pilot.seeds)],
+            training=task.key, seed=pilot.seed(task.key),
             metric=found[metric], **dict(zip(names, rates.flatten().tolist())),
             pilot=asked))
         save_table(pd.DataFrame(rows).sort_values('training'), table)
@@ -298,7 +317,8 @@ def summarise(pilot: Pilot, cfg: Config, rows: pd.DataFrame, metric: str,
     effects = regress(rows[list(names)].to_numpy(float),
                       rows.metric.to_numpy(float), rows.seed.to_numpy())
     shape = pilot.groups, len(cfg.model.levels)
-    judged = json.loads(Path(cfg.val_evaluator.ann_file).read_text())['images']
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    judged = DATASETS.build(cfg.val_dataloader.dataset)
     return dict(
         descriptor=pilot.descriptor, edges=list(pilot.edges),
         levels=list(cfg.model.levels),

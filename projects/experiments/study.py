@@ -173,6 +173,24 @@ def read_study(path: Path) -> Study:
     return Study(path.stem, version, worlds, entries)
 
 
+def check_asked(study: Study, worlds: Sequence[str],
+                entries: Sequence[str]) -> None:
+    """Refuse names that a study does not have.
+
+    Raises:
+        ExperimentFailed: there is one.
+    """
+    known = {key: None for entry in study.entries
+             for key in (entry.name, entry.family) if key}
+    for option, asked, accepted in (('--worlds', worlds, study.worlds),
+                                    ('--entries', entries, known)):
+        for name in asked:
+            if name not in accepted:
+                raise ExperimentFailed(
+                    f'{option} {name!r}: {study.name} has none of that name; '
+                    f'accepted: {", ".join(map(repr, accepted))}.')
+
+
 def compose(world: World, entry: Entry, seed: int) -> Config:
     """The config of one training.
 

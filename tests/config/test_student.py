@@ -93,10 +93,18 @@ def test_options_at_the_top_level_reach_the_distiller(write):
      r'the config has no train_dataloder; did you mean train_dataloader'),
     ('', {'loss_wieght': 1}, 'the config has no loss_wieght; did you mean '
      'loss_weight'),
-], ids=['misspelt', 'delete', 'string', 'copy', 'section', 'top'])
+    ('', {'efficiency': 1}, r'the config has no efficiency; did you mean '
+     r'model\.selector\.reward\.efficiency\?'),
+    ('', {'model.efficiency': 1}, r'model\.efficiency: no option of .*; did you '
+     r'mean model\.selector\.reward\.efficiency\?'),
+    ('', {'max_epochs': 1}, r'the config has no max_epochs; accepted: .*train_cfg'),
+], ids=['misspelt', 'delete', 'string', 'copy', 'section', 'top', 'part',
+        "a part's", 'variable'])
 def test_what_nothing_reads_is_refused(write, text, options, sentence):
+    selector = dict(
+        type='mmrlkd.PolicySelector', reward=dict(type='mmrlkd.ResidualReward'))
     with pytest.raises(ValueError, match=sentence):
-        load_config(write(text), cfg_options=options)
+        load_config(write(text, selector=selector), cfg_options=options)
 
 
 def test_a_new_style_config_reads_like_one_with_names(tmp_path):

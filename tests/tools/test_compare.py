@@ -161,7 +161,7 @@ def trained() -> Counter:
 def test_every_config_and_seed_is_trained_and_reported(
         compare: ModuleType, tmp_path: Path) -> None:
     output = run(compare, 'student', 'uniform', 'random', 'evolution',
-                 '--seeds', '3', '5', '--cfg-options', 'a=1', 'search.b=2')
+                 '--seeds', '3', '5', '--cfg-options', 'log_level=DEBUG', 'search.b=2')
     work = tmp_path / 'work'
     assert trained() == dict(
         big=1, student=2, uniform=2, random=2, P2=2, P3=2, found=2)
@@ -170,15 +170,15 @@ def test_every_config_and_seed_is_trained_and_reported(
     assert names.index('big') < min(map(names.index, (
         'uniform', 'random', 'evolution', 'P2')))
     for call in calls():
-        assert 'a=1' in call
+        assert 'log_level=DEBUG' in call
         assert ('search.b=2' in call) == (call[1] == 'evolution')
         assert (teacher in call) == (call[1] not in ('big', 'student'))
     folder = work / 'evolution/seed_5'
     assert ['search', 'evolution', '--work-dir', str(folder), '--cfg-options',
             'randomness.seed=5', 'search.seed=5', 'search.evaluator.seed=5',
-            'a=1', 'search.b=2', teacher] in calls()
+            'log_level=DEBUG', 'search.b=2', teacher] in calls()
     assert ['train', 'found', '--resume', '--work-dir', str(folder / 'train'),
-            '--cfg-options', 'randomness.seed=5', 'a=1', teacher] in calls()
+            '--cfg-options', 'randomness.seed=5', 'log_level=DEBUG', teacher] in calls()
 
     table = load_table(work / 'results.csv')
     assert list(dict.fromkeys(table.method)) == [

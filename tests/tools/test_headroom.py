@@ -71,6 +71,11 @@ def test_a_selector_without_reward_is_refused(tool, write):
         tool.main([write(dict(type='mmrlkd.UniformSelector'))])
 
 
+def test_a_cost_that_no_choice_has_is_refused_before_the_training(tool, write):
+    with pytest.raises(SystemExit, match=r'--costs 100; accepted: .*0\.5 to 7\.5'):
+        tool.main([write(), '--costs', '2', '100', '--train', '1000000'])
+
+
 def test_options_are_checked(tool, capsys):
     with pytest.raises(SystemExit):
         tool.parse_args(['config.py', '--images', '3'])

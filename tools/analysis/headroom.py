@@ -41,6 +41,7 @@ from mmrlkd.distillation.recording import (
     seed_all,
     train_all_levels,
 )
+from mmrlkd.engine.atomic import write_atomically
 from mmrlkd.engine.trained import load_distiller
 from mmrlkd.registry import MODELS
 from projects.experiments.figures import headroom as figure
@@ -48,6 +49,7 @@ from projects.experiments.headroom import (
     Headroom,
     Moment,
     analyse,
+    mean_costs,
     record_moment,
 )
 
@@ -78,7 +80,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='mean costs to compare at; default: eighths of all levels\' cost')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path,
-                        default=ROOT / 'work_dirs/headroom',
+                        default=Path('work_dirs/headroom'),
                         help='folder; default: work_dirs/headroom')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
@@ -89,6 +91,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             parser.error(f'--{name} {getattr(args, name)}: accepted is a '
                          f'number >= {low}.')
     return args
+
+
+def check(args: argparse.Namespace, model: PyramidDistiller) -> None:
+    """Refuse what cannot be compared, before anything is trained.
+
+    Raises:
+        ValueError: the selector has no reward, or no choice has such a cost.
+    """
+    reward_of(model)
+    mean_costs(model.distillation.space, args.costs)
 
 
 def record_now(args: argparse.Namespace, cfg: Config, model: PyramidDistiller,
@@ -105,7 +117,7 @@ def record_training(args: argparse.Namespace, cfg: Config) -> Iterator[
     """Moments of a short training."""
     seed_all(args.seed)
     model = MODELS.build(model_config(cfg))
-    reward_of(model)
+    check(args, model)
     model.init_weights()
     model.to(get_device())
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=args.seed)
@@ -130,6 +142,7 @@ def record_checkpoints(args: argparse.Namespace, cfg: Config) -> Iterator[
     dataset = Runner.build_dataloader(cfg.train_dataloader).dataset
     for path in args.checkpoints:
         model = load_distiller(cfg, path, get_device())
+        check(args, model)
         yield model, record_now(args, cfg, model, dataset, Path(path).stem)
 
 
@@ -169,10 +182,10 @@ def main(argv: list[str] | None = None) -> None:
                         args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     rows = [asdict(row) | {'worth': row.worth} for row in found.rows]
-    (args.out / 'headroom.json').write_text(
-        json.dumps(asdict(found) | {'rows': rows}, indent=1) + '\n')
+    write_atomically(args.out / 'headroom.json', (json.dumps(
+        asdict(found) | {'rows': rows}, indent=1) + '\n').encode())
     page = to_markdown(found)
-    (args.out / 'headroom.md').write_text(page)
+    write_atomically(args.out / 'headroom.md', page.encode())
     figure.save(found, args.out / 'headroom.png')
     Console().print(Markdown(page))
     print(f"{args.out / 'headroom.md'} is written.")

@@ -84,7 +84,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help='of a choice by image; default: 2')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path,
-                        default=ROOT / 'work_dirs/reward_ranking',
+                        default=Path('work_dirs/reward_ranking'),
                         help='folder; default: work_dirs/reward_ranking')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',

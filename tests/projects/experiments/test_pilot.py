@@ -11,6 +11,8 @@ from projects.experiments import pilot
 from projects.experiments.pilot import draw_rates, quantile_edges, regress
 from projects.experiments.runs import ExperimentFailed
 
+ROOT = Path(__file__).parents[3]
+
 
 def draw(trainings: int) -> np.ndarray:
     return np.stack([draw_rates(i, 4, 4).flatten() for i in range(trainings)])
@@ -59,6 +61,22 @@ def test_too_few_trainings_are_refused(trainings: int) -> None:
         regress(draw(trainings), np.zeros(trainings), np.arange(trainings) % 2)
 
 
+@pytest.mark.parametrize('config', [
+    'detection/faster-rcnn_r101-r50_fpn_coco',
+    'segmentation/deeplabv3plus_r101-r50-d8_ade20k-512x512',
+    'classification/resnet34-resnet18_in1k', 'demo/study'])
+def test_a_pilot_of_any_pair_counts_iterations(config: str) -> None:
+    asked = pilot.Pilot(ROOT / f'configs/{config}.py', 'objects', (), iterations=50,
+                        trainings=20)
+    cfg = pilot._held_out(asked)
+    assert cfg.train_cfg == dict(
+        type='mmrlkd.SeededIterBasedTrainLoop', max_iters=50, val_interval=50)
+    assert [each.end for each in cfg.param_scheduler] == [5, 50]
+    pilot.check_trainings(asked, 2)
+    with pytest.raises(ExperimentFailed, match='20 trainings cannot tell 16'):
+        pilot.check_trainings(asked, 4)
+
+
 def test_edges_part_values_in_groups_of_like_size() -> None:
     values = np.arange(100.)
     assert quantile_edges(values, 4) == (24.5, 49.5, 74.5)
@@ -74,11 +92,13 @@ def test_edges_part_values_in_groups_of_like_size() -> None:
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Trainings that lead to what their rates are worth; their numbers."""
     trained: list[int] = []
-    (tmp_path / 'held_out.json').write_text('{"images": [1, 2, 3]}')
+    (tmp_path / 'held_out.json').write_text(json.dumps(dict(
+        metainfo={}, data_list=[dict(img_path=f'{i}.png') for i in range(3)])))
     cfg = Config(dict(
         model=dict(levels=('P2', 'P5')), search=dict(metric='coco/bbox_mAP'),
         train_cfg=dict(max_iters=10), train_dataloader=dict(batch_size=8),
-        val_evaluator=dict(ann_file=str(tmp_path / 'held_out.json'))))
+        val_dataloader=dict(dataset=dict(type='BaseDetDataset', ann_file=str(
+            tmp_path / 'held_out.json')))))
 
     def train_many(tasks, jobs):
         for task in tasks:

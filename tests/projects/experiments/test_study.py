@@ -14,6 +14,7 @@ from projects.experiments.study import (
     Entry,
     Study,
     World,
+    check_asked,
     load_rows,
     pending,
     read_study,
@@ -180,6 +181,14 @@ def test_the_augmentations_differ_in_nothing_else() -> None:
         # Ten epochs: a cache has nearly all maps of the last with K = 4.
         assert configs[0].train_cfg.max_iters * configs[
             0].train_dataloader.batch_size == 10 * data[0].dataset.indices
+
+
+def test_names_that_a_study_lacks_are_refused(front: Study) -> None:
+    check_asked(front, ['a', 'b'], ['P5', 'policy'])
+    with pytest.raises(ExperimentFailed, match=r"--worlds 'c'.*accepted: 'a', 'b'"):
+        check_asked(front, ['a', 'c'], [])
+    with pytest.raises(ExperimentFailed, match=r"--entries 'P4'.*'P5', 'policy 2'"):
+        check_asked(front, [], ['P5', 'P4'])
 
 
 def test_a_file_that_is_no_study_is_refused(tmp_path: Path) -> None:
