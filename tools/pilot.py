@@ -30,7 +30,7 @@ from mmrlkd.config.errors import (
 from projects.experiments.pilot import (
     WORTH,
     Pilot,
-    check_trainings,
+    check_pilot,
     load_edges,
     measure,
     quantile_edges,
@@ -101,8 +101,8 @@ def pilot(args: argparse.Namespace) -> None:
         args.config, args.descriptor, tuple(args.edges or ()), args.method,
         args.cfg_options, args.trainings, args.iterations, tuple(args.seeds))
     with errors_as_sentences(CONFIG_ERRORS, 'pilot.py'):
-        check_trainings(asked, args.groups if args.edges is None
-                        else len(args.edges) + 1)
+        check_pilot(asked, args.groups if args.edges is None
+                    else len(args.edges) + 1)
     with locked(args.work_dir):
         if args.edges is None:
             edges = load_edges(args.work_dir, args.groups)

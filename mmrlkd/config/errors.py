@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmengine.config.utils import ConfigParsingError
+
 #: Environment variable; if it is set, errors are shown with their traceback.
 TRACEBACK = 'MMRLKD_TRACEBACK'
 
@@ -16,10 +18,11 @@ SENTENCES = (
 #: Raised while something is built from a wrong config: mmengine reports an
 #: unknown type or argument with KeyError or TypeError, the libraries an unfit
 #: argument with AssertionError, a missing optional package with that or an
-#: ImportError. ``a.b`` of a section that is not there is an AttributeError.
+#: ImportError. ``a.b`` of a section that is not there is an AttributeError, a base
+#: of a new-style config that is not there a ConfigParsingError.
 CONFIG_ERRORS = (
     *SENTENCES, KeyError, TypeError, AssertionError, ImportError,
-    AttributeError, SyntaxError)
+    AttributeError, SyntaxError, ConfigParsingError)
 
 
 @contextmanager

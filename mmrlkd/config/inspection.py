@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import OPTIMIZERS
 
+from mmrlkd.arguments import check_integer
 from mmrlkd.engine.phase_hook import check_phases, phases_of
 from mmrlkd.files import relative_to
 
 from .errors import CONFIG_ERRORS
-from .keywords import check_distiller, type_name
+from .keywords import check_distiller, find_class, near, type_name
 from .student import is_distiller, settings_of
 
 __all__ = [
@@ -44,6 +46,19 @@ def _check_schedule(cfg: Config) -> None:
             raise ValueError(
                 f'{key} is {cfg.get(key)!r}, and without it nothing is '
                 f'trained; accepted: {accepted}.')
+    for section, keys in (('train_dataloader', ['batch_size']),
+                          ('val_dataloader', ['batch_size']),
+                          ('train_cfg', ['max_epochs', 'max_iters'])):
+        for key in keys:
+            value = (cfg.get(section) or {}).get(key)
+            if value is not None:
+                check_integer(section, key, value, 1)
+    kind = (cfg.optim_wrapper.get('optimizer') or {}).get('type')
+    if kind and find_class(OPTIMIZERS, kind, cfg.get('default_scope')) is None:
+        raise ValueError(
+            f'optim_wrapper.optimizer.type is {kind!r}, which is no optimizer'
+            f'{near(kind, list(OPTIMIZERS.module_dict))}; accepted: one of torch, '
+            "such as 'SGD' or 'AdamW', or of the library.")
 
 
 def check_start(cfg: Config) -> None:

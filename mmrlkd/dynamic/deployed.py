@@ -157,7 +157,7 @@ class BudgetedController(ABC):
 
         It is also not where at most one setting would be left to choose.
         """
-        budget = checked_budgets(each_budget(budget_ms, 1))
+        budget = checked_budgets(budget_ms)
         left = (self._unseen + self._added <= budget[:, None]).sum(1)
         return self.blind.looks_at(budget / self.time_scale) & (left > 1)
 
@@ -167,7 +167,7 @@ class BudgetedController(ABC):
         Args:
             budget_ms: (B,) or one number.
         """
-        budget = checked_budgets(each_budget(budget_ms, 1))
+        budget = checked_budgets(budget_ms)
         return Limits.of(self._unseen, budget).choose(
             np.broadcast_to(self.blind.value.numpy(), (len(budget), len(self.space))))
 

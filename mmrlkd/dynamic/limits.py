@@ -64,31 +64,42 @@ class Limits:
         """The allowed settings of the highest score (B, S). Scores that are no
         numbers count as 0: a network that overflowed must not choose what is
         forbidden."""
-        if not math.isfinite(scores.sum()):
-            scores = np.where(np.isfinite(scores), scores, 0.)
-        settings = (scores + self.penalty).argmax(1)
-        if len(self.predicted_ms) == 1:
-            return Choice(settings, self.predicted_ms[0].take(settings), self.feasible)
-        return Choice(settings, np.take_along_axis(
-            self.predicted_ms, settings[:, None], 1)[:, 0], self.feasible)
+        images = np.arange(len(scores))
+        penalised = scores + self.penalty
+        settings = penalised.argmax(1)  # the first NaN, if there is one
+        # Of single images, Python is faster than a reduction of numpy.
+        if not all(map(math.isfinite, penalised[images, settings].tolist())):
+            penalised = np.where(np.isfinite(scores), scores, 0.) + self.penalty
+            settings = penalised.argmax(1)
+        rows = 0 if len(self.predicted_ms) == 1 else images
+        return Choice(settings, self.predicted_ms[rows, settings], self.feasible)
 
 
 def each_budget(budget_ms: Budgets, images: int) -> tuple[float, ...]:
-    """(B,) of one number for each of B images, or for all."""
+    """(B,) of one number for each of B images, or for all.
+
+    Raises:
+        ValueError: there are more or fewer of them.
+    """
     if isinstance(budget_ms, Tensor):
         budget_ms = budget_ms.tolist()
-    if isinstance(budget_ms, Sequence):
-        return tuple(budget_ms)
-    return (budget_ms, ) * images
+    if not isinstance(budget_ms, Sequence):
+        return (budget_ms, ) * images
+    if len(budget_ms) != images:
+        refuse('controller', 'len(budget_ms)', len(budget_ms),
+               f'one number, or one for each of {images} images')
+    return tuple(budget_ms)
 
 
-def checked_budgets(budgets: Sequence[float]) -> np.ndarray:
-    """(B,) float32.
+def checked_budgets(budget_ms: Budgets) -> np.ndarray:
+    """(B,) float32; of one number, (1,).
 
     Raises:
         ValueError: one is no number > 0.
     """
-    result: np.ndarray = np.asarray(budgets, np.float32)
+    if isinstance(budget_ms, Tensor):
+        budget_ms = budget_ms.tolist()
+    result: np.ndarray = np.atleast_1d(np.asarray(budget_ms, np.float32))
     if not (result > 0).all():
         refuse('controller', 'budget_ms', float(result[~(result > 0)][0]),
                'a number of ms > 0')

@@ -22,9 +22,10 @@ from scipy import stats
 
 from mmrlkd.config.compose import load_config
 from mmrlkd.config.inspection import check_config
-from mmrlkd.config.student import check_distils
+from mmrlkd.config.student import check_distils, model_config
 from mmrlkd.engine.atomic import write_atomically
 from mmrlkd.engine.phase_hook import loop_length
+from mmrlkd.registry import MODELS
 from mmrlkd.search.evaluator import shorten
 from mmrlkd.search.settings import SearchSettings
 
@@ -158,7 +159,7 @@ def regress(design: np.ndarray, metric: np.ndarray,
     return Effects(beta[:k], half[:k], float(np.sqrt(variance)), freedom)
 
 
-def check_trainings(pilot: Pilot, groups: int) -> None:
+def check_pilot(pilot: Pilot, groups: int) -> None:
     """Refuse a pilot that could not tell what it is asked for.
 
     Args:
@@ -168,11 +169,16 @@ def check_trainings(pilot: Pilot, groups: int) -> None:
     Raises:
         ExperimentFailed: there are too few trainings for the groups and the
             config's levels, or the config holds no images out.
+        ValueError: a training would fail when its model is built.
     """
     levels = len(_held_out(pilot).model.levels)
     numbers = range(pilot.trainings)
     regress(np.stack([draw_rates(i, groups, levels).flatten() for i in numbers]),
             np.zeros(len(numbers)), np.array([pilot.seed(i) for i in numbers]))
+    cfg = compose(replace(
+        pilot, edges=pilot.edges or tuple(map(float, range(1, groups)))), 0)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    MODELS.build(model_config(cfg)).teacher.require_weights()
 
 
 def compose(pilot: Pilot, number: int) -> Config:

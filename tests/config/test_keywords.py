@@ -76,5 +76,25 @@ def test_a_config_without_schedule_is_refused(run_config, key):
         check_config(cfg)
 
 
+@pytest.mark.parametrize(('options', 'sentence'), [
+    ({'train_dataloader.batch_size': 0}, r'train_dataloader: batch_size=0; accep'),
+    ({'train_cfg.max_iters': -5}, r'train_cfg: max_iters=-5; accepted: .*>= 1'),
+    ({'optim_wrapper.optimizer.type': 'Adamm'},
+     r"optimizer\.type is 'Adamm', which is no optimizer; did you mean .*Adam"),
+    ({'load_from': 'none.pth'}, r"load_from .*'none\.pth' .* not a file; accepted"),
+])
+def test_what_no_run_can_start_with_is_refused(run_config, options, sentence):
+    cfg = run_config()
+    cfg.merge_from_dict(options)
+    with pytest.raises(ValueError, match=sentence):
+        check_config(cfg)
+
+
+def test_an_optimizer_may_be_named_by_its_module(run_config):
+    cfg = run_config()
+    cfg.optim_wrapper.optimizer.type = 'torch.optim.SGD'
+    check_config(cfg)
+
+
 def test_a_run_without_checkpoints_is_accepted(check):
     check({}, default_hooks=dict(checkpoint=None))

@@ -146,6 +146,9 @@ def test_other_inputs_are_errors(profile, with_context):
         deployed(profile).choose(torch.zeros(2, 5), None, 30.)
     with pytest.raises(ValueError, match=r'context=None; accepted: \(B, 3\)'):
         deployed(with_context, 3).choose(torch.zeros(2, 4), None, 30.)
+    with pytest.raises(ValueError, match=(
+            r'len\(budget_ms\)=3; accepted: one number, or one for each of 2')):
+        deployed(profile).choose(torch.zeros(2, 4), None, [30., 30., 30.])
 
 
 def test_a_slower_machine_scales_latencies_and_not_the_decision(profile):

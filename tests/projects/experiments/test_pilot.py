@@ -72,9 +72,19 @@ def test_a_pilot_of_any_pair_counts_iterations(config: str) -> None:
     assert cfg.train_cfg == dict(
         type='mmrlkd.SeededIterBasedTrainLoop', max_iters=50, val_interval=50)
     assert [each.end for each in cfg.param_scheduler] == [5, 50]
-    pilot.check_trainings(asked, 2)
     with pytest.raises(ExperimentFailed, match='20 trainings cannot tell 16'):
-        pilot.check_trainings(asked, 4)
+        pilot.check_pilot(asked, 4)
+
+
+@pytest.mark.parametrize(('descriptor', 'edges', 'sentence'), [
+    ('weather', (), "'weather'"), ('objects', (5., 3.), 'rising numbers')])
+def test_what_a_training_would_stumble_over_is_said_before(
+        descriptor, edges, sentence, run_config, tmp_path) -> None:
+    run_config(search=dict(
+        metric='coco/bbox_mAP', data=dict(log_level='INFO'))).dump(tmp_path / 'c.py')
+    asked = pilot.Pilot(tmp_path / 'c.py', descriptor, edges, trainings=40)
+    with pytest.raises(ValueError, match=sentence):
+        pilot.check_pilot(asked, len(edges) + 1 if edges else 2)
 
 
 def test_edges_part_values_in_groups_of_like_size() -> None:
