@@ -15,8 +15,9 @@ from mmengine.config import DictAction
 from rich.progress import Progress
 
 import mmrlkd  # noqa: F401
+from mmrlkd.arguments import check_choice
 from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
-from mmrlkd.config.meta import build_training, result_of
+from mmrlkd.config.meta import KEYS, build_training, result_of
 from mmrlkd.config.removed import read_config
 from mmrlkd.engine.atomic import write_atomically
 
@@ -44,6 +45,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with errors_as_sentences(CONFIG_ERRORS, args.config):
         cfg = read_config(args.config)
+        for key in args.cfg_options or {}:
+            check_choice('--cfg-options', 'key', key.partition('.')[0], KEYS)
         cfg.merge_from_dict(args.cfg_options or {})
         training, tasks = build_training(cfg)
         with Progress() as progress:

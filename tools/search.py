@@ -109,12 +109,16 @@ def search_recipes(cfg: Config, settings: SearchSettings, work_dir: Path,
     if settings.data:
         trained.merge_from_dict(dict(settings.data))
     check_config(trained)
-    evaluator = ShortTraining(trained, evaluation, work_dir / 'search')
     space = _space(trained)
-    if evaluation.shared_iterations:
-        console.print(
-            'Training the student whose weights the candidates share.')
-    shared = evaluator.prepare()
+    trained.model.levels = list(space.names)  # where the config leaves them open
+    evaluator = ShortTraining(trained, evaluation, work_dir / 'search')
+
+    def begin() -> None:
+        if evaluation.shared_iterations:
+            console.print(
+                'Training the student whose weights the candidates share.')
+        evaluator.prepare()
+
     bar = Bar(console)
     with bar.progress:
         history = run_search(
@@ -124,7 +128,8 @@ def search_recipes(cfg: Config, settings: SearchSettings, work_dir: Path,
             efficiency=settings.efficiency,
             about=dict(metric=settings.metric,
                        evaluator=dict(settings.evaluator)),
-            progress=bar)
+            begin=begin, progress=bar)
+    shared = evaluator.prepare()  # is done; says what it cost
     return history, Spent(history.images + shared.images,
                           history.seconds + shared.seconds)
 

@@ -34,6 +34,9 @@ from mmrlkd.registry import META_LEARNERS, POLICIES
 from mmrlkd.rl.meta import ExactReward, MetaLearner
 
 OWNER = 'meta_train'
+#: What a config may say.
+KEYS = ('tasks', 'left_out', 'policy', 'learner', 'horizon', 'iterations',
+        'interval', 'seed')
 
 
 @dataclass(frozen=True)

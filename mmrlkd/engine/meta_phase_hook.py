@@ -1,4 +1,4 @@
-"""The fourth phase of the drafts: meta-learning, after the training."""
+"""Meta-learning, once the student of a run is trained."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,7 @@
 """The loop of a search: ask a strategy, evaluate, tell it, record."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,6 +33,7 @@ def run_search(
         history: str | Path, *, executor: str | Mapping[str, Any] = 'local',
         workers: int | None = None, seed: int = 0, staleness: int = 0,
         efficiency: float = 0., about: Mapping[str, Any] | None = None,
+        begin: Callable[[], object] | None = None,
         progress: Progress | None = None) -> History:
     """Search for the best recipe; continue, if ``history`` exists.
 
@@ -58,6 +59,8 @@ def run_search(
             the strategy maximises score − efficiency · cost.
         about: other settings that scores depend on, e.g. the evaluator's
             config, as JSON types. A history is resumed with the same ones only.
+        begin: called before the first candidate, when the settings are known to
+            fit each other and the history.
         progress: called for each finished candidate, and once at the start of
             a resumed search.
 
@@ -77,6 +80,8 @@ def run_search(
         staleness=staleness if searcher.adaptive else 0,
         about=dict(about or {})))
     try:
+        if begin is not None:
+            begin()
         _Search(searcher, space, pool, record, progress).run(staleness)
     finally:
         pool.close()

@@ -282,13 +282,15 @@ def choices(space: LevelSpace) -> tuple[Array, NDArray[np.bool_]]:
     return costs.numpy(), allowed
 
 
-def mean_costs(space: LevelSpace, asked: Sequence[float] | None) -> list[float]:
+def mean_costs(space: LevelSpace, asked: Sequence[float] | None,
+               option: str = '--costs') -> list[float]:
     """The mean costs to compare at.
 
     Args:
         space: of the levels.
         asked: for; None for eighths of what all levels cost, from the cheapest
             subset on.
+        option: of the command line, for messages.
 
     Raises:
         ValueError: no choice has such a mean cost.
@@ -301,7 +303,7 @@ def mean_costs(space: LevelSpace, asked: Sequence[float] | None) -> list[float]:
     for cost in asked:
         if not low <= cost <= high:
             raise ValueError(
-                f'--costs {cost:g}; accepted: mean costs that choices of '
+                f'{option} {cost:g}; accepted: mean costs that choices of '
                 f'{", ".join(space.names)} can have, {low:g} to {high:g}.')
     return list(asked)
 

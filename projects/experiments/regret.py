@@ -21,6 +21,8 @@ from mmrlkd.registry import SELECTORS
 from mmrlkd.rl import play, subset_table
 from mmrlkd.structures import LevelSpace
 
+from .headroom import mean_costs
+
 #: Images in a batch, as in the study.
 BATCH = 8
 #: Share of a recording's images that learners never see.
@@ -181,7 +183,12 @@ def measure(config: str, name: str, task: RegretTask, seed: int,
 
 def at_mean_cost(name: str, recording: Recording, space: LevelSpace,
                  mean_cost: float) -> RegretTask:
-    """The task whose best choices cost ``mean_cost`` on average."""
+    """The task whose best choices cost ``mean_cost`` on average.
+
+    Raises:
+        ValueError: no choices do.
+    """
+    mean_costs(space, [mean_cost], '--mean-cost')
     return RegretTask(
         name, recording, replace(space, context=recording.context.shape[-1]),
         price_of(recording, space, mean_cost), mean_cost)

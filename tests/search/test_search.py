@@ -329,9 +329,11 @@ def test_a_kill_loses_only_what_was_under_way(search, tmp_path):
 ])
 def test_other_settings_are_not_resumed(search, changed, words):
     config = dict(type='mmrlkd.EvolutionSearch', population=2, generations=1)
-    search(config)
+    begun: list[bool] = []
+    search(config, begin=lambda: begun.append(True))
     with pytest.raises(ValueError, match=f'other settings .{words}'):
-        search(config, **changed)
+        search(config, begin=lambda: begun.append(True), **changed)
+    assert begun == [True]
     with pytest.raises(ValueError, match='other settings .strategy='):
         search({**config, 'population': 3})
 
@@ -368,6 +370,8 @@ def test_a_history_that_asks_otherwise_is_refused(search):
     (dict(workers=0), 'workers=0; accepted: an integer >= 1'),
 ])
 def test_impossible_settings_are_errors(search, tmp_path, overrides, words):
+    begun: list[bool] = []
     with pytest.raises(ValueError, match=words):
-        search(dict(type='mmrlkd.ExhaustiveSearch'), **overrides)
-    assert not (tmp_path / 'history.jsonl').exists()
+        search(dict(type='mmrlkd.ExhaustiveSearch'),
+               begin=lambda: begun.append(True), **overrides)
+    assert not begun and not (tmp_path / 'history.jsonl').exists()

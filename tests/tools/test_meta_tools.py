@@ -77,6 +77,7 @@ def test_a_meta_policy_is_learnt_and_adapted(tool, config, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(('options', 'message'), [
+    (['itrations=1'], "key='itrations'; accepted: 'tasks', 'left_out'"),
     (['learner.shots=0'], 'shots=0; accepted: an integer >= 1'),
     (['learner.shots=24'], 'shots=24; accepted: at most 23, for the task has 24'),
     (['left_out=depth'], "left_out='depth'; accepted: "),

@@ -82,3 +82,8 @@ def test_what_is_there_is_not_measured_again(
     assert '-5.500 ± 0.000' in capsys.readouterr().out
     with pytest.raises(SystemExit):
         tool.main(['bandit', '--batches', '0'])
+
+
+def test_a_mean_cost_that_no_choice_has_is_refused() -> None:
+    with pytest.raises(ValueError, match=r'--mean-cost 100; accepted: .* 7\.5'):
+        at_mean_cost('bandit', *bandit(4), mean_cost=100.)
