@@ -1,5 +1,6 @@
 """At which budgets an image is worth looking at, and what is run at the others."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -29,6 +30,20 @@ class BlindRule:
     def always_look(cls, value: Tensor) -> Self:
         """Looks at every image; ``value`` (S,) decides where there is no choice."""
         return cls(value, torch.ones(1), torch.ones(1, dtype=torch.bool))
+
+    @classmethod
+    def of_gains(cls, value: Tensor, budgets: Tensor, gains: Tensor) -> Self:
+        """Looks where that earns more than one standard error on average: of two
+        models, the simpler one unless the other is surely better (Breiman et al. 1984,
+        Classification and Regression Trees, section 3.4.3).
+
+        Args:
+            value: (S,) see above.
+            budgets: (G,) likewise.
+            gains: (N, G) what looking at each of N images earned at each budget.
+        """
+        error = gains.std(0) / math.sqrt(len(gains))
+        return cls(value, budgets, gains.mean(0) > error)
 
     def looks_at(self, budget_ms: np.ndarray) -> np.ndarray:
         """(B,) bool, whether to look at images of budgets (B,) in ms of the

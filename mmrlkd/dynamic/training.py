@@ -154,8 +154,7 @@ def _blind_rule(table: ProfileTable, latency: LatencyModel, plan: TrainingPlan
         judge = _task(table.take(tested), latency, plan)
         gains.append(torch.stack(
             [_gain(runtime, judge, budget) for budget in budgets.tolist()], 1))
-    gain = torch.cat(gains).mean(0)  # (G,)
-    return BlindRule(table.quality.mean(0), budgets, gain > 0)
+    return BlindRule.of_gains(table.quality.mean(0), budgets, torch.cat(gains))
 
 
 def _gain(runtime: LoadedController, task: BudgetTask, budget_ms: float) -> Tensor:

@@ -81,7 +81,7 @@ def test_a_config_without_schedule_is_refused(run_config, key):
     ({'train_cfg.max_iters': -5}, r'train_cfg: max_iters=-5; accepted: .*>= 1'),
     ({'optim_wrapper.optimizer.type': 'Adamm'},
      r"optimizer\.type is 'Adamm', which is no optimizer; did you mean .*Adam"),
-    ({'load_from': 'none.pth'}, r'load_from: none\.pth .* is not a file; accepted'),
+    ({'load_from': 'none.pth'}, r'load_from: none\.pth .*is not a file; accepted'),
 ])
 def test_what_no_run_can_start_with_is_refused(run_config, options, sentence):
     cfg = run_config()

@@ -133,9 +133,12 @@ def test_analyze_logs_of_mmdet_reads_the_training_log(trained):
     (['-m', 'mmrlkd'], "['mmrlkd::_base_/default_runtime.py']"),
 ], ids=['plain', 'by the package'])
 def test_train_py_of_mmdet_distils(run_config, tmp_path, launch, base):
-    """Unchanged, on a config that inherits from this package's."""
+    """Unchanged, on a config that inherits from this package's; so does test.py,
+    which imports torchvision before it reads the config."""
     cfg = run_config(phases=None, selector=dict(type='mmrlkd.UniformSelector'))
     cfg.train_cfg.max_iters = 2
+    cfg.test_dataloader, cfg.test_evaluator, cfg.test_cfg = (
+        cfg.val_dataloader, cfg.val_evaluator, dict())
     cfg.pop('experiment_name')
     config = tmp_path / 'config.py'
     config.write_text(f'_base_ = {base}\n' + text_of(cfg))
@@ -146,3 +149,8 @@ def test_train_py_of_mmdet_distils(run_config, tmp_path, launch, base):
     (log,) = Path(cfg.work_dir).glob('*/vis_data/scalars.json')
     last = [json.loads(line) for line in log.read_text().splitlines()][1]
     assert last['loss_distill'] > 0 and last['levels_per_image'] == 4
+    if launch:
+        run(*launch, TOOLS / 'test.py', config,
+            Path(cfg.work_dir, 'iter_2.pth'), cwd=tmp_path)
+        (result,) = Path(cfg.work_dir).glob('*/*.json')
+        assert 'coco/bbox_mAP' in json.loads(result.read_text())

@@ -50,8 +50,9 @@ class Level:
 def find_levels(adapter: TaskAdapter) -> dict[str, Level]:
     """Find a model's levels by running it on one image.
 
-    :func:`.maps.number_levels` numbers them by stride; but a backbone with four
-    stages has C2 to C5 by position, whatever their strides.
+    :func:`.maps.number_levels` numbers them by stride; but a backbone that
+    lists its stages has them from C2 on by position, whatever their strides
+    (:func:`.stage_ends.count_stages`).
 
     Returns:
         Levels by name: the backbone's stages, then the neck's outputs.

@@ -88,9 +88,9 @@ def number_levels(strides: Sequence[float], owner: str) -> list[int | None]:
         raise ValueError(
             f'{owner} whose finest map has a stride of {strides[0]:g} px, '
             'which is not near a power of two, so that no number says what it '
-            'goes with; accepted: strides near 1, 2, 4, 8, …, or a backbone of '
-            f'{USUAL_STAGES} stages (num_stages, res_layers or stages), '
-            'which are numbered by position.')
+            'goes with; accepted: strides near 1, 2, 4, 8, …, or a backbone that '
+            f'lists its stages (res_layers, or {USUAL_STAGES} stages), which are '
+            'numbered by position.')
     rounded = [round(each) for each in exact]
     equal_before_last = any(
         a == b < rounded[-1] for a, b in zip(rounded, rounded[1:]))
