@@ -58,7 +58,7 @@ def run(tmp_path: Path, config_text):
     def make(name: str, selector: dict | None, seed: int = 0, **changes) -> Run:
         config = tmp_path / f'{name}.py'
         config.write_text(config_text(selector, **changes))
-        return Run(name, seed, tmp_path / name, config, ('extra=1', ))
+        return Run(name, seed, tmp_path / name, config, ('log_level=DEBUG', ))
 
     return make
 
@@ -75,7 +75,7 @@ def test_the_others_inherit_from_the_first_that_is_fixed(
     assert one.cfg.model.selector == dict(
         type='mmrlkd.FixedSelector', levels=('P3', ))
     assert one.cfg.model.teacher == runs[0].cfg.model.teacher
-    assert one.cfg.extra == 1
+    assert one.cfg.log_level == 'DEBUG'
 
 
 def test_only_the_same_training_is_not_repeated(tmp_path: Path, run) -> None:
