@@ -167,16 +167,16 @@ def run_task(task: BudgetTask, runs: dict[str, Run], seeds: list[int],
         table, runs[DROPPED].config)
     budgets = [f'{each["budget_ms"]:g}' for each
                in json.loads(summary.read_text())['budgets']]
+    controllers = [comparison / 'seeds' / f'seed_{seed}.pth' for seed in seeds]
+    int8 = [each.with_name(f'{each.stem}_int8.onnx') for each in controllers]
+    steps.run(Step(
+        f'{task.name}: controllers in int8',
+        ('budget/export.py', *map(str, controllers), str(table)), int8[-1]),
+        *controllers, table)
     tests = {}
-    for seed in seeds:
-        controller = comparison / 'seeds' / f'seed_{seed}.pth'
-        int8 = controller.with_name(f'seed_{seed}_int8.onnx')
-        steps.run(Step(
-            f'{task.name}: int8 of seed {seed}',
-            ('budget/export.py', str(controller), str(table), '--out', str(int8)),
-            int8), controller, table)
-        for kind, file in (('int8', int8), ('float', controller)):
-            if kind == 'float' and seed != seeds[0]:
+    for i, seed in enumerate(seeds):
+        for kind, file in (('int8', int8[i]), ('float', controllers[i])):
+            if kind == 'float' and i > 0:
                 continue  # differs in the time of a decision, which one tells
             out = file.with_name(f'{file.name}.test.json')
             tests[kind, seed] = steps.run(Step(

@@ -110,6 +110,13 @@ def test_a_controller_is_exported(train, tmp_path, capsys):
     out = capsys.readouterr().out
     int8 = load_controller(path.with_name('controller_int8.onnx'))
     assert f'{int8.agreement.same_setting:.2%} get the same setting' in out
+    other = path.with_name('other.pth')
+    other.write_bytes(path.read_bytes())
+    main([str(path), str(other), str(profile)])
+    assert path.with_name('other_int8.onnx').read_bytes() == path.with_name(
+        'controller_int8.onnx').read_bytes()
+    with pytest.raises(SystemExit, match='2'):
+        main([str(path), str(other), str(profile), '--out', str(other)])
     with pytest.raises(SystemExit, match='accepted: one with float weights'):
         main([str(path.with_name('controller_int8.onnx')), str(profile)])
 

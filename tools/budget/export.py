@@ -1,9 +1,9 @@
-"""Write a controller as ONNX, by default in int8, and compare it with the float one.
+"""Write controllers as ONNX, by default in int8, and compare them with the float ones.
 
-    python tools/budget/export.py CONTROLLER.pth PROFILE.parquet [--out FILE.onnx]
+    python tools/budget/export.py CONTROLLER.pth … PROFILE.parquet [--out FILE.onnx]
         [--float]
 
-PROFILE is the table that the controller was trained with: its images calibrate the
+PROFILE is the table that a controller was trained with: its images calibrate the
 activations of int8, and the choices of both are compared on them. The file takes the
 controller's place in ``BudgetedInferencer`` and tools/budget/test.py.
 """
@@ -28,35 +28,42 @@ from mmrlkd.dynamic.table import ProfileTable, read_header
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Write a controller as ONNX, and compare it with the float '
-        'one.')
-    parser.add_argument('controller', type=Path,
+        description='Write controllers as ONNX, and compare them with the float '
+        'ones.')
+    parser.add_argument('controllers', nargs='+', type=Path, metavar='controller',
                         help='file of tools/budget/train.py')
     parser.add_argument('profile', type=Path, help='table that it was trained with')
-    parser.add_argument('--out', type=Path, help='default: beside the controller, '
-                        'controller_int8.onnx or controller.onnx')
+    parser.add_argument('--out', type=Path, help='of one controller; default: beside '
+                        'it, controller_int8.onnx or controller.onnx')
     parser.add_argument('--float', action='store_true',
                         help='keep the weights as they are')
     args = parser.parse_args(argv)
-    if args.out is None:
-        args.out = args.controller.with_name(
-            args.controller.stem + ('' if args.float else '_int8') + '.onnx')
+    if args.out and len(args.controllers) > 1:
+        parser.error('--out names one file; accepted: with one controller.')
     return args
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    with errors_as_sentences(CONFIG_ERRORS, args.controller):
-        controller = load_controller(args.controller)
-        if not isinstance(controller, LoadedController):
-            refuse('export', 'controller', str(args.controller),
-                   'one with float weights, a file of tools/budget/train.py')
-        header = read_header(args.profile)
-        table = ProfileTable.read(
-            args.profile, header.kind if header else 'complete',
-            controller.space.header())
-        agreement = export(controller, table, args.out, not args.float)
-    print(f'{args.out} is written. Of {agreement.pairs} pairs of an image and a '
+    for path in args.controllers:
+        with errors_as_sentences(CONFIG_ERRORS, path):
+            write(path, args)
+
+
+def write(path: Path, args: argparse.Namespace) -> None:
+    """Export one controller, and say how well it agrees."""
+    controller = load_controller(path)
+    if not isinstance(controller, LoadedController):
+        refuse('export', 'controller', str(path),
+               'one with float weights, a file of tools/budget/train.py')
+    header = read_header(args.profile)
+    table = ProfileTable.read(
+        args.profile, header.kind if header else 'complete',
+        controller.space.header())
+    out = args.out or path.with_name(
+        path.stem + ('' if args.float else '_int8') + '.onnx')
+    agreement = export(controller, table, out, not args.float)
+    print(f'{out} is written. Of {agreement.pairs} pairs of an image and a '
           f'budget, {agreement.same_setting:.2%} get the same setting as by the '
           f'float controller; log-probabilities differ by {agreement.score_error:.3g} '
           'at most.')
