@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 
 from mmrlkd.engine.atomic import write_atomically
 
-from .comparison import MIXED, ORACLE, RANDOM, STATIC, interval
+from .comparison import BOUNDED, MIXED, ORACLE, RANDOM, STATIC, interval
 from .training import EXACT, WARM_START
 
 #: Colour and line of each method; the algorithm that the config names is green.
 _LINES = {
     ORACLE: ('#8b949e', ':'), EXACT: ('#2f81f7', '-'),
     WARM_START: ('#bf8700', '-'), STATIC: ('#24292f', '--'),
-    MIXED: ('#6f42c1', '--'), RANDOM: ('#e8590c', '-')}
+    BOUNDED: ('#0c8f99', '--'), MIXED: ('#6f42c1', '--'), RANDOM: ('#e8590c', '-')}
 _ALGORITHM = ('#117a37', '-')
 #: Of groups of neighbouring strata, easy ones first.
 _STRATA = ('#a6d8b0', '#5fb878', '#2a8f4a', '#04361a')
@@ -70,6 +70,7 @@ def draw(rows: pd.DataFrame, choices: pd.DataFrame, algorithm: str,
         _line(kept, rows[rows.method == method], 'within', held_out, method,
               colour, style)
     kept.axhline(0.95, color='#8b949e', linewidth=1)
+    kept.set_ylim(top=1.005)  # an interval may reach beyond what a share can be
     kept.set_ylabel('share of images within the budget')
     kept.legend(fontsize=8, frameon=False)
     for panel in (quality, spent, kept):
