@@ -26,14 +26,15 @@ def draw(rows: pd.DataFrame, cost: str = 'distill_cost') -> Figure:
         cost: column of the costs.
     """
     worlds = rows.world.unique()
-    figure = Figure(figsize=(5.6 * len(worlds), 4.6), layout='constrained')
+    figure = Figure(figsize=(5.6 * len(worlds), 5.2), layout='constrained')
     panels = figure.subplots(1, len(worlds), squeeze=False)[0]
     for panel, world in zip(panels, worlds, strict=True):
         _world(panel, rows[rows.world == world], cost)
         panel.set_title(world)
         panel.set_xlabel('mean nominal cost per image')
     panels[0].set_ylabel('mAP of the student')
-    panels[-1].legend(loc='lower right', fontsize=8.5)
+    figure.legend(*panels[-1].get_legend_handles_labels(), fontsize=8.5,
+                  loc='outside lower center', ncols=5)
     return figure
 
 

@@ -22,7 +22,7 @@ METHOD_COLOURS = {
     'teacher': MUTED, 'student': '#0c8f99', 'kd': '#6e4b1f',
     'uniform': '#2f81f7', 'random': '#e8590c', 'ppo': '#2da44e',
     'fixed_subset': '#1b3a8a',
-    'gated': '#bf8700', 'greedy': '#d6336c', 'grpo': '#117a37',
+    'gated': '#bf8700', 'greedy': '#a61e4d', 'grpo': '#117a37',
     'reinforce': '#6a9a1f', 'gradnorm': '#8250df', 'pcgrad': '#c0399f',
     'darts': '#b3261e', 'gdas': '#ff6b57', 'evolution': '#9c6ade',
     'exhaustive': '#4b2e83', 'controller': '#c2570c',

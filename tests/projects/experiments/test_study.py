@@ -145,17 +145,18 @@ def test_differences_are_paired_at_equal_cost(front: Study) -> None:
 
 def test_a_line_joins_entries_of_all_seeds_only() -> None:
     """Means over other seeds would draw a difference that no pair of runs has."""
-    panel, = families.draw(rows_of({
+    figure = families.draw(rows_of({
         'policy 1': (1, [30, 31, 32, 40]), 'policy 2': (2, [32, 34, 36, 44]),
         'policy 3': (3, [33, 34, 35]), 'policy 4': (4, [33, 34]),
-        'P4': (1, [29, 30, 31, 32]), 'P3': (2, [30, 30, 30])})).axes
+        'P4': (1, [29, 30, 31, 32]), 'P3': (2, [30, 30, 30])}))
+    panel, = figure.axes
     joined, apart = (
         each for each in panel.containers if hasattr(each, 'lines'))
     assert joined.lines[0].get_xydata().tolist() == [[1, 33.25], [2, 36.5]]
     assert apart.lines[0].get_xydata().tolist() == [[3, 34]]
     assert apart.lines[0].get_linestyle() == 'None'
     assert apart.get_label() == 'policy, fewer seeds'
-    texts = [each.get_text() for each in panel.get_legend().get_texts()]
+    texts = [each.get_text() for each in figure.legends[0].get_texts()]
     assert {'fixed subsets', 'fixed subsets, fewer seeds'} <= set(texts)
 
 
