@@ -1,6 +1,6 @@
 # How much the policy learns, and how it chooses while it does: what learning from
-# every fifth iteration in place of every tenth, fewer gradient steps, and the mode in
-# place of a sample do to the quality. docs/methods/learners.md reads its results.
+# every fifth iteration in place of every tenth, and the mode in place of a sample, do
+# to the quality. docs/methods/learners.md reads its results.
 version = 1
 worlds = dict(
     scenes=dict(
@@ -16,7 +16,6 @@ every = 'custom_hooks.1.phases.1.learn_every'
 changes = {
     'every 10th': {every: 10},
     'every 5th': {every: 5},
-    '4 steps': {'model.selector.learner.steps': 4},
     'mode': {'model.selector.greedy': True},
 }
 entries = [
