@@ -68,7 +68,7 @@ def near(word: str, words: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(alike[:3])}?" if alike else ''
 
 
-def elsewhere(key: str, model: Mapping[str, Any]) -> str:
+def parts_with(key: str, model: Mapping[str, Any]) -> str:
     """``'; did you mean …?'`` with the parts of a model that have an option ``key``;
     empty if none has."""
     places = [f'model.{path}.{key}' for path, part in own_sections(model)

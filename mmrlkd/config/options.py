@@ -10,10 +10,10 @@ from mmrlkd.registry import MODELS
 
 from .keywords import (
     RUNNER_KEYS,
-    elsewhere,
     find_class,
     near,
     parameters_of,
+    parts_with,
     walk,
 )
 from .student import is_distiller, reach_student, with_names
@@ -55,7 +55,7 @@ def _check_read(cfg: Config, key: str, first: str, known: list[str]) -> None:
     """Refuse to set what the config has not, which may be meant for one of the
     ``known``, or what the file only copied elsewhere."""
     if first not in cfg:
-        hint = (elsewhere(first, cfg.get('model') or {}) or near(first, sorted(known))
+        hint = (parts_with(first, cfg.get('model') or {}) or near(first, sorted(known))
                 or f'; accepted: {", ".join(sorted(RUNNER_KEYS & set(cfg)))}.')
         raise ValueError(f'{key}: the config has no {first}{hint}')
     # Where the Runner reads an equal value, the file has copied the variable.

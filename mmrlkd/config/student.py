@@ -14,12 +14,12 @@ from mmrlkd.registry import MODELS, Family
 from .keywords import (
     RESERVED,
     RUNNER_KEYS,
-    elsewhere,
     find_class,
     near,
     own_registries,
     own_sections,
     parameters_of,
+    parts_with,
     type_name,
     walk,
 )
@@ -171,7 +171,7 @@ def reach_student(cfg: Config) -> None:
             raise ValueError(
                 f'model.{key}: no option of {type_name(model.type)}, nor of '
                 f'its student ({type_name(kind)})'
-                f'{elsewhere(key, model) or hint or near(key, [*taken])}; '
+                f'{parts_with(key, model) or hint or near(key, [*taken])}; '
                 f"accepted: {', '.join(dict.fromkeys([*own, *taken]))}.")
     plain = {key: value for key, value in model.items() if key not in given}
     # As mmengine merges a config into its base; keys may be list indices.

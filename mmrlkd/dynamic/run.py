@@ -35,24 +35,31 @@ def run_settings(
     """
     inputs, samples = batch['inputs'], batch['data_samples']
     if len(set(settings)) == 1:
-        return _run(model, inputs, samples, space, settings[0], feature, early)
+        return _run(model, inputs, samples, space, settings[0], feature,
+                    _continued(space, settings[0], feature, early))
     results: list[Any] = [None] * len(samples)
     for setting in sorted(set(settings)):
         indices = [i for i, each in enumerate(settings) if each == setting]
         members = torch.tensor(indices, device=inputs.device)
+        maps = _continued(space, setting, feature, early)
         found = _run(
             model, inputs[members], [samples[i] for i in indices], space, setting,
-            feature, early and early.take(members))
+            feature, maps and maps.take(members))
         for i, sample in zip(indices, found, strict=True):
             results[i] = sample
     return results
+
+
+def _continued(space: SettingSpace, setting: int, feature: StageFeature | None,
+               early: EarlyMaps | None) -> EarlyMaps | None:
+    """The maps that a run in a setting goes on from; None if it does not."""
+    return early if feature and feature.reusable(space, setting) else None
 
 
 def _run(model: nn.Module, inputs: Tensor, samples: list, space: SettingSpace,
          setting: int, feature: StageFeature | None, early: EarlyMaps | None
          ) -> list:
     """Predictions for images that all have the same setting."""
-    continues = feature and early and feature.reusable(space, setting)
     with space.set(setting), feature.reused(early) if (
-            feature and early and continues) else nullcontext():
+            feature and early) else nullcontext():
         return model(inputs=inputs, data_samples=samples, mode='predict')
