@@ -1,29 +1,25 @@
 """What a warm cache of the teacher's maps saves of a training iteration.
 
-    python benchmarks/teacher_cache.py [--json OUT] [--rounds 40] [--method NAME …]
+    python benchmarks/teacher_cache.py [--configs CONFIG …] [--batch 8]
+        [--rounds 40] [--json OUT]
 
-An iteration loads its batch and trains on it, as in an epoch of the demo's study
-(configs/demo/study.py), whose data and teacher ``tools/study.py`` makes. The floor
-has no cache. ``warm`` finds all maps in the file; ``cold`` finds none and adds those
-of each iteration, which the first epoch does. All variants see the same 64 images,
-not flipped anew. ``_measure.py`` says how they are measured; on the CPU with one
-thread (OMP_NUM_THREADS=1), seconds are those of the process.
+An iteration loads its batch and trains on it with all levels, as in an epoch of a
+demo's pair; the pair's data lie where its config says. Weights are random, of which
+times do not depend. The floor has no cache. ``warm`` finds all maps in the file;
+``cold`` finds none and adds those of each iteration, which the first epoch does. All
+variants see the same 64 images, not flipped anew. ``_measure.py`` says how they are
+measured.
 """
 
-import argparse
 import atexit
-import json
 import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Callable
 from itertools import cycle
-from pathlib import Path
 
 import torch
-from _measure import Benchmark, Sweep, compare, measure_times
-from mmengine.logging import MMLogger
+from _measure import Benchmark, Sweep, run
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -34,9 +30,7 @@ from mmrlkd.distillation import PyramidDistiller
 from mmrlkd.registry import MODELS
 from mmrlkd.structures import Phase
 
-CONFIG = 'configs/demo/study.py'
-IMAGES, BATCH = 64, 8
-GROUP = 5
+IMAGES = 64
 FLOOR = 'no cache'
 #: The store's dtype of each variant, and whether it has the maps.
 VARIANTS = {
@@ -45,14 +39,15 @@ VARIANTS = {
     'cold, bfloat16': ('bfloat16', False)}
 
 
-def make_step(name: str, batch: int, method: str,
+def make_step(name: str, batch: int, config: str,
               device: torch.device) -> Callable[[int], None]:
     """A function that loads a batch and trains on it, given its number."""
     dtype, warm = VARIANTS[name]
-    cfg = load_config(CONFIG, method)
+    cfg = load_config(config, 'uniform')
     import_modules_from_strings(**cfg.custom_imports)
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
+    cfg.model.teacher.checkpoint = None
     if dtype:
         folder = tempfile.mkdtemp(prefix='teacher_cache_')
         atexit.register(shutil.rmtree, folder, True)
@@ -74,7 +69,7 @@ def make_step(name: str, batch: int, method: str,
     def step(number: int) -> None:
         if dtype and not warm:  # maps of another teacher: none is known
             model.teacher.cache._model = os.urandom(16)
-        model.schedule.set(Phase('run', 1.0, learn_every=4), number, 0.0)
+        model.schedule.set(Phase('run', 1.0), number, 0.0)
         model.train_step(next(batches), optimizer)
 
     return step
@@ -91,43 +86,12 @@ def fill(model: PyramidDistiller, data, batch: int) -> None:
         pyramid.begin()
         for level in range(len(model.levels)):
             pyramid.level(level)
-        pyramid.score_logits()
     model.teacher.cache.store.flush()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--json', type=Path, help='where to write the result')
-    parser.add_argument(
-        '--rounds', type=int, default=40,
-        help=f'iterations of each variant, a multiple of {GROUP}')
-    parser.add_argument(
-        '--method', nargs='+', default=['uniform', 'ppo', 'worth'],
-        help='see --method of tools/train.py')
-    args = parser.parse_args()
-    if args.rounds < GROUP or args.rounds % GROUP:
-        parser.error(f'--rounds={args.rounds}; accepted: a multiple of '
-                     f'{GROUP}, at least {GROUP}.')
-    MMLogger.get_current_instance().setLevel('ERROR')  # initialisation logs
-    benchmark = Benchmark(
-        __file__, 'one iteration', tuple(VARIANTS),
-        Sweep('method', '', tuple(args.method)), make_step, GROUP, args.rounds)
-    result: dict = dict(
-        device=f'{platform.machine()} CPU, {torch.get_num_threads()} threads',
-        torch=torch.__version__, batch=BATCH, rounds=args.rounds, method={})
-    for method in args.method:
-        seconds = measure_times(
-            benchmark, BATCH, method, args.rounds, torch.device('cpu'))
-        result['method'][method] = {
-            name: compare(each, seconds[FLOOR], GROUP)
-            for name, each in seconds.items()}
-        for name, row in result['method'][method].items():
-            low, high = row['time_ratio_interval']
-            print(f"{method:8} {name:16} {1e3 * row['seconds']:7.1f} ms  "
-                  f"{row['time_ratio']:.3f} ({low:.3f} to {high:.3f})", flush=True)
-        if args.json:
-            args.json.write_text(json.dumps(result, indent=1) + '\n')
-
-
 if __name__ == '__main__':
-    main()
+    run(Benchmark(
+        __file__, 'one iteration', tuple(VARIANTS),
+        Sweep('configs', '', ('configs/demo/study.py',
+                              'configs/demo/classification_large.py')),
+        make_step, group=5, rounds=40), __doc__.splitlines()[0])

@@ -17,9 +17,8 @@ budget = dict(
         dict(type='mmrlkd.InputScale', scales=(0.5, 0.75, 1.0, 1.5)),
         dict(type='mmrlkd.ResidualBlocks', run=[(2, 2, 1, 1), (2, 2, 2, 2)]),
     ],
-    # Runs at full size go on from there, as layer1 has all its blocks in them. The stem
-    # tells less of whether an image is crowded; layer2 tells more, and costs more where
-    # a run does not go on from it.
-    feature=dict(stage='layer1', scale=1.0),
+    # Cheap even for a run at another size, which does not go on from there. layer1
+    # tells more of whether an image is crowded, and costs such a run 12 % of its time.
+    feature=dict(stage='maxpool', scale=1.0),
     latency=dict(quantile=0.98),
     test_budgets=3)

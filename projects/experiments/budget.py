@@ -173,17 +173,16 @@ def run_task(task: BudgetTask, runs: dict[str, Run], seeds: list[int],
         f'{task.name}: controllers in int8',
         ('budget/export.py', *map(str, controllers), str(table)), int8[-1]),
         *controllers, table)
-    tests = {}
-    for i, seed in enumerate(seeds):
-        for kind, file in (('int8', int8[i]), ('float', controllers[i])):
-            if kind == 'float' and i > 0:
-                continue  # differs in the time of a decision, which one tells
-            out = file.with_name(f'{file.name}.test.json')
-            tests[kind, seed] = steps.run(Step(
-                f'{task.name}: test of seed {seed}, {kind}',
-                ('budget/test.py', config, str(runs[DROPPED].checkpoint), str(file),
-                 '--table', str(table), '--out', str(out), *threads, '--budget-ms',
-                 *budgets), out), file)
+    # One float controller: it differs in the time of a decision, which one tells.
+    tested = {**{('int8', seed): path for seed, path in zip(seeds, int8, strict=True)},
+              ('float', seeds[0]): controllers[0]}
+    tests = {key: path.with_name(f'{path.name}.test.json')
+             for key, path in tested.items()}
+    steps.run(Step(
+        f'{task.name}: controllers end to end',
+        ('budget/test.py', config, str(runs[DROPPED].checkpoint),
+         *map(str, tested.values()), '--table', str(table), *threads,
+         '--budget-ms', *budgets), tests['float', seeds[0]]), *tested.values())
     return Files(plain, table, comparison, tests)
 
 

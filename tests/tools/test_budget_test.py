@@ -58,7 +58,7 @@ def command(run_config, plain_config_text, tmp_path):
 
 
 def test_every_budget_has_its_numbers(command, tmp_path, capsys):
-    result = command('--budget-ms', '1.2', '1e6')
+    result, = command('--budget-ms', '1.2', '1e6')
     assert json.loads((tmp_path / 'test.json').read_text()) == result
     low, high = result['budgets']
     # The lowest budget leaves the cheapest setting, in which nothing is that fast.

@@ -1,6 +1,6 @@
-"""Test a controller end to end, with the library's own evaluator.
+"""Test controllers end to end, with the library's own evaluator.
 
-    python tools/budget/test.py CONFIG CHECKPOINT CONTROLLER --budget-ms MS …
+    python tools/budget/test.py CONFIG CHECKPOINT CONTROLLER … --budget-ms MS …
         [--table FILE.parquet] [--drift rescale|refuse|ignore]
         [--out FILE.json] [--device cpu] [--threads N] [--cfg-options KEY=VALUE …]
 
@@ -56,10 +56,11 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Test a controller end to end.')
+        description='Test controllers end to end.')
     parser.add_argument('config', help='config with a budget')
     parser.add_argument('checkpoint', help='weights of its model')
-    parser.add_argument('controller', help='file of tools/budget/train.py or '
+    parser.add_argument('controllers', nargs='+', type=Path, metavar='controller',
+                        help='file of tools/budget/train.py or '
                         'tools/budget/export.py')
     parser.add_argument('--budget-ms', nargs='+', type=float, required=True,
                         metavar='MS', help='budgets of an image')
@@ -68,8 +69,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--drift', choices=OPTIONS, default='rescale',
                         help="where latencies are not the profile's; default: "
                         'rescale')
-    parser.add_argument('--out', type=Path, help='JSON file; default: '
-                        'CONTROLLER.test.json')
+    parser.add_argument('--out', type=Path, help='JSON file of one controller; '
+                        'default: CONTROLLER.test.json')
     parser.add_argument('--device', default=get_device(),
                         help='that the model runs on; default: %(default)s')
     parser.add_argument('--threads', type=int,
@@ -80,7 +81,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.threads is not None and args.threads < 1:
         parser.error(f'--threads {args.threads}: accepted is a number >= 1.')
-    args.out = args.out or Path(f'{args.controller}.test.json')
+    if args.out and len(args.controllers) > 1:
+        parser.error('--out names one file; accepted: with one controller.')
     return args
 
 
@@ -108,10 +110,10 @@ class TestSet:
         return evaluator
 
 
-def build(args: argparse.Namespace, cfg: Config,
+def build(path: Path, args: argparse.Namespace, cfg: Config,
           images: TestSet) -> BudgetedModel:
-    """The model with its controller, as this machine runs it."""
-    controller = load_controller(args.controller)
+    """The model with a controller, as this machine runs it."""
+    controller = load_controller(path)
     check_model(controller, args.checkpoint)
     model = MODELS.build(model_config(cfg))
     fill(model, load_file(args.checkpoint), args.checkpoint)
@@ -165,34 +167,44 @@ def to_frame(rows: list[dict[str, Any]], quality: str) -> pd.DataFrame:
     return pd.DataFrame(lines).set_index(['budget, ms', 'how'])
 
 
-@errors_as_sentences()
-def main(argv: list[str] | None = None) -> dict[str, Any]:
-    args = parse_args(argv)
-    console = Console()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+def test_controller(path: Path, args: argparse.Namespace, cfg: Config,
+                    images: TestSet, console: Console) -> dict[str, Any]:
+    """Test a controller within every budget, and write what came out."""
     with errors_as_sentences(CONFIG_ERRORS, args.config):
-        cfg = student_config(load_config(args.config,
-                                         cfg_options=args.cfg_options))
-        init_default_scope(cfg.get('default_scope', 'mmdet'))
-        images = TestSet(cfg)
-        budgeted = build(args, cfg, images)
+        budgeted = build(path, args, cfg, images)
         table = args.table and ProfileTable.read(
             args.table, 'complete', budgeted.parts.space.header())
+    console.print(f'{path}:')
     rows = []
     for budget in args.budget_ms:
         rows.append(test(budgeted, images, budget, table))
         console.print(f'{budget:g} ms: {rows[-1]["within"]:.1%} within')
     result = dict(
-        controller=str(args.controller), config=str(args.config),
+        controller=str(path), config=str(args.config),
         machine=describe_machine(args.device),
         time_scale=budgeted.controller.time_scale,
         choosing_ms=budgeted.controller.overhead_ms, budgets=rows)
-    write_atomically(args.out, json.dumps(result, indent=1).encode())
+    out = args.out or path.with_name(f'{path.name}.test.json')
+    write_atomically(out, json.dumps(result, indent=1).encode())
     console.print(to_frame(rows, budgeted.parts.quality.name).to_string(),
                   soft_wrap=True)
-    console.print(f'{args.out} is written.')
+    console.print(f'{out} is written.')
     return result
+
+
+@errors_as_sentences()
+def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
+    args = parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    console = Console()
+    with errors_as_sentences(CONFIG_ERRORS, args.config):
+        cfg = student_config(load_config(args.config,
+                                         cfg_options=args.cfg_options))
+        init_default_scope(cfg.get('default_scope', 'mmdet'))
+        images = TestSet(cfg)
+    return [test_controller(path, args, cfg, images, console)
+            for path in args.controllers]
 
 
 if __name__ == '__main__':
