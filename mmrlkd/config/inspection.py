@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import OPTIMIZERS
+from mmengine.registry import (
+    DATA_SAMPLERS,
+    METRICS,
+    OPTIMIZERS,
+    PARAM_SCHEDULERS,
+    VISBACKENDS,
+    VISUALIZERS,
+)
 
 from mmrlkd.arguments import check_integer
 from mmrlkd.engine.phase_hook import check_phases, phases_of
@@ -53,12 +60,6 @@ def _check_schedule(cfg: Config) -> None:
             value = (cfg.get(section) or {}).get(key)
             if value is not None:
                 check_integer(section, key, value, 1)
-    kind = (cfg.optim_wrapper.get('optimizer') or {}).get('type')
-    if kind and find_class(OPTIMIZERS, kind, cfg.get('default_scope')) is None:
-        raise ValueError(
-            f'optim_wrapper.optimizer.type is {kind!r}, which is no optimizer'
-            f'{near(kind, list(OPTIMIZERS.module_dict))}; accepted: one of torch, '
-            "such as 'SGD' or 'AdamW', or of the library.")
 
 
 def check_start(cfg: Config) -> None:
@@ -76,8 +77,9 @@ def check_start(cfg: Config) -> None:
 
 
 def check_plugs(cfg: Config) -> None:
-    """Refuse a distiller with unknown options, or in a Runner, with a hook or in
-    a wrapper that does not call its training step."""
+    """Refuse types that nothing registers, and a distiller with unknown options, or
+    in a Runner, with a hook or in a wrapper that does not call its training step."""
+    _check_library_types(cfg)
     if not is_distiller(cfg):
         return
     check_distiller(cfg)
@@ -103,6 +105,40 @@ def check_plugs(cfg: Config) -> None:
         raise ValueError(
             f'model_wrapper_cfg.type is {wrapper!r}, which does not know a '
             "distiller; accepted: 'mmrlkd.DistillDataParallel'.")
+
+
+def _check_library_types(cfg: Config) -> None:
+    """Refuse types that neither the libraries nor ``custom_imports`` register."""
+    def listed(value: Any) -> list:
+        return value if isinstance(value, list) else [value]
+
+    sections = [
+        ('optim_wrapper.optimizer', 'optimizer', OPTIMIZERS,
+         (cfg.get('optim_wrapper') or {}).get('optimizer')),
+        ('visualizer', 'visualizer', VISUALIZERS, cfg.get('visualizer'))]
+    for key, what, registry, members in (
+            ('param_scheduler', 'scheduler', PARAM_SCHEDULERS,
+             cfg.get('param_scheduler')),
+            ('visualizer.vis_backends', 'backend', VISBACKENDS,
+             (cfg.get('visualizer') or {}).get('vis_backends')),
+            *((f'{part}_evaluator', 'metric', METRICS, cfg.get(f'{part}_evaluator'))
+              for part in ('val', 'test'))):
+        sections += [(f'{key}.{i}' if isinstance(members, list) else key, what,
+                      registry, each) for i, each in enumerate(listed(members))]
+    sections += [
+        (f'{part}_dataloader.sampler', 'sampler', DATA_SAMPLERS,
+         (cfg.get(f'{part}_dataloader') or {}).get('sampler'))
+        for part in ('train', 'val', 'test')]
+    for path, what, registry, section in sections:
+        kind = section.get('type') if isinstance(section, Mapping) else None
+        if kind and find_class(registry, kind, cfg.get('default_scope')) is None:
+            article = 'an' if what[0] in 'aeiou' else 'a'
+            names = [name for each in (registry, *registry.children.values())
+                     for name in each.module_dict]
+            raise ValueError(
+                f'{path}.type is {kind!r}, which is no {what}{near(kind, names)}; '
+                f'accepted: {article} {what} of torch, mmengine, the library or '
+                'custom_imports.')
 
 
 def _check_runner(cfg: Config) -> None:

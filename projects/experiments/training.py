@@ -1,15 +1,21 @@
 """Training the runs of an experiment, several at a time."""
 
+import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
+from mmrlkd.config.errors import CONFIG_ERRORS
+from mmrlkd.config.inspection import check_config
+from mmrlkd.config.student import model_config
 from mmrlkd.engine.atomic import write_atomically
 from mmrlkd.engine.trained import count_parameters
+from mmrlkd.registry import MODELS
 
 from .processes import THREADS, Session, launch
 from .results import FACTS, read_run
@@ -43,10 +49,13 @@ def train_all(teacher: Run | None, students: Sequence[Run | Search],
         session: of the experiment.
 
     Raises:
-        ExperimentFailed: a training failed; the others were ended.
+        ExperimentFailed: a config cannot work, or a training failed; the others
+            were ended.
     """
     for run in (*([teacher] if teacher else []), *students):
         _ = (run.run if isinstance(run, Search) else run).task  # may be refused
+    waits = {run for run in students if teacher and run.distils}
+    check_waiting(run.run if isinstance(run, Search) else run for run in waits)
     begun: dict[Run | Search, Future] = {}
     checkpoint = None
 
@@ -56,7 +65,6 @@ def train_all(teacher: Run | None, students: Sequence[Run | Search],
             begun[run.cost_of].result()
         train(run, checkpoint if run.distils else None, session)
 
-    waits = {run for run in students if teacher and run.distils}
     order = sorted(students, key=lambda run: run.cost_of is not None)
     with ThreadPoolExecutor(jobs) as pool:
         try:
@@ -76,6 +84,24 @@ def train_all(teacher: Run | None, students: Sequence[Run | Search],
             session.stop.set()
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def check_waiting(runs: Iterable[Run]) -> None:
+    """Build the models that wait for a teacher, so that a config that cannot work is
+    refused before the teacher trains.
+
+    Raises:
+        ExperimentFailed: there is one.
+    """
+    for run in {(run.config, run.recipe, run.options): run for run in runs}.values():
+        cfg = copy.deepcopy(run.cfg)
+        cfg.model.teacher.checkpoint = None
+        init_default_scope(cfg.get('default_scope', 'mmdet'))
+        try:
+            check_config(cfg)
+            MODELS.build(model_config(cfg))
+        except CONFIG_ERRORS as error:
+            raise ExperimentFailed(f'{run.name}: {error}') from error
 
 
 def train(run: Run | Search, teacher: Path | None, session: Session) -> None:

@@ -81,6 +81,16 @@ def test_a_config_without_schedule_is_refused(run_config, key):
     ({'train_cfg.max_iters': -5}, r'train_cfg: max_iters=-5; accepted: .*>= 1'),
     ({'optim_wrapper.optimizer.type': 'Adamm'},
      r"optimizer\.type is 'Adamm', which is no optimizer; did you mean .*Adam"),
+    ({'param_scheduler': [dict(type='MultiStep')]},
+     r"param_scheduler\.0\.type is 'MultiStep', .* mean .*MultiStepLR"),
+    ({'visualizer': dict(type='DetLocalVisualiser')},
+     r"visualizer\.type is .*, which is no visualizer; did you mean DetLocalVisual"),
+    ({'visualizer': dict(type='Visualizer', vis_backends=[dict(type='Wandb')])},
+     r"visualizer\.vis_backends\.0\.type is 'Wandb', .*WandbVisBackend"),
+    ({'train_dataloader.sampler': dict(type='InfinitSampler')},
+     r"train_dataloader\.sampler\.type is .*did you mean .*InfiniteSampler"),
+    ({'val_evaluator': dict(type='CocoMetrics')},
+     r"val_evaluator\.type is .*is no metric; did you mean CocoMetric"),
     ({'load_from': 'none.pth'}, r'load_from: none\.pth .*is not a file; accepted'),
 ])
 def test_what_no_run_can_start_with_is_refused(run_config, options, sentence):

@@ -130,6 +130,10 @@ def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr('projects.experiments.processes.LOOK', 0.02)
     monkeypatch.setattr(
         'projects.experiments.training.count_parameters', lambda _: 1)
+    # These configs build nothing; tests/projects/experiments/test_training.py has
+    # one that does.
+    monkeypatch.setattr(
+        'projects.experiments.training.check_waiting', lambda _: None)
     monkeypatch.setenv('CALLS', str(tmp_path / 'calls'))
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     monkeypatch.setattr(signal, 'signal', lambda *_: None)
