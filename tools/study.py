@@ -25,13 +25,8 @@ from projects.experiments import choice
 from projects.experiments.figures import families
 from projects.experiments.processes import cores, locked, stoppable
 from projects.experiments.runs import ExperimentFailed
-from projects.experiments.study import (
-    check_asked,
-    load_rows,
-    read_study,
-    run_study,
-    scenes_of,
-)
+from projects.experiments.study import check_asked, read_study, scenes_of
+from projects.experiments.study_run import load_rows, run_study
 from projects.scenes.writer import write_dataset
 
 

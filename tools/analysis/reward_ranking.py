@@ -59,7 +59,7 @@ from projects.experiments.reward_strata import (
     measured_gains,
     shares,
 )
-from projects.experiments.study import load_rows
+from projects.experiments.study_run import load_rows
 from projects.scenes.difficulty import image_strata
 
 #: Those that need no options.

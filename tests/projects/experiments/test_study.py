@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from mmrlkd.config.compose import load_config
-from projects.experiments import choice, study
+from projects.experiments import choice, study, study_run
 from projects.experiments.figures import families
 from projects.experiments.runs import ExperimentFailed
 from projects.experiments.study import (
@@ -15,11 +15,9 @@ from projects.experiments.study import (
     Study,
     World,
     check_asked,
-    load_rows,
-    pending,
     read_study,
-    run_study,
 )
+from projects.experiments.study_run import load_rows, pending, run_study
 
 FRONT = Path(__file__).parents[3] / 'projects/experiments/studies/front.py'
 
@@ -30,16 +28,16 @@ def front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.setattr(study, 'RESULTS', tmp_path / 'results')
     monkeypatch.setattr(World, 'teacher', 'abc')
     monkeypatch.setattr(World, 'checkpoint', Path(__file__))
-    monkeypatch.setattr(study, 'compose', lambda world, entry, seed: entry)
+    monkeypatch.setattr(study_run, 'compose', lambda world, entry, seed: entry)
     monkeypatch.setattr(
-        study, 'read_row', lambda folder, entry: dict(
+        study_run, 'read_row', lambda folder, entry: dict(
             subset=entry.name if entry.name.startswith('P') else '',
             quality=float(folder.name[5:]) + 30, distill_cost=entry.budget or 4,
             chosen_cost=1))
     monkeypatch.setattr(
-        study, 'train_many',
+        study_run, 'train_many',
         lambda tasks, jobs: ((task, None) for task in tasks))
-    monkeypatch.setattr(study, 'commit', lambda: 'c0ffee')
+    monkeypatch.setattr(study_run, 'commit', lambda: 'c0ffee')
     worlds = {name: World(name, 'pair', 'student') for name in ('a', 'b')}
     return Study('small', 1, worlds, (
         Entry('student'), Entry('P5', 'fixed_subset', priority=1),
@@ -98,14 +96,14 @@ def test_a_config_that_changed_is_told(front: Study, tmp_path: Path) -> None:
     seeded = load_config('configs/demo/study.py', 'worth', {'randomness.seed': 7})
     other = load_config('configs/demo/study.py', 'worth',
                         {'model.selector.mean_cost': 3.0})
-    assert study.config_hash(cfg) == study.config_hash(seeded)
-    assert study.config_hash(cfg) != study.config_hash(other)
+    assert study_run.config_hash(cfg) == study_run.config_hash(seeded)
+    assert study_run.config_hash(cfg) != study_run.config_hash(other)
 
 
 def test_a_failure_is_told_and_the_rest_is_trained(
         front: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        study, 'train_many', lambda tasks, jobs: (
+        study_run, 'train_many', lambda tasks, jobs: (
             (task, ValueError('no') if 'P5' in str(task.folder) else None)
             for task in tasks))
     failures = run_study(front, tmp_path, seeds=[0], say=lambda _: None)
