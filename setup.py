@@ -15,7 +15,8 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 MIM_PARTS = ('configs', 'tools', 'model-index.yml')
 #: Tools that need projects/, which is not installed.
-CHECKOUT_ONLY = ('demo.py', 'compare.py', 'analysis', 'make_scenes.py')
+CHECKOUT_ONLY = ('demo.py', 'compare.py', 'study.py', 'pilot.py', 'meta_study.py',
+                 'analysis', 'make_scenes.py')
 
 
 class BuildWithMim(build_py):
@@ -82,7 +83,6 @@ EXTRAS = {
     'cache': read_requirements('cache'),
     'optional': read_requirements('optional'),
     'tests': read_requirements('tests'),
-    'docs': read_requirements('docs'),
 }
 EXTRAS['all'] = sorted({line for lines in EXTRAS.values() for line in lines})
 

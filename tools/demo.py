@@ -146,7 +146,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='default: work_dirs/demo, for other tasks work_dirs/demo_TASK')
     parser.add_argument(
         '--figure-dir', type=Path,
-        help="folder to write the README's figures to, as PNG")
+        help="folder to write the report's figures to, as PNG")
     args = parser.parse_args(argv)
     args.command = shlex.join(
         ['python', 'tools/demo.py', *(sys.argv[1:] if argv is None else argv)])

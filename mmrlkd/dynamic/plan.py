@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from mmrlkd.arguments import check_choice, check_integer, check_number, refuse
+from mmrlkd.arguments import check_integer, check_number, refuse
 
 from .reward import BudgetReward
 from .table import ProfileTable
@@ -32,9 +32,6 @@ class TrainingPlan:
     Attributes:
         controller: ``hidden`` and ``bins`` of :class:`.controller.Controller`.
         reward: fields of :class:`.reward.BudgetReward`.
-        learn_from: ``'quality'``, or ``'probability'`` of the true class, which
-            tells more than whether an image of a calibration set happened to be
-            classified rightly; controllers are compared by quality in any case.
         latency: ``quantile`` and ``ridge`` of
             :meth:`.latency.LatencyModel.fit`.
         algorithm: config of a learner of :mod:`mmrlkd.rl`: GRPO, REINFORCE or
@@ -68,7 +65,6 @@ class TrainingPlan:
     """
     controller: Mapping[str, Any] = field(default_factory=dict)
     reward: Mapping[str, Any] = field(default_factory=dict)
-    learn_from: str = 'quality'
     latency: Mapping[str, Any] = field(default_factory=dict)
     algorithm: Mapping[str, Any] = field(default_factory=lambda: dict(
         type='mmrlkd.GRPO', group_size=8, scale_by_std=False, lr=1e-3, epochs=2,
@@ -105,8 +101,6 @@ class TrainingPlan:
             else:
                 for each in given:
                     check_number(_OWNER, name, each, 0, open='low')
-        check_choice(_OWNER, 'learn_from', self.learn_from,
-                     ('quality', 'probability'))
         BudgetReward(**self.reward)
 
     def overhead(self, table: ProfileTable) -> float:

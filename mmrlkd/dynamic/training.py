@@ -83,7 +83,6 @@ def train_controllers(table: ProfileTable, plan: TrainingPlan, seed: int,
         progress: told the name of what is trained next.
     """
     latency = LatencyModel.fit(table, **plan.latency)
-    table = _learned_from(table, plan)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         controllers = _train(_task(table, latency, plan), plan, progress)
@@ -168,16 +167,6 @@ def _gain(runtime: LoadedController, task: BudgetTask, budget_ms: float) -> Tens
     rewards = task.rewards(every, budgets)
     blind = task.rewards(every, budgets, looked=False)[:, unseen]
     return rewards.gather(1, seen[:, None])[:, 0] - blind
-
-
-def _learned_from(table: ProfileTable, plan: TrainingPlan) -> ProfileTable:
-    """The table with what is rewarded as its quality."""
-    if plan.learn_from == 'quality':
-        return table
-    if table.log_prob is None:
-        refuse('budget', 'learn_from', plan.learn_from,
-               "'quality' where the table has no log_prob")
-    return replace(table, quality=table.log_prob.exp())
 
 
 class Draw:

@@ -31,7 +31,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='.html file to write; default: report.html beside the results')
     parser.add_argument(
         '--figure-dir', type=Path,
-        help="folder to write the README's figures to, as PNG")
+        help="folder to write the report's figures to, as PNG")
     return parser.parse_args(argv)
 
 
