@@ -38,6 +38,11 @@ entries = [
             worlds=('cameras', ), priority=0)
       for reward in ('residual', 'alignment')
       for control in (None, 'shuffled')),
+    entry('ExpectedReward', 'expected_reward', 'worth', priority=0),
+    # What costs as much without a choice, under the phases of either.
+    *(dict(name=f'P3, as {method}', method='fixed_subset', phases=method, priority=0,
+           options={'model.selector.levels': ['P3']})
+      for method in ('expected_reward', 'ppo')),
     *(entry('PPO', 'ppo', reward, control, priority=1)
       for reward in rewards for control in (None, 'shuffled')),
     dict(name='student', priority=2),
