@@ -106,5 +106,11 @@ def test_an_optimizer_may_be_named_by_its_module(run_config):
     check_config(cfg)
 
 
+def test_an_evaluator_may_hold_metrics(run_config):
+    cfg = run_config()
+    cfg.val_evaluator = dict(type='Evaluator', metrics=[cfg.val_evaluator])
+    check_config(cfg)
+
+
 def test_a_run_without_checkpoints_is_accepted(check):
     check({}, default_hooks=dict(checkpoint=None))
