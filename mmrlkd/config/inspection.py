@@ -132,7 +132,7 @@ def _check_library_types(cfg: Config) -> None:
     for path, what, registry, section in sections:
         kind = section.get('type') if isinstance(section, Mapping) else None
         if kind and 'metrics' in section:
-            continue  # an evaluator of several metrics, as mmdet's for several data sets
+            continue  # an evaluator that holds metrics, such as mmdet's of several sets
         if kind and find_class(registry, kind, cfg.get('default_scope')) is None:
             article = 'an' if what[0] in 'aeiou' else 'a'
             names = [name for each in (registry, *registry.children.values())
