@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,14 +52,15 @@ def command(run_config, plain_config_text, tmp_path):
 
     def run(*words):
         return runpy.run_path(str(TOOL))['main']([
-            str(config), str(weights), str(controller), '--device', 'cpu',
-            '--drift', 'ignore', '--out', str(tmp_path / 'test.json'), *words])
+            str(config), str(weights), str(controller), *words, '--device', 'cpu',
+            '--drift', 'ignore'])
 
     return run
 
 
 def test_every_budget_has_its_numbers(command, tmp_path, capsys):
-    result, = command('--budget-ms', '1.2', '1e6')
+    result, = command(
+        '--out', str(tmp_path / 'test.json'), '--budget-ms', '1.2', '1e6')
     assert json.loads((tmp_path / 'test.json').read_text()) == result
     low, high = result['budgets']
     # The lowest budget leaves the cheapest setting, in which nothing is that fast.
@@ -73,6 +75,18 @@ def test_every_budget_has_its_numbers(command, tmp_path, capsys):
         latency = row['latency_ms']
         assert 0 < latency['p50'] <= latency['p95'] <= latency['p99']
     assert 'coco/bbox_mAP' in capsys.readouterr().out
+
+
+def test_each_controller_has_a_file(command, tmp_path, capsys):
+    other = tmp_path / 'other.pth'
+    shutil.copy(tmp_path / 'controller.pth', other)
+    results = command(str(other), '--budget-ms', '1e6')
+    for name, result in zip(('controller', 'other'), results, strict=True):
+        assert result['controller'] == str(tmp_path / f'{name}.pth')
+        assert json.loads((tmp_path / f'{name}.pth.test.json').read_text()) == result
+    with pytest.raises(SystemExit):
+        command(str(other), '--out', 'one.json', '--budget-ms', '1')
+    assert '--out names one file' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('budget', ['0', '-1', 'nan', '0.9'])
