@@ -61,7 +61,8 @@ def differences(study: Study, rows: pd.DataFrame,
             best = best_fixed_within(table, cost, column)
             for other in dict.fromkeys([*others, *subsets, 'uniform']):
                 value = paired_difference(table, entry.name, other)
-                if value and value.count > 1:  # one seed is no result
+                # One seed is no result.
+                if other != entry.name and value and value.count > 1:
                     found.append(dict(
                         world=world, entry=entry.name, budget=entry.budget,
                         cost=cost, other=other, best_fixed=other == best,
