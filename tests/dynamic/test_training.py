@@ -170,19 +170,6 @@ def test_updates_see_images_with_noise(profile):
         assert decisions.reward.equal(clean.reward)
 
 
-def test_a_classifier_s_probability_may_be_learned_from(profile):
-    plan = TrainingPlan(**{**vars(PLAN), 'updates': 2})
-    told = TrainingPlan(**{**vars(plan), 'learn_from': 'probability'})
-    right = (profile.quality > 0.5).float()
-    known = replace(profile, quality=right, log_prob=profile.quality.log())
-    one, two = (train_controllers(*each, 0).controllers['GRPO'].state_dict()
-                for each in ((known, told), (profile, plan)))
-    for key in one:
-        torch.testing.assert_close(one[key], two[key])
-    with pytest.raises(ValueError, match="learn_from='probability'; accepted: 'qua"):
-        train_controllers(profile, told, 0)
-
-
 def as_log(rows, seed=0):
     """What a policy that prefers the dearest setting would have logged."""
     chances = torch.tensor([.1, .1, .1, .1, .1, .5])
@@ -262,7 +249,6 @@ def test_compared_budgets_divide_the_range(profile):
     (dict(updatess=3), r"budget has \['updatess'\]; accepted: knobs, .*updates"),
     (dict(updates=0), 'budget: updates=0; accepted: an integer >= 1'),
     (dict(noise=-1.), 'budget: noise=-1.0; accepted: a number >= 0'),
-    (dict(learn_from='log'), "budget: learn_from='log'; accepted: 'quality', 'pro"),
     (dict(held_out=1.), 'budget: held_out=1.0'),
     (dict(train_budgets=[]), r'budget: train_budgets=\[\]; accepted'),
     (dict(test_budgets=[0.]), 'budget: test_budgets=0.0; accepted'),
