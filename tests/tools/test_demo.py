@@ -105,6 +105,10 @@ def demo(tmp_path: Path, tiny_scenes: Path,
     monkeypatch.setattr('projects.experiments.processes.LOOK', 0.02)
     monkeypatch.setattr(
         'projects.experiments.training.count_parameters', lambda _: 1)
+    # These configs build nothing; tests/projects/experiments/test_training.py has
+    # one that does.
+    monkeypatch.setattr(
+        'projects.experiments.training.check_waiting', lambda _: None)
     monkeypatch.setenv('CALLS', str(tmp_path / 'calls'))
     monkeypatch.setattr(signal, 'signal', lambda *_: None)
     monkeypatch.chdir(tmp_path)
