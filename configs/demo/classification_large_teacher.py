@@ -1,5 +1,5 @@
-# A ResNet-34, three times as wide as the student's ResNet-18: it takes longer to run than the
-# student to train, so that a cache of its maps pays. See docs/teacher_cache.md.
+# A ResNet-34, three times as wide as the student's ResNet-18: it takes longer to run
+# than the student to train, so that a cache of its maps pays: docs/teacher_cache.md.
 _base_ = './classification_large_student.py'
 model = dict(
     backbone=dict(depth=34, stem_channels=48, base_channels=48),

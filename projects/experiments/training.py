@@ -55,7 +55,8 @@ def train_all(teacher: Run | None, students: Sequence[Run | Search],
     for run in (*([teacher] if teacher else []), *students):
         _ = (run.run if isinstance(run, Search) else run).task  # may be refused
     waits = {run for run in students if teacher and run.distils}
-    check_waiting(run.run if isinstance(run, Search) else run for run in waits)
+    if teacher and not teacher.finished:
+        check_waiting(run.run if isinstance(run, Search) else run for run in waits)
     begun: dict[Run | Search, Future] = {}
     checkpoint = None
 
