@@ -17,8 +17,8 @@ budget = dict(
         dict(type='mmrlkd.InputScale', scales=(0.5, 0.75, 1.0, 1.5)),
         dict(type='mmrlkd.ResidualBlocks', run=[(2, 2, 1, 1), (2, 2, 2, 2)]),
     ],
-    # Cheap even for a run at another size, which does not go on from there; layer1 tells
-    # more of whether an image is crowded, and costs such a run more.
+    # Cheap even for a run at another size, which does not go on from there. layer1
+    # tells more of whether an image is crowded, and costs such a run more.
     feature=dict(stage='maxpool', scale=1.0),
     latency=dict(quantile=0.98),
     test_budgets=3)
