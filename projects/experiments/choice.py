@@ -14,20 +14,23 @@ from .tables import MISSING, format_interval
 TOLERANCE = 0.01
 
 
-def best_fixed_within(table: pd.DataFrame, cost: float,
+def best_fixed_within(table: pd.DataFrame, method: str,
                       column: str = 'distill_cost') -> str | None:
-    """The fixed subset of the highest mean quality among those of no greater
-    cost: one for all seeds, chosen with hindsight. None if there is none.
+    """The fixed subset, among those of no greater cost, that a method is least
+    above in the mean over their pairs: one for all pairs, chosen with hindsight.
+    None if there is none.
 
     Args:
         table: rows of one world; its ``method`` names entries.
-        cost: mean of what the method spends that is compared.
+        method: that is compared.
         column: of the costs.
     """
-    means = table[table.subset != ''].groupby('method')[
-        ['quality', column]].mean()
-    means = means[means[column] <= cost * (1 + TOLERANCE)]
-    return None if means.empty else str(means.quality.idxmax())
+    costs = table.groupby('method')[column].mean()
+    gaps = {other: paired_difference(table, method, other)
+            for other in table[table.subset != ''].method.unique()
+            if costs[other] <= costs[method] * (1 + TOLERANCE)}
+    means = {other: gap.mean for other, gap in gaps.items() if gap}
+    return min(means, key=means.__getitem__, default=None)
 
 
 def differences(study: Study, rows: pd.DataFrame,
@@ -41,11 +44,11 @@ def differences(study: Study, rows: pd.DataFrame,
             ``'chosen_cost'``.
 
     Returns:
-        One row for each pair that has two seeds or more: ``world``, ``entry``,
+        One row for each comparison of two pairs or more: ``world``, ``entry``,
         ``other``, ``budget``, ``cost`` of the entry, whether the other is the
         best fixed subset of no greater cost, and ``mean``, ``half_width``
-        (Student's t, 95 %) and ``count`` of the seeds' differences in points;
-        of each ``stratum/NAME``, an interval.
+        (Student's t, 95 %) and ``count`` of the pairs' differences in points;
+        of each ``stratum/NAME``, an interval. A pair has one teacher and seed.
     """
     found: list[dict] = []
     for world, table in _worlds(rows):
@@ -58,10 +61,10 @@ def differences(study: Study, rows: pd.DataFrame,
             others = [other.name for other in trained
                       if other.budget == entry.budget and other is not entry]
             subsets = table[table.subset != ''].method.unique()
-            best = best_fixed_within(table, cost, column)
+            best = best_fixed_within(table, entry.name, column)
             for other in dict.fromkeys([*others, *subsets, 'uniform']):
                 value = paired_difference(table, entry.name, other)
-                # One seed is no result.
+                # One pair is no result.
                 if other != entry.name and value and value.count > 1:
                     found.append(dict(
                         world=world, entry=entry.name, budget=entry.budget,
@@ -75,13 +78,16 @@ def differences(study: Study, rows: pd.DataFrame,
 
 
 def means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Text: a row for each world and entry, mean ± interval over its seeds."""
+    """Text: a row for each world and entry, mean ± interval over its trainings;
+    a + parts the seeds of one teacher from those of another."""
     found = []
-    for world, table in _worlds(rows):
-        for name, runs in table.groupby('method', sort=False):
+    for world, table in rows.groupby('world', sort=False):
+        for name, runs in table.groupby('entry', sort=False):
             found.append({
-                'world': world, 'entry': str(name),
-                'seeds': ' '.join(map(str, sorted(runs.seed))),
+                'world': str(world), 'entry': str(name),
+                'seeds': ' + '.join(
+                    ' '.join(map(str, sorted(some.seed)))
+                    for _, some in runs.groupby('teacher', sort=False)),
                 'mAP': format_interval(mean_interval(runs.quality), 1),
                 **{key.removeprefix('stratum/'): format_interval(
                     mean_interval(runs[key]), 1) for key in _strata(table)},
@@ -97,21 +103,21 @@ def page(study: Study, rows: pd.DataFrame,
     text = gaps.assign(
         difference=[format_interval(Interval(*value), 2, '+') for value in
                     gaps[list(Interval._fields)].itertuples(index=False)],
-        seeds=gaps['count'], cost=gaps.cost.map('{:.2f}'.format),
+        pairs=gaps['count'], cost=gaps.cost.map('{:.2f}'.format),
         other=gaps.other.where(
             ~gaps.best_fixed.astype(bool), gaps.other + ' (best fixed)'),
         **{key.removeprefix('stratum/'): [
             format_interval(value, 2, '+') if isinstance(value, Interval)
             else MISSING for value in gaps[key]] for key in _strata(rows)})
-    text = text[['world', 'entry', 'cost', 'other', 'difference', 'seeds',
+    text = text[['world', 'entry', 'cost', 'other', 'difference', 'pairs',
                  *(key.removeprefix('stratum/') for key in _strata(rows))]]
     origin = rows[rows.entry != TEACHER]
     return '\n'.join([
-        '## Differences in points, paired by seed', '', _markdown(text),
-        '## Means over the seeds', '', _markdown(means(rows)),
+        '## Differences in points, paired by teacher and seed', '', _markdown(text),
+        '## Means over the trainings', '', _markdown(means(rows)),
         '± is half of the 95 % interval of Student\'s t. cost: nominal, an '
         'image, mean over all iterations. Best fixed: of the subsets that cost no '
-        'more, the one of the highest mean over the seeds, by hindsight. '
+        'more, the one that it is least above in the mean, by hindsight. '
         'Columns of strata: the same of their images.', '',
         f'{len(origin)} trainings; commits {_names(origin.commit)}, torch '
         f'{_names(origin.torch)}, {_names(origin.threads)} thread.',
@@ -131,8 +137,10 @@ def _changed(rows: pd.DataFrame) -> list[str]:
 
 
 def _worlds(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The rows of each world; ``method`` becomes the entry's name."""
-    for world, table in rows.assign(method=rows.entry).groupby(
+    """The rows of each world; ``method`` becomes the entry's name, and ``seed``
+    tells teachers apart: what learned from another teacher is no pair."""
+    pairs = rows.teacher + ' ' + rows.seed.astype(str)
+    for world, table in rows.assign(method=rows.entry, seed=pairs).groupby(
             'world', sort=False):
         yield str(world), table
 

@@ -15,11 +15,11 @@ from .style import MUTED, display_name, method_colour, styled, to_png
 
 @styled()
 def draw(rows: pd.DataFrame, cost: str = 'distill_cost') -> Figure:
-    """Bars are 95 % intervals over the seeds: paired differences are surer than
-    these bars tell. Lines join entries that have all seeds of the study. Those
+    """Bars are 95 % intervals over the trainings: paired differences are surer
+    than these bars tell. Lines join entries that have all seeds of the study. Those
     that lack some stand beside them, hollow: their mean is over other students.
-    Entries of fewer than three seeds are left out: Student's interval of two is
-    nearly four times as wide.
+    Entries of fewer than three trainings are left out: Student's interval of two
+    is nearly four times as wide.
 
     Args:
         rows: results of a study.
@@ -50,8 +50,8 @@ def save(rows: pd.DataFrame, png: Path, cost: str = 'distill_cost') -> None:
 
 def _world(panel: Axes, rows: pd.DataFrame, cost: str) -> None:
     rows = rows[rows.entry != TEACHER]
-    seeds = rows.groupby('entry').seed.transform('nunique')
-    rows = rows.assign(whole=seeds == seeds.max())[seeds > 2]
+    trainings = rows.groupby('entry').seed.transform('size')
+    rows = rows.assign(whole=trainings == trainings.max())[trainings > 2]
     for (family, whole), some in rows[rows.family != ''].groupby(
             ['family', 'whole'], sort=False):
         points = sorted(

@@ -115,8 +115,8 @@ def rows_of(values: dict[str, tuple[float, list[float]]]) -> pd.DataFrame:
     """Rows of one world: cost and the seeds' quality of each entry."""
     return pd.DataFrame([
         dict(world='a', entry=name, family=name.split()[0] if ' ' in name else '',
-             seed=seed, quality=value, distill_cost=cost, chosen_cost=cost,
-             subset=name if name.startswith('P') else '', commit='c',
+             seed=seed, teacher='abc', quality=value, distill_cost=cost,
+             chosen_cost=cost, subset=name if name.startswith('P') else '', commit='c',
              torch='2', threads=1)
         for name, (cost, some) in values.items()
         for seed, value in enumerate(some)])
@@ -139,6 +139,23 @@ def test_differences_are_paired_at_equal_cost(front: Study) -> None:
     page = choice.page(front, rows)
     assert '| a | policy 2 | 2.00 | shuffled 2 | +1.17 ± 1.90 | 3 |' in page
     assert families.draw(rows).axes[0].get_title() == 'a'
+
+
+def test_students_of_two_teachers_are_no_pair(front: Study) -> None:
+    """The second teacher's are 10 points better; one entry lacks the first."""
+    first = rows_of({'policy 2': (2, [32, 34, 36]), 'shuffled 2': (2, [31, 33, 35]),
+                     'P5': (.5, [30, 30, 30])})
+    second = rows_of({'policy 2': (2, [42, 44, 46]), 'shuffled 2': (2, [40, 42, 44]),
+                      'P5': (.5, [44, 44, 44]), 'P4': (1, [41, 41, 41])})
+    rows = pd.concat([first, second.assign(teacher='def')], ignore_index=True)
+    found = choice.differences(front, rows).set_index('other')
+    assert found.loc['shuffled 2', 'mean'] == pytest.approx(1.5)
+    assert found['count'].to_dict() == {'shuffled 2': 6, 'P5': 6, 'P4': 3}
+    assert found.loc['P4', 'mean'] == pytest.approx(3)
+    # P4 has the higher mean, of better students: what counts is the pairs.
+    assert found.index[found.best_fixed].tolist() == ['P5']
+    assert found.loc['P5', 'mean'] == pytest.approx(2)
+    assert '| a | policy 2 | 0 1 2 + 0 1 2 |' in choice.page(front, rows)
 
 
 def test_a_line_joins_entries_of_all_seeds_only() -> None:
