@@ -20,7 +20,7 @@ from .logs import mean_of, read_evaluation, read_training
 from .processes import THREADS
 from .results import save_table
 from .runs import TEACHER, ExperimentFailed
-from .study import Entry, Study, World, compose, compose_teacher
+from .study import RESULTS, Entry, Study, World, compose, compose_teacher
 from .tasks import task_of
 from .workers import Training, train_many
 
@@ -242,11 +242,9 @@ def commit() -> str:
             ['git', *words], cwd=Path(__file__).parent, capture_output=True,
             text=True, check=True).stdout.strip()
     try:
+        # Results change with each row, and with each report.
         changed = git('status', '--porcelain', '--untracked-files=no', '--',
-                      'mmrlkd', 'configs', 'projects')
-        # The table itself changes with each row.
-        changed = '\n'.join(line for line in changed.splitlines()
-                            if not line.endswith('.csv'))
+                      'mmrlkd', 'configs', 'projects', f':!{RESULTS}')
         return git('rev-parse', '--short', 'HEAD') + ('+' if changed else '')
     except (OSError, subprocess.CalledProcessError):
         return ''
