@@ -6,7 +6,7 @@ an episode, ``2^L`` subsets of levels. A *subset index* is an integer in
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -48,6 +48,10 @@ class LevelSpace:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def limited(self, budget: float | None) -> 'LevelSpace':
+        """The same levels with another budget; None: with theirs."""
+        return self if budget is None else replace(self, budget=budget)
 
     def weights(self, levels: Tensor) -> Tensor:
         """(…, L) weights of the selected ``levels`` (…, L) bool."""

@@ -36,6 +36,7 @@ from mmrlkd.engine import GradNormHook
 from mmrlkd.engine.phase_hook import check_phases
 from mmrlkd.files import no_code_from_files
 from mmrlkd.registry import MODELS, STRATEGIES
+from mmrlkd.search.evaluator import take_budget
 from mmrlkd.search.settings import SearchSettings, searches
 
 
@@ -69,20 +70,23 @@ def build(cfg: Config, skip_weights: bool) -> PyramidDistiller:
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     check_plugs(cfg)
     balancing = []
-    for hook in cfg.get('custom_hooks') or []:
-        built = HOOKS.build(hook)
-        if isinstance(built, GradNormHook):
-            balancing.append(built)
+    for each in cfg.get('custom_hooks') or []:
+        hook = HOOKS.build(each)
+        if isinstance(hook, GradNormHook):
+            balancing.append(hook)
     if not skip_weights:
         check_start(cfg)
         check_annotations(cfg)
-    model = MODELS.build(model_config(cfg))
+    built = model_config(cfg)
+    if searches(cfg) and cfg.search.get('strategy'):
+        take_budget(built)
+    model = MODELS.build(built)
     if not skip_weights and model.teacher is not None:
         model.teacher.require_weights()
     check_phases(cfg, model)
     model.check_trainable()
-    for each in balancing:
-        each.balance(model)
+    for hook in balancing:
+        hook.balance(model)
     return model
 
 
@@ -135,8 +139,14 @@ def describe_logits(model: PyramidDistiller) -> str:
             'MFLOPs for them, once an image.')
 
 
-def describe_search(settings: SearchSettings, model: PyramidDistiller) -> str:
+def describe_search(settings: SearchSettings, model: PyramidDistiller,
+                    budget: float | None) -> str:
     """A sentence about what tools/search.py would do.
+
+    Args:
+        settings: of the search.
+        model: with which it begins.
+        budget: of an image, which recipes keep.
 
     Raises:
         ValueError: something in the search cannot work.
@@ -145,7 +155,7 @@ def describe_search(settings: SearchSettings, model: PyramidDistiller) -> str:
         return (f'Search: the training itself, by '
                 f'{type(model.selector).__name__}.')
     strategy = STRATEGIES.build(dict(settings.strategy))
-    strategy.bind(model.distillation.space, settings.seed)
+    strategy.bind(model.distillation.space.limited(budget), settings.seed)
     each = settings.evaluation()
     start = (f'from a student trained for {each.shared_iterations} before'
              if each.shared_iterations else 'on its own')
@@ -180,7 +190,8 @@ def main(argv: list[str] | None = None) -> None:
             model = build(cfg, args.skip_weights)
             data = [] if args.skip_weights else check_data(cfg)
         search = ('' if not searches(cfg) else
-                  describe_search(SearchSettings.of(cfg), model))
+                  describe_search(SearchSettings.of(cfg), model,
+                                  cfg.model.get('budget')))
     console = Console(width=160 if not sys.stdout.isatty() else None)
     for line in data:
         console.print(line)

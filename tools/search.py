@@ -38,11 +38,11 @@ from mmrlkd.config.compose import (
 )
 from mmrlkd.config.errors import CONFIG_ERRORS, errors_as_sentences
 from mmrlkd.config.inspection import check_config
-from mmrlkd.config.student import check_distils
+from mmrlkd.config.student import check_distils, model_config
 from mmrlkd.files import no_code_from_files
 from mmrlkd.registry import MODELS
 from mmrlkd.search import History, Trial, run_search
-from mmrlkd.search.evaluator import ShortTraining
+from mmrlkd.search.evaluator import ShortTraining, take_budget
 from mmrlkd.search.found import (
     FOUND,
     HISTORY,
@@ -137,9 +137,10 @@ def search_recipes(cfg: Config, settings: SearchSettings, work_dir: Path,
 def _space(cfg: Config) -> LevelSpace:
     """The levels of a config's model; the teacher's weights are not loaded."""
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    model = deepcopy(cfg.model)
+    model = model_config(cfg)
     model.teacher.checkpoint = None
-    return MODELS.build(model).distillation.space
+    budget = take_budget(model)
+    return MODELS.build(model).distillation.space.limited(budget)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -22,11 +22,11 @@ from mmrlkd.distillation.selection.recorded import (
 )
 from mmrlkd.distillation.selection.selectors import PolicySelector
 from mmrlkd.registry import HOOKS, META_LEARNERS
-from mmrlkd.rl.meta import ExactReward, MetaLearner
+from mmrlkd.rl.meta import ExactReward, MetaLearner, check_shots
 
 from .atomic import write_atomically
 from .distiller_hook import DistillerHook, distiller_of
-from .meta_training import MetaTraining
+from .meta_training import CHECKPOINT, MetaTraining
 
 #: In the run's work dir.
 FOLDER, RESULT = 'meta', 'meta.pth'
@@ -62,11 +62,12 @@ class MetaPhaseHook(DistillerHook):
         self.interval = check_integer(owner, 'interval', interval, 1)
 
     def before_train(self, runner) -> None:
-        """Check all that is needed after the training.
+        """Check all that is needed after the training; what an earlier run in this
+        work dir has left goes, unless this one resumes it.
 
         Raises:
-            ValueError: the policy does not fit other tasks, or a task has
-                another reward.
+            ValueError: the policy does not fit other tasks, a task has another
+                reward, or one has too few images.
         """
         selector = distiller_of(runner).selector
         if not isinstance(selector, PolicySelector) or not isinstance(
@@ -85,6 +86,15 @@ class MetaPhaseHook(DistillerHook):
             self._others[path] = RecordedEnvironment(
                 recording, header.space, selector.horizon, header.efficiency)
         self._learner = self._build(selector.policy)
+        shots, owner = self._learner.shots, type(self._learner).__name__
+        if self.images <= shots:
+            refuse('MetaPhaseHook', 'images', self.images,
+                   f"more than the learner's shots={shots}")
+        for task in self._others.values():
+            check_shots(owner, shots, task, spared=1)
+        if not runner._resume:
+            master_only(Path(runner.work_dir, FOLDER, CHECKPOINT).unlink)(
+                missing_ok=True)
 
     def after_train(self, runner) -> None:
         model = distiller_of(runner)

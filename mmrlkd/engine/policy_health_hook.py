@@ -5,7 +5,7 @@ from collections import deque
 from mmrlkd.arguments import check_integer
 from mmrlkd.registry import HOOKS
 
-from .distiller_hook import DistillerHook
+from .distiller_hook import DistillerHook, distiller_of
 
 
 @HOOKS.register_module()
@@ -36,17 +36,20 @@ class PolicyHealthHook(DistillerHook):
     def after_train_iter(self, runner, batch_idx: int, data_batch=None,
                          outputs: dict | None = None) -> None:
         outputs = outputs or {}
-        if 'policy_entropy' not in outputs:  # the policy did not choose
+        if 'policy_entropy' not in outputs:  # nothing was learned
             return
-        self._rates.append([float(value) for key, value in outputs.items()
-                            if key.startswith('select.')])
+        # In a warm-up from which it learns, the policy's choice is not distilled.
+        if distiller_of(runner).schedule.phase.choose:
+            self._rates.append([float(value) for key, value in outputs.items()
+                                if key.startswith('select.')])
         self._entropy.append(float(outputs['policy_entropy']))
-        if len(self._rates) < self._window:
+        if len(self._entropy) < self._window:
             return
         # `select.…` are means over the images of a batch: 0 or 1 if all images
         # have the same levels.
-        if all(rate in (0.0, 1.0) for rates in self._rates
-               for rate in rates) and len(set(map(tuple, self._rates))) == 1:
+        if (len(self._rates) == self._window
+                and all(rate in (0.0, 1.0) for rate in self._rates[0])
+                and len(set(map(tuple, self._rates))) == 1):
             self._warn(runner, 'collapsed', (
                 'The policy has collapsed: it gave every image of the last '
                 f'{len(self._rates)} iterations the same levels. Lower '

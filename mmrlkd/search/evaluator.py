@@ -46,6 +46,12 @@ class EvaluatorConfig:
                       self.shared_iterations, 0)
 
 
+def take_budget(model: dict[str, Any]) -> float | None:
+    """Take the budget out of a distiller's config; None if there is none. A search
+    begins with all levels for every image; its recipes keep the budget."""
+    return model.pop('budget', None)
+
+
 def apply_recipe(model: Mapping[str, Any], recipe: Recipe,
                  vocabulary: Vocabulary) -> dict[str, Any]:
     """The config of a distiller that distils every image by a recipe.
@@ -132,9 +138,8 @@ class ShortTraining:
         if self.shared.is_file():
             spent = torch.load(self.shared, weights_only=True)['spent']
             return Outcome(None, spent['images'], spent['seconds'])
-        names = tuple(self._cfg['model']['levels'])
-        with self._runner('shared', Recipe.subset(names),
-                       self.config.shared_iterations, None) as (runner, begin):
+        with self._runner('shared', None, self.config.shared_iterations,
+                          None) as (runner, begin):
             runner.train()
             batch = runner.train_dataloader.batch_size
             spent = dict(
@@ -170,20 +175,23 @@ class ShortTraining:
                 'yet; accepted: more of search.evaluator.iterations.')
 
     @contextmanager
-    def _runner(self, name: str, recipe: Recipe, iterations: int,
-             start: Path | None) -> Iterator[tuple[Runner, float]]:
-        """A Runner whose output goes to a file; see :func:`isolated_runner`."""
+    def _runner(self, name: str, recipe: Recipe | None, iterations: int,
+                start: Path | None) -> Iterator[tuple[Runner, float]]:
+        """A Runner whose output goes to a file; see :func:`isolated_runner`.
+        Without a recipe it distils all levels, whatever the budget."""
         begin = time.perf_counter()
         with isolated_runner(
                 self._config_of(recipe, iterations, start),
                 self._work_dir / 'candidates' / name) as runner:
             yield runner, begin
 
-    def _config_of(self, recipe: Recipe, iterations: int,
+    def _config_of(self, recipe: Recipe | None, iterations: int,
                    start: Path | None) -> Config:
         cfg = Config(self._cfg)
-        cfg.model = apply_recipe(
-            self._cfg['model'], recipe, self.config.vocabulary)
+        if recipe is None:
+            take_budget(cfg.model)
+            recipe = Recipe.subset(cfg.model.levels)
+        cfg.model = apply_recipe(cfg.model, recipe, self.config.vocabulary)
         # With the learning rate of the long training's beginning, candidates would
         # be ranked before they converge.
         shorten(cfg, iterations, val_interval=iterations + 1)  # __call__ validates

@@ -8,19 +8,29 @@ from mmengine.config import Config
 
 from mmrlkd.config.inspection import check_config
 from mmrlkd.config.student import student_config
-from mmrlkd.engine import PolicyHealthHook
+from mmrlkd.engine import PolicyHealthHook, policy_health_hook
 from mmrlkd.engine.atomic import write_atomically
 from mmrlkd.engine.phase_hook import make_phase
 from mmrlkd.engine.seeding import SeededIterator
 
 
-def warnings_of(hook, iterations):
-    """What a hook says about the scalars of some iterations."""
-    said = []
-    runner = SimpleNamespace(logger=SimpleNamespace(warning=said.append))
-    for scalars in iterations:
-        hook.after_train_iter(runner, 0, outputs=scalars)
-    return said
+@pytest.fixture
+def warnings_of(monkeypatch):
+    """What a hook says about the scalars of some iterations, in a phase in which
+    the policy chooses, or only learns."""
+
+    def run(hook, iterations, choose=True):
+        said = []
+        phase = SimpleNamespace(choose=choose)
+        monkeypatch.setattr(
+            policy_health_hook, 'distiller_of', lambda runner: SimpleNamespace(
+                schedule=SimpleNamespace(phase=phase)))
+        runner = SimpleNamespace(logger=SimpleNamespace(warning=said.append))
+        for scalars in iterations:
+            hook.after_train_iter(runner, 0, outputs=scalars)
+        return said
+
+    return run
 
 
 def scalars(rates, entropy=1.0, progress=0.1):
@@ -29,7 +39,7 @@ def scalars(rates, entropy=1.0, progress=0.1):
             **{f'select.P{i}': torch.tensor(r) for i, r in enumerate(rates)}}
 
 
-def test_a_collapse_is_said_once():
+def test_a_collapse_is_said_once(warnings_of):
     said = warnings_of(PolicyHealthHook(window=3), [scalars([0., 1.])] * 9)
     assert len(said) == 1 and 'has collapsed' in said[0]
     assert 'entropy_coef' in said[0] and 'mean_cost' in said[0]
@@ -42,12 +52,24 @@ def test_a_collapse_is_said_once():
     [{'loss': torch.tensor(1.0)}] * 10,  # nothing was chosen
     [scalars([0., 1.], entropy=0.0, progress=0.9)] * 2,
 ])
-def test_a_policy_that_chooses_is_left_in_peace(iterations):
+def test_a_policy_that_chooses_is_left_in_peace(warnings_of, iterations):
     assert not warnings_of(PolicyHealthHook(window=3), iterations)
 
 
+def test_a_warm_up_that_distils_all_levels_is_no_collapse(warnings_of):
+    """All levels are the phase's; the policy only learns, and may lose its entropy."""
+    hook, all_levels = PolicyHealthHook(window=3), scalars([1., 1.])
+    assert not warnings_of(hook, [all_levels] * 9, choose=False)
+    # What it saw in the warm-up does not count once the policy chooses.
+    assert not warnings_of(hook, [all_levels] * 2)
+    assert len(warnings_of(hook, [all_levels])) == 1
+    early = [scalars([1., 1.], entropy=0.001)] * 9
+    said, = warnings_of(PolicyHealthHook(window=3), early, choose=False)
+    assert 'no longer explores' in said
+
+
 @pytest.mark.parametrize('progress, said', [(0.2, 1), (0.8, 0)])
-def test_entropy_gone_early_is_said(progress, said):
+def test_entropy_gone_early_is_said(warnings_of, progress, said):
     iterations = [scalars([0.5, 1.], entropy=0.001, progress=progress)] * 9
     messages = warnings_of(PolicyHealthHook(window=3), iterations)
     assert len(messages) == said

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from mmrlkd.config.compose import load_config
 from mmrlkd.registry import MODELS
 from mmrlkd.search.history import History
 
@@ -87,6 +88,22 @@ def test_options_reach_the_search_and_what_is_found(config_file, tmp_path):
     assert len(History(tmp_path / 'work/search/history.jsonl')) == 1
     assert Config.fromfile(
         tmp_path / 'work/found.py').model.loss_weight == 0.5
+
+
+def test_recipes_keep_a_budget_that_all_levels_exceed(
+        config_file, tmp_path, capsys):
+    """Of the subsets of P2 to P5 at (4, 2, 1, 0.5), six cost at most 3."""
+    config = config_file(strategy=dict(type='mmrlkd.ExhaustiveSearch'))
+    options = ['--cfg-options', 'model.budget=3']
+    runpy.run_path(str(TOOL.with_name('check.py')))['main'](
+        [str(config), '--skip-weights', *options])
+    assert '6 candidates' in capsys.readouterr().out
+    search(config, tmp_path / 'work', *options)
+    history = History(tmp_path / 'work/search/history.jsonl')
+    assert len(history) == 6
+    assert all(trial.outcome.error is None and 'P2' not in trial.recipe.names
+               for trial in history.trials)
+    assert Config.fromfile(tmp_path / 'work/found.py').model.budget == 3
 
 
 @pytest.mark.slow
@@ -175,3 +192,12 @@ def test_a_config_without_a_search_is_refused(config_file, tmp_path):
     text.dump(config)
     with pytest.raises(SystemExit, match='has no search; accepted'):
         search(config, tmp_path / 'work')
+
+
+def test_a_search_gives_a_classifier_its_preprocessor() -> None:
+    """mmpretrain keeps it beside the model, and the teacher's must fit it."""
+    pytest.importorskip('mmpretrain')
+    cfg = load_config('configs/classification/resnet34-resnet18_in1k.py',
+                      'exhaustive')
+    space = runpy.run_path(str(TOOL))['_space'](cfg)
+    assert space.names == ('C2', 'C3', 'C4', 'C5')
