@@ -26,7 +26,7 @@ from projects.experiments.figures import families
 from projects.experiments.processes import cores, locked, stoppable
 from projects.experiments.runs import ExperimentFailed
 from projects.experiments.study import check_asked, read_study, scenes_of
-from projects.experiments.study_run import load_rows, run_study
+from projects.experiments.study_run import current_rows, load_rows, run_study
 from projects.scenes.writer import write_dataset
 
 
@@ -86,11 +86,10 @@ def study(args: argparse.Namespace) -> None:
                 chosen, args.work_dir.resolve(), args.worlds, args.entries,
                 args.seeds, args.jobs, args.order,
                 lambda text: print(text, flush=True))
-    rows = load_rows(chosen.table)
-    rows = rows[rows.version.astype(str) == str(chosen.version)]
+    rows = current_rows(chosen, load_rows(chosen.table))
     if rows.empty:
         raise ExperimentFailed('\n'.join(
-            failures or [f'{chosen.table} holds no rows of this version.']))
+            failures or [f'{chosen.table} holds no rows of this study.']))
     page = chosen.table.with_suffix('.md')
     text = choice.page(chosen, rows, args.cost)
     write_atomically(page, text.encode())

@@ -71,19 +71,34 @@ def phases_of(cfg: Config, iterations: int) -> list[tuple[str, float, int]]:
             for phase, length in zip(phases, lengths)]
 
 
+def iterations_of(cfg: Config, training: pd.DataFrame) -> int:
+    """Iterations of a run; of one that counts epochs, the last that was logged.
+
+    Args:
+        cfg: of the run.
+        training: see :func:`.logs.read_training`.
+    """
+    if 'max_iters' in cfg.train_cfg:
+        return phase_hook.loop_length(cfg) or 0
+    return 0 if training.empty else int(training.index[-1])
+
+
 def warm_up(cfg: Config, iterations: int) -> int:
     """Iterations before the selector begins to choose.
 
     Args:
         cfg: of the run.
-        iterations: that it trains.
+        iterations: that it trains, with those that do not update the student.
     """
     phases = phase_hook.phases_of(cfg)
     if not phases:
         return 0
-    lengths = phase_hook.lengths_of(iterations, phases)
+    train_cfg = cfg.train_cfg
+    # In iterations or epochs, as the run counts.
+    lengths = phase_hook.lengths_of(
+        train_cfg.get('max_iters') or train_cfg.max_epochs, phases)
     chosen = next((i for i, phase in enumerate(phases) if phase.choose), None)
-    return sum(lengths[:chosen])
+    return round(iterations * sum(lengths[:chosen]) / sum(lengths))
 
 
 def cost_after_warm_up(cfg: Config, iterations: int,

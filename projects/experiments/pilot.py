@@ -324,12 +324,14 @@ def summarise(pilot: Pilot, cfg: Config, rows: pd.DataFrame, metric: str,
                       rows.metric.to_numpy(float), rows.seed.to_numpy())
     shape = pilot.groups, len(cfg.model.levels)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    judged = DATASETS.build(cfg.val_dataloader.dataset)
+    judged = len(DATASETS.build(cfg.val_dataloader.dataset))
+    # An iteration trains on a batch, an epoch on all images.
+    unit = (batch_size(cfg) if 'max_iters' in cfg.train_cfg else
+            len(DATASETS.build(cfg.train_dataloader.dataset)))
     return dict(
         descriptor=pilot.descriptor, edges=list(pilot.edges),
         levels=list(cfg.model.levels),
         worth=effects.coefficients.reshape(shape).tolist(),
         interval=effects.half_widths.reshape(shape).tolist(),
         metric=metric, residual=effects.residual, trainings=len(rows),
-        images=len(rows) * ((loop_length(cfg) or 0) * batch_size(cfg)
-                            + len(judged)))
+        images=len(rows) * ((loop_length(cfg) or 0) * unit + judged))

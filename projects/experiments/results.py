@@ -11,7 +11,6 @@ from mmengine.config import Config
 
 from mmrlkd.config.student import is_distiller
 from mmrlkd.engine.atomic import write_atomically
-from mmrlkd.engine.phase_hook import loop_length
 from mmrlkd.search.found import FOUND, HISTORY
 
 from .costs import (
@@ -20,6 +19,7 @@ from .costs import (
     cost_after_warm_up,
     cost_of_phases,
     cost_of_search,
+    iterations_of,
     phases_of,
 )
 from .front import FRONT, fixed_subset, subset_name
@@ -80,8 +80,7 @@ def read_run(folder: Path, method: str, seed: int,
     if (Path(newest_checkpoint(folder) or '').stem != end_of(cfg)
             or evaluation is None or training.empty):
         return None
-    iterations = (loop_length(cfg) if 'max_iters' in cfg.train_cfg
-                  else int(training.index[-1]))
+    iterations = iterations_of(cfg, training)
     known = {metric.key for metric in task.metrics}
     prefix = f'{task.main.key}_'
     means = {key: mean_of(training, iterations, key) for key in _LOGGED}

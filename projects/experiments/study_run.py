@@ -12,9 +12,7 @@ import pandas as pd
 import torch
 from mmengine.config import Config
 
-from mmrlkd.engine.phase_hook import loop_length
-
-from .costs import cost_after_warm_up
+from .costs import cost_after_warm_up, iterations_of
 from .front import fixed_subset, subset_name
 from .logs import mean_of, read_evaluation, read_training
 from .processes import THREADS
@@ -49,7 +47,7 @@ def read_row(folder: Path, cfg: Config) -> dict[str, Any]:
             f'{folder} has no evaluation that tells {task.main.key}; its log '
             f'is {folder / "train.log"}.')
     training = read_training(folder)
-    length = loop_length(cfg) or 0
+    length = iterations_of(cfg, training)
     prefix = f'{task.main.key}_'
     known = {metric.key for metric in task.metrics}
     subset = fixed_subset(cfg)
@@ -87,6 +85,18 @@ def load_rows(path: Path) -> pd.DataFrame:
          'config', 'commit', 'family'), str), keep_default_na=True)
     text = table.select_dtypes(include=['object', 'string']).columns
     return table.assign(**{key: table[key].fillna('') for key in text})
+
+
+def current_rows(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
+    """The results of a study as it is now: of its version, and of entries whose
+    method and options have not changed since."""
+    known = {(entry.name, entry.method or '', entry.text)
+             for entry in study.entries}
+    return rows[[
+        str(version) == str(study.version)
+        and (entry == TEACHER or (entry, method, options) in known)
+        for version, entry, method, options in zip(
+            rows.version, rows.entry, rows.method, rows.options, strict=True)]]
 
 
 def pending(study: Study, rows: pd.DataFrame, worlds: Sequence[str],
@@ -204,15 +214,16 @@ def train_teachers(study: Study, worlds: Sequence[World], work_dir: Path,
             failures.append(
                 f'{world.name}, teacher: {error or "left no checkpoint"}; its '
                 f'log is {task.folder / "train.log"}')
-            continue
     rows = load_rows(study.table)
     for world in worlds:
+        if not world.checkpoint.is_file():
+            continue
         entry, folder = Entry(TEACHER, method=''), world.checkpoint.parent
         key = _key(study, world, entry, 0)
         there = {tuple(map(str, row)) for row in
                  rows[list(KEY)].itertuples(index=False)}
         # One from elsewhere has no log.
-        if (world.checkpoint.is_file() and any(folder.glob('*/'))
+        if (any(folder.glob('*/'))
                 and tuple(map(str, key.values())) not in there):
             row = read_row(folder, compose_teacher(world))
             add_row(study, world, entry, 0, row)

@@ -5,7 +5,13 @@ import pandas as pd
 import pytest
 from mmengine.config import Config
 
-from projects.experiments.costs import SearchCost, cost_of_phases, cost_of_search
+from projects.experiments.costs import (
+    SearchCost,
+    cost_of_phases,
+    cost_of_search,
+    iterations_of,
+    warm_up,
+)
 
 #: 30, 40 (of which 8 update the student) and 30 iterations of 100.
 PHASES = [dict(name='pretrain', share=30 / 68), dict(name='policy', share=8 / 68),
@@ -44,6 +50,20 @@ def test_held_out_images_went_through_the_student_too() -> None:
     phases = [dict(name='search', share=1, learn_every=2)]
     cost = cost_of_phases(config(phases, hook), 10, pd.Series({10: .5}))
     assert cost == SearchCost(10 * 8 + 5 * 4, 5.0)
+
+
+@pytest.mark.parametrize('length, iterations, choosing_from', [
+    # 30 + 8 · 5 + 30 of a student's schedule of 68.
+    (dict(max_iters=68), 100, 30),
+    # Phases begin with an epoch: 2 + 1 · 5 + 2 of five, each 12 iterations.
+    (dict(max_epochs=5), 9 * 12, 2 * 12)])
+def test_a_warm_up_counts_iterations_of_the_loop(
+        length: dict, iterations: int, choosing_from: int) -> None:
+    cfg = config(PHASES)
+    cfg.train_cfg = length
+    assert warm_up(cfg, iterations) == choosing_from
+    log = pd.DataFrame(dict(distill_cost=1.0), range(12, iterations + 1, 12))
+    assert iterations_of(cfg, log) == iterations
 
 
 def history(folder: Path, cut: str = '') -> None:

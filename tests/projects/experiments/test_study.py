@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from projects.experiments.study import (
     World,
     check_asked,
     read_study,
+    weights_hash,
 )
 from projects.experiments.study_run import load_rows, pending, run_study
 
@@ -79,6 +81,35 @@ def test_only_what_the_table_lacks_is_trained(
     monkeypatch.setattr(World, 'teacher', 'def')
     assert names(pending(front, rows, ['a'], [], [0])) == [
         'a policy 2 0', 'a shuffled 2 0', 'a P5 0']
+
+
+def test_rows_of_an_entry_that_changed_are_not_reported(
+        front: Study, tmp_path: Path) -> None:
+    assert not run_study(front, tmp_path, seeds=[0, 1], say=lambda _: None)
+    changed = replace(front, entries=tuple(
+        replace(entry, options={'x': 3}) if entry.name == 'policy 2' else entry
+        for entry in front.entries))
+    assert not run_study(changed, tmp_path, seeds=[0, 1], say=lambda _: None)
+    rows = load_rows(front.table)
+    assert len(rows[rows.entry == 'policy 2']) == 8
+    for each, options in (front, 'x": 2'), (changed, 'x": 3'):
+        reported = study_run.current_rows(each, rows)
+        own = reported[reported.entry == 'policy 2']
+        assert len(own) == 4 and own.options.str.contains(options).all()
+        assert len(reported) == 14
+        assert '| a | policy 2 | 2.00 | shuffled 2 |' in choice.page(each, reported)
+
+
+def test_a_teacher_that_fails_is_told(
+        front: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(World, 'checkpoint', tmp_path / 'teacher/iter_1.pth')
+    monkeypatch.setattr(World, 'teacher', property(
+        lambda world: weights_hash(world.checkpoint)))
+    monkeypatch.setattr(
+        study_run, 'train_many',
+        lambda tasks, jobs: ((task, ValueError('no')) for task in tasks))
+    failures = run_study(front, tmp_path, seeds=[0], say=lambda _: None)
+    assert [line[:15] for line in failures] == ['a, teacher: no;', 'b, teacher: no;']
 
 
 def test_a_config_that_changed_is_told(front: Study, tmp_path: Path) -> None:
