@@ -35,7 +35,8 @@ def best_fixed_within(table: pd.DataFrame, method: str,
 
 def differences(study: Study, rows: pd.DataFrame,
                 column: str = 'distill_cost') -> pd.DataFrame:
-    """How far each entry with a budget is above what it is compared with.
+    """How far each entry with a budget is above what it is compared with: entries
+    of the same budget, and those without one.
 
     Args:
         study: whose families are compared at equal budgets.
@@ -59,13 +60,14 @@ def differences(study: Study, rows: pd.DataFrame,
                 continue
             cost = table[table.method == entry.name][column].mean()
             others = [other.name for other in trained
-                      if other.budget == entry.budget and other is not entry]
+                      if other.budget in (entry.budget, None)
+                      and other is not entry and other.method is not None]
             subsets = table[table.subset != ''].method.unique()
             best = best_fixed_within(table, entry.name, column)
-            for other in dict.fromkeys([*others, *subsets, 'uniform']):
+            for other in dict.fromkeys([*others, *subsets]):
                 value = paired_difference(table, entry.name, other)
                 # One pair is no result.
-                if other != entry.name and value and value.count > 1:
+                if value and value.count > 1:
                     found.append(dict(
                         world=world, entry=entry.name, budget=entry.budget,
                         cost=cost, other=other, best_fixed=other == best,

@@ -45,6 +45,14 @@ entries = [
          phases='worth', budget=1, priority=3,
          options={'model.selector.rates': [[0, 0, 0, 0], [1, 0, 0, 0]],
                   'model.min_levels': 0}),
-    dict(name='greedy', family='greedy', method='greedy', phases='worth', priority=3),
-    dict(name='gated', family='gated', method='gated', phases='worth', priority=3),
+    # What these two spend is not asked for, but follows from λ, or is limited by image.
+    *(dict(name=f'greedy, λ = {efficiency:g}' if efficiency != 0.5 else 'greedy',
+           family='greedy', method='greedy', phases='worth', priority=3,
+           options=({} if efficiency == 0.5 else
+                    {'model.selector.efficiency': efficiency}))
+      for efficiency in (0.5, 1, 1.5)),
+    *(dict(name='gated' if limit is None else f'gated, at most {limit}',
+           family='gated', method='gated', phases='worth', priority=3,
+           options={} if limit is None else {'model.budget': limit})
+      for limit in (None, 4, 2)),
 ]

@@ -18,6 +18,14 @@ rewards = dict(
     worth=dict(
         type='mmrlkd.WorthReward', signal='teacher_detections',
         level_values=dict(P2=1.5, P3=-0.18, P4=0.0, P5=-0.62)))
+others = {
+    # What a level alone adds to the student alone in front.csv, in points of mAP.
+    'worth of a level alone': dict(
+        type='mmrlkd.WorthReward', signal='teacher_detections',
+        level_values=dict(P2=7.5, P3=3.7, P4=2.4, P5=2.5)),
+    'worth to groups': dict(
+        type='mmrlkd.GroupWorthReward',
+        file='projects/experiments/results/pilot_objects.json')}
 
 
 def entry(learner, method, reward, control=None, **rest):
@@ -27,18 +35,16 @@ def entry(learner, method, reward, control=None, **rest):
         options={
             'model.selector.mean_cost': mean_cost,
             'model.selector.context': ['objects'], 'model.min_levels': 0,
-            'model.selector.reward': dict(_delete_=True, **rewards[reward])},
+            'model.selector.reward': dict(_delete_=True, **(rewards | others)[reward])},
         **(dict(control=control) if control else {}), **rest)
 
 
 # In the cameras the residual is due to the teacher's own mistakes on half of the
 # images; the others see the task, or what the teacher makes of an image.
 entries = [
-    *(entry('ExpectedReward', 'expected_reward', reward, control,
-            worlds=('cameras', ), priority=0)
-      for reward in ('residual', 'alignment')
+    *(entry('ExpectedReward', 'expected_reward', reward, control, priority=0)
+      for reward in ('residual', 'alignment', 'worth', *others)
       for control in (None, 'shuffled')),
-    entry('ExpectedReward', 'expected_reward', 'worth', priority=0),
     # What costs as much without a choice, under the phases of either.
     *(dict(name=f'P3, as {method}', method='fixed_subset', phases=method, priority=0,
            options={'model.selector.levels': ['P3']})
