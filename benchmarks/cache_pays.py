@@ -112,13 +112,13 @@ def measure(model: PyramidDistiller, size: int, batch: int, rounds: int,
     with tempfile.TemporaryDirectory(prefix='cache_pays_') as folder:
         teacher.cache = TeacherCache(
             read_settings(dict(path=folder, dtype=dtype)), teacher.config)
-        all_maps(teacher.extract(images, []))
+        all_maps(teacher.extract(images))
         teacher.cache.store.flush()
         kinds: dict[str, Callable[[], Any]] = {
             'teacher': lambda: all_maps(LazyPyramid(
                 teacher.adapter, teacher.levels, images, teacher.execution)),
             'student': lambda: model.student.train_step(data, optimizer),
-            'read': lambda: all_maps(teacher.extract(images, []))}
+            'read': lambda: all_maps(teacher.extract(images))}
         seconds = interleaved(kinds, rounds, device)
         assert not any(kinds['read']().computed), 'a map was not found'
         byte = sum(each.stat().st_size for each in Path(folder).glob('data.mdb'))
@@ -162,7 +162,7 @@ def disk_rate(teacher: Teacher, images: torch.Tensor, folder: Path) -> float:
     size = (folder / 'data.mdb').stat().st_size
     for i in range(ENOUGH // size):  # other images, for a file of some length
         batches.append(images + i + 1)
-        all_maps(teacher.extract(batches[-1], []))
+        all_maps(teacher.extract(batches[-1]))
     cache.store.flush()
     del cache.__dict__['store']  # a cached property: closes the file
     gc.collect()

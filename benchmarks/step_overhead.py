@@ -200,7 +200,7 @@ def make_step(name: str, batch: int, case: str,
         type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-4)))
     if variant.cached:
         images = model.data_preprocessor(copy.copy(data), True)['inputs']
-        pyramid = model.teacher.extract(images, [])
+        pyramid = model.teacher.extract(images)
         for i in range(len(model.levels)):
             pyramid.level(i)
         pyramid.score_logits()

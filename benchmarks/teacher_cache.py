@@ -82,7 +82,7 @@ def fill(model: PyramidDistiller, data, batch: int) -> None:
         images = model.data_preprocessor(dict(
             inputs=[item['inputs'] for item in items],
             data_samples=[item['data_samples'] for item in items]))['inputs']
-        pyramid = model.teacher.extract(images, [])
+        pyramid = model.teacher.extract(images)
         pyramid.begin()
         for level in range(len(model.levels)):
             pyramid.level(level)

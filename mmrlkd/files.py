@@ -53,11 +53,10 @@ def load_file(path: str | Path, owner: str = 'checkpoint', *,
         held = _unsafe(error)
         if held is None:
             raise _unreadable(path, owner, error) from error
-        section = owner.rpartition('.')[0]
         raise ValueError(
             f'{owner}={path!r} holds {held}, {_REFUSED}' + (
-                f', or, if you trust its origin, {section}.'
-                'trust_checkpoint=True.' if section else f'. {_REWRITE}')
+                ', or, if you trust its origin, teacher.trust_checkpoint=True.'
+                if owner == 'teacher.checkpoint' else f'. {_REWRITE}')
         ) from error
     except Exception as error:
         raise _unreadable(path, owner, error) from error

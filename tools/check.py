@@ -123,8 +123,7 @@ def describe(model: PyramidDistiller) -> Table:
         table.add_row(
             name, mine.path, *shapes, bridge,
             links.describe('loss'), f'{cost:g}', f'{flops / 1e6:.2f}',
-            'skipped' if part.teacher.checkpoint is None else
-            f'{part.teacher.matched:.0%} matched')
+            'skipped' if part.teacher.checkpoint is None else 'matched')
     return table
 
 

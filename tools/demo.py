@@ -38,6 +38,7 @@ sys.path.insert(0, str(ROOT))
 import mmrlkd
 from mmrlkd.config.compose import method_names
 from mmrlkd.config.errors import SENTENCES, errors_as_sentences
+from mmrlkd.dynamic.machine import processor_name
 from mmrlkd.engine.atomic import write_atomically
 from mmrlkd.engine.trained import load_distiller
 from projects.experiments.budget import (
@@ -238,7 +239,7 @@ def describe_origin(command: str, scenes: dict[str, Any],
         'command': command,
         'dataset': scenes,
         'machine': {
-            'processor': _processor(),
+            'processor': processor_name(),
             'cores': cores(),
             'threads of each training': THREADS,
             'device': get_device(),
@@ -250,16 +251,6 @@ def describe_origin(command: str, scenes: dict[str, Any],
                 'torch', 'onedl-mmengine', 'onedl-mmcv', library)},
         },
     }
-
-
-def _processor() -> str:
-    try:
-        for line in Path('/proc/cpuinfo').read_text().splitlines():
-            if line.startswith('model name'):
-                return line.partition(':')[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def demo(args: argparse.Namespace, console: Console) -> None:

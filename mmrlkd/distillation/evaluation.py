@@ -65,7 +65,7 @@ def evaluate_choice(model: PyramidDistiller, images: Tensor,
     """The selector's choice for images, without changing anything. Heads run only
     if a descriptor needs them."""
     plan = model.schedule.plan()
-    pyramid = extract_teacher(model, plan, images, samples)
+    pyramid = extract_teacher(model, plan, images)
     assert pyramid is not None, 'no levels are distilled'
     with unchanged(model):
         with model.tap.recording():

@@ -23,7 +23,8 @@ def describe(part: Distillation, selection: Selection, per_level: Tensor,
             the rewards'.
         head: whether the teacher's head was run for a descriptor.
     """
-    chosen = selection.levels.float().mean(dim=0).to(part.level_costs)
+    chosen = selection.levels.float().mean(dim=0).to(
+        part.level_costs, non_blocking=True)
     ran = part.gflops(selected.computed_in(work))
     in_all = part.gflops(work)
     batch = len(selection.levels)

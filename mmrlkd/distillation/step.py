@@ -164,7 +164,7 @@ def forward(model: PyramidDistiller, plan: StepPlan, images: Tensor,
     """
     if not plan.distil:
         return undistilled(model, images, samples), None
-    pyramid = extract_teacher(model, plan, images, samples)
+    pyramid = extract_teacher(model, plan, images)
     late = may_leave_out(model, plan)
     if pyramid is not None and not late:
         # The backbone, which every level needs, runs before the student's graph
@@ -226,14 +226,14 @@ def undistilled(model: PyramidDistiller, images: Tensor,
     return StepOutput(losses, scalars)
 
 
-def extract_teacher(model: PyramidDistiller, plan: StepPlan, images: Tensor,
-                    samples: list) -> LazyPyramid | None:
+def extract_teacher(model: PyramidDistiller, plan: StepPlan,
+                    images: Tensor) -> LazyPyramid | None:
     """The teacher's pyramid; computes nothing yet."""
     if model.teacher is None:
         return None
     head = (plan.learn and model.distils
             and model.distillation.describer.needs_teacher_head)
-    return model.teacher.extract(images, samples, head)
+    return model.teacher.extract(images, head)
 
 
 def may_leave_out(model: PyramidDistiller, plan: StepPlan) -> bool:

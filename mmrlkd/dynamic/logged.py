@@ -138,7 +138,7 @@ def estimate(controller: BudgetedController, table: ProfileTable,
     weight, quality, latency = (
         each.gather(1, chosen).squeeze(1)[same] for each in (
             1 / table.propensity, table.quality,
-            table.latency + controller.overhead_ms))
+            table.latency + table.looking + controller.overhead_ms))
     total = weight.sum()
     return dict(
         quality=((weight * quality).sum() / total).item(),

@@ -16,7 +16,7 @@ def describe_machine(device: str | torch.device) -> dict[str, Any]:
     """
     device = torch.device(device)
     return dict(
-        platform=platform.platform(), processor=_processor(),
+        platform=platform.platform(), processor=processor_name(),
         threads=torch.get_num_threads(), torch=torch.__version__,
         device=(torch.cuda.get_device_name(device) if device.type == 'cuda'
                 else device.type))
@@ -29,7 +29,7 @@ def clock_ms(device: str | torch.device) -> float:
     return 1e3 * perf_counter()
 
 
-def _processor() -> str:
+def processor_name() -> str:
     """Name of the CPU."""
     info = Path('/proc/cpuinfo')
     for line in info.read_text().splitlines() if info.is_file() else ():

@@ -107,7 +107,6 @@ class ProfileTable:
         difficulty: (N,), stratum of each image; empty strings without strata.
         measured: (N, S) bool, whether a cell has numbers.
         propensity: (N, S), of what was chosen; None in a complete table.
-        log_prob: (N, S), or None.
     """
     header: TableHeader
     space: SettingSpace
@@ -119,7 +118,6 @@ class ProfileTable:
     difficulty: tuple[str, ...]
     measured: Tensor
     propensity: Tensor | None = None
-    log_prob: Tensor | None = None
     single: Tensor | None = None
 
     def __len__(self) -> int:
@@ -151,8 +149,6 @@ class ProfileTable:
             context=rows.vectors('context'),
             difficulty=rows.strata(), measured=rows.measured(),
             propensity=rows.cells('propensity') if kind == 'log' else None,
-            log_prob=(rows.cells('log_prob') if rows.has('log_prob')
-                      else None),
             single=rows.cells('single_ms') if rows.has('single_ms') else None)
 
     @property
@@ -175,7 +171,7 @@ class ProfileTable:
             self.header, self.space, tuple(self.images[i] for i in kept),
             some(self.latency), some(self.quality), some(self.features),
             some(self.context), tuple(self.difficulty[i] for i in kept),
-            some(self.measured), some(self.propensity), some(self.log_prob),
+            some(self.measured), some(self.propensity),
             some(self.single))
 
 

@@ -31,8 +31,6 @@ class Learner:
     needs: ClassVar[Literal['episodes', 'gains']] = 'episodes'
     #: Number of episodes of each sample, next to each other along B.
     group_size: int = 1
-    #: Gradient steps of an update, at most.
-    steps: int = 1
 
     def __init__(self, lr: float, max_grad_norm: float) -> None:
         owner = type(self).__name__
@@ -107,7 +105,6 @@ class Trainer(Learner):
         self.group_size = algorithm.group_size
         self.epochs = epochs
         self.minibatches = minibatches
-        self.steps = epochs * (minibatches or 1)
         self.target_kl = target_kl
 
     def update(self, rollout: Rollout) -> Diagnostics:

@@ -166,8 +166,9 @@ def measure(config: str, name: str, task: RegretTask, seed: int,
         selector.set_progress(i / batches)
         chosen = stream[torch.arange(i * BATCH, (i + 1) * BATCH) % len(stream)]
         batch = environment.take(chosen)
-        selector.observe(
-            batch.recording.gains, selector.select(batch.process))
+        choice = selector.select(batch.process)
+        selector.spend(choice)
+        selector.observe(batch.recording.gains, choice)
         selector.learn()
     unseen = environment.take(held_out)
     policy = selector.learner.policy  # pays the price of a mean cost

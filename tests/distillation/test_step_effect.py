@@ -54,7 +54,7 @@ def setting(build_distiller, detection_batch, held_out_batch, monkeypatch):
         distiller.student(**data, mode='loss')
     losses = distiller.distillation.compare(
         distiller.tap.take().levels,
-        distiller.teacher.extract(data["inputs"], []), differentiable=True)
+        distiller.teacher.extract(data["inputs"]), differentiable=True)
     effect = StepEffect(
         distiller.functional, losses, data['inputs'], data['data_samples'],
         weights, held_out_batch, preprocess, optimizer)
@@ -260,7 +260,7 @@ def test_mixed_precision_changes_nothing(
         distiller.train()
         data = distiller.data_preprocessor(copy.deepcopy(detection_batch), True)
         maps = [torch.zeros(4, 1)] * 4  # of the student; nobody looks at them
-        teacher = distiller.teacher.extract(data["inputs"], [])
+        teacher = distiller.teacher.extract(data["inputs"])
         with torch.autocast('cpu', torch.bfloat16, enabled=amp):
             losses = distiller.distillation.compare(
                 maps, teacher, differentiable=True)

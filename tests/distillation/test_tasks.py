@@ -184,7 +184,7 @@ def test_teacher_levels_are_those_of_its_own_pass(task):
     model = build()
     teacher = model.teacher.model
     images = model.data_preprocessor(copy.deepcopy(data), False)['inputs']
-    pyramid = model.teacher.extract(images, [])
+    pyramid = model.teacher.extract(images)
     with torch.no_grad():
         if model.levels[0].module == 'neck':
             expected = teacher.neck(teacher.backbone(images))
@@ -210,7 +210,7 @@ def test_logits_are_those_of_the_models(task):
     images = data['inputs']
     with torch.no_grad():
         torch.testing.assert_close(
-            model.teacher.extract(images, []).logits(),
+            model.teacher.extract(images).logits(),
             model.teacher.model(images, mode='tensor'))
     model.eval()  # no dropout
     with model.tap.recording():
@@ -341,7 +341,7 @@ def test_its_gradient_is_that_of_the_loss(task):
         model.student.loss(data['inputs'], data['data_samples'])
     logits = model.tap.take().logits
     wanted = model.logit_distillation.loss(
-        logits, model.teacher.extract(data["inputs"], []).logits())
+        logits, model.teacher.extract(data["inputs"]).logits())
     (expected, ) = torch.autograd.grad(wanted, last.weight)
     torch.testing.assert_close(mine, expected)
     assert mine.abs().sum() > 0
@@ -524,7 +524,7 @@ def test_gradients_at_maps_that_tokens_show(frozen):
         (8, 16, 16), (16, 8, 8), (32, 4, 4), (64, 2, 2)]
     part = model.distillation
     found = BatchSignals(
-        part.compare(maps.levels, model.teacher.extract(images, []), False),
+        part.compare(maps.levels, model.teacher.extract(images), False),
         maps, model.levels, model.adapter,
         losses['loss']).alignment()
     assert found.shape == (BATCH, 4) and (found != 0).all()

@@ -137,9 +137,8 @@ class Teacher(nn.Module):
         self.wanted = (None if levels is None else
                        check_level_names(levels, 'teacher.levels'))
         self.levels: tuple[Level, ...] = ()
-        self.matched = (0.0 if checkpoint is None else
-                        load_matching(self.model, checkpoint, weights_key,
-                                      trust_checkpoint))
+        if checkpoint is not None:
+            load_matching(self.model, checkpoint, weights_key, trust_checkpoint)
         self.requires_grad_(False)
         self.train(False)  # eval() calls train(), which is overridden below
 
@@ -244,13 +243,11 @@ class Teacher(nn.Module):
         self._options.prepare(self.adapter, bool(self.levels), head)
         self.execution = self._options
 
-    def extract(self, images: Tensor, samples: Sequence,
-                head: bool = False) -> LazyPyramid:
+    def extract(self, images: Tensor, head: bool = False) -> LazyPyramid:
         """The pyramid of a batch; computes nothing yet.
 
         Args:
             images: (B, 3, H, W), preprocessed.
-            samples: their annotations.
             head: whether the head will run for them.
         """
         if self.cache is None or not self.cache.store.readable:

@@ -26,7 +26,7 @@ class _Weights:
 
 
 def load_matching(model: nn.Module, checkpoint: str, key: str | None = None,
-                  trust: bool = False) -> float:
+                  trust: bool = False) -> None:
     """Load a checkpoint whose weights must match the model's.
 
     Args:
@@ -34,9 +34,6 @@ def load_matching(model: nn.Module, checkpoint: str, key: str | None = None,
         checkpoint: see :func:`mmrlkd.files.load_file`.
         key: of the weights in the file, see :func:`find_weights`.
         trust: see :func:`mmrlkd.files.load_file`.
-
-    Returns:
-        Share of the model's parameters and buffers that matched: 1.
 
     Raises:
         ValueError: the file cannot be read; or weights are missing, of another
@@ -71,7 +68,6 @@ def load_matching(model: nn.Module, checkpoint: str, key: str | None = None,
             f"{', '.join(list(weights)[:3])}, …; accepted: a checkpoint of that "
             'config.')
     _require_finite(model, checkpoint)
-    return 1.0
 
 
 def find_weights(loaded: Any, expected: Collection[str], checkpoint: str,

@@ -232,12 +232,12 @@ class ExpectedReward(Learner):
         dist.all_reduce(count)
         return ExpectedRewardBatch(
             nodes, self._reward(gains),
-            self._cost.to(gains.gain), unit,
+            self._cost.to(gains.gain, non_blocking=True), unit,
             equal_shares(gains.weight, count)), count
 
     def _reward(self, gains: Gains) -> Tensor:
         """(B, S), gain minus λ times cost."""
-        cost = self._cost.to(gains.gain)
+        cost = self._cost.to(gains.gain, non_blocking=True)
         return gains.gain - self._multiplier.value().to(cost) * cost
 
     def _unit(self, gains: Gains) -> Tensor:

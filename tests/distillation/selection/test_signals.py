@@ -17,7 +17,7 @@ def setting(build_distiller, detection_batch):
         task = distiller.student(**data, mode='loss')
     maps = distiller.tap.take()
     losses = part.compare(
-        maps.levels, part.teacher.extract(data["inputs"], []), differentiable=True)
+        maps.levels, part.teacher.extract(data["inputs"]), differentiable=True)
     loss = distiller.parse_losses(task)[0]
     signals = BatchSignals(
         losses, maps, distiller.levels, distiller.adapter, loss,

@@ -41,7 +41,7 @@ def build(tiny_teacher, tmp_path):
 
 def run(teacher, images=IMAGES, index=None, levels=range(4)):
     """Maps of the levels, and how many images each was computed for."""
-    pyramid = teacher.extract(images, [])
+    pyramid = teacher.extract(images)
     pyramid.begin()
     return [pyramid.level(i, index) for i in levels], pyramid.computed
 
@@ -125,7 +125,7 @@ def test_the_teacher_runs_for_images_that_are_wanted_and_unknown(
     plain, teacher = build(dtype=None), build()
     run(teacher, IMAGES[:3])
     ran, rows = backbone_runs(teacher), torch.tensor(rows)
-    pyramid = teacher.extract(IMAGES, [])
+    pyramid = teacher.extract(IMAGES)
     pyramid.begin(rows)
     assert_same([pyramid.level(i, rows) for i in range(4)],
                 run(plain, index=rows)[0])
@@ -134,10 +134,10 @@ def test_the_teacher_runs_for_images_that_are_wanted_and_unknown(
 
 def test_where_the_head_runs_an_image_is_computed_among_all(build):
     plain, one = build(dtype=None), torch.tensor([3])
-    pyramid = plain.extract(IMAGES, [], head=True)
+    pyramid = plain.extract(IMAGES, head=True)
     expected = [pyramid.level(i, one) for i in range(4)]
     for _ in range(2):  # computed, then read
-        pyramid = build().extract(IMAGES, [], head=True)
+        pyramid = build().extract(IMAGES, head=True)
         assert_same([pyramid.level(i, one) for i in range(4)], expected)
         pyramid._entries.store.flush()
 
@@ -160,7 +160,7 @@ def test_hits_are_counted_once_for_an_image_and_level(build):
     teacher = build()
     run(teacher, IMAGES[:2])
     teacher.cache.take_counts()
-    pyramid = teacher.extract(IMAGES[:4], [])
+    pyramid = teacher.extract(IMAGES[:4])
     for _ in range(2):
         pyramid.level(2)
         pyramid.level(3, torch.tensor([0, 3]))
@@ -170,11 +170,11 @@ def test_hits_are_counted_once_for_an_image_and_level(build):
 
 def test_logits_of_a_detectors_head_are_exact(build, backbone_runs):
     plain, teacher = build(dtype=None), build('bfloat16')
-    teacher.extract(IMAGES[:4], []).score_maps()
-    expected = plain.extract(IMAGES, []).score_maps()
-    assert_same(teacher.extract(IMAGES, []).score_maps(), expected)
+    teacher.extract(IMAGES[:4]).score_maps()
+    expected = plain.extract(IMAGES).score_maps()
+    assert_same(teacher.extract(IMAGES).score_maps(), expected)
     ran = backbone_runs(teacher)
-    warm = teacher.extract(IMAGES, [])
+    warm = teacher.extract(IMAGES)
     assert_same(warm.score_maps(), expected)
     assert (ran, warm.ran_head) == ([], False)
 

@@ -37,7 +37,7 @@ def build(build_distiller, tiny_teacher):
 
 def maps(model):
     """All levels of the images, for all of them and for some."""
-    pyramid = model.teacher.extract(IMAGES, [])
+    pyramid = model.teacher.extract(IMAGES)
     pyramid.begin()
     return [pyramid.level(i, index) for i in range(len(model.levels))
             for index in (SOME, None)]
@@ -56,7 +56,7 @@ def test_maps_are_those_of_the_teacher_as_built(build, options, tolerance):
 def test_maps_do_not_depend_on_the_batch(build, options):
     """So that a cache may give them for another: to the last bit, on a CPU."""
     teacher = build(options).teacher
-    whole, part = (teacher.extract(images, [])
+    whole, part = (teacher.extract(images)
                    for images in (IMAGES, IMAGES[SOME]))
     for i in range(len(teacher.levels)):
         assert torch.equal(whole.level(i)[SOME], part.level(i))
@@ -158,7 +158,7 @@ def test_the_head_runs_as_the_levels_do(build, detection_batch):
     def detections(options):
         model = build(options, selector=dict(
             type='mmrlkd.PolicySelector', context=['teacher_confidence']))
-        pyramid = model.teacher.extract(IMAGES, [])
+        pyramid = model.teacher.extract(IMAGES)
         return pyramid.score_maps()
     for own, plain in zip(detections(dict(dtype='bfloat16', channels_last=True)),
                           detections(AS_BUILT), strict=True):
@@ -286,7 +286,7 @@ def test_a_stream_changes_no_number(build):
     models = [build(dict(stream=stream)).cuda() for stream in (False, True)]
     images = torch.randn(4, 3, 256, 256, device='cuda')
     for _ in range(20):
-        pyramids = [model.teacher.extract(images, []) for model in models]
+        pyramids = [model.teacher.extract(images) for model in models]
         for pyramid in pyramids:
             pyramid.begin()
         images = images.roll(1, 0)

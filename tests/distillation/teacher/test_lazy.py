@@ -28,7 +28,7 @@ def ran():
 
 
 def begun(teacher, rows=None, head=False):
-    pyramid = teacher.extract(IMAGES, [], head)
+    pyramid = teacher.extract(IMAGES, head)
     pyramid.begin(rows)
     return pyramid
 
@@ -123,7 +123,7 @@ def test_where_images_may_be_left_out(
 @pytest.mark.gpu
 def test_on_a_gpu_maps_differ_by_rounding(build_distiller):
     teacher, rows = build_distiller().cuda().teacher, torch.tensor([1, 2, 5])
-    whole, part = (teacher.extract(IMAGES.cuda(), []) for _ in range(2))
+    whole, part = (teacher.extract(IMAGES.cuda()) for _ in range(2))
     part.begin(rows)
     for level in range(4):
         torch.testing.assert_close(

@@ -104,7 +104,7 @@ def prefixed(prefix, state):
 def test_weights_are_found_under_other_keys(saved, wrap):
     teacher, model = network(), network()
     path = saved(wrap(teacher.state_dict()))
-    assert load_matching(model, path) == 1
+    load_matching(model, path)
     for key, value in teacher.state_dict().items():
         assert torch.equal(model.state_dict()[key], value)
 

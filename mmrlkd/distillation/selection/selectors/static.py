@@ -61,7 +61,8 @@ class ConstantSelector(Selector):
         shape = process.batch_size, len(self.space)
         return Choice(Selection(
             levels=self._levels.expand(shape),
-            weights=self._weights.to(process.device).expand(shape)))
+            weights=self._weights.to(
+                process.device, non_blocking=True).expand(shape)))
 
 
 @SELECTORS.register_module()
@@ -180,7 +181,8 @@ class RandomSelector(Selector):
             self._probs, process.batch_size, replacement=True)
         levels = self._subsets[drawn]
         weights = self.space.weights(levels)
-        return Choice(Selection(levels, weights.to(process.device)))
+        return Choice(Selection(
+            levels, weights.to(process.device, non_blocking=True)))
 
 
 def tilted(costs: Tensor, mean: float) -> Tensor:
