@@ -74,7 +74,28 @@ def reference(policy, rollout, clip=0.2, gamma=0.99, lam=0.95):
         entropy=entropy.mean(),
         clip_fraction=((ratio - 1).abs() > clip).float().mean(),
         approx_kl=(ratio - 1 - ratio.log()).mean(),
-        explained_variance=1 - (returns - rollout.value).var() / returns.var())
+        explained_variance=1 - within_steps(
+            returns - rollout.value) / within_steps(returns))
+
+
+def within_steps(numbers):
+    """Sum over the steps of the episodes' variance, (T, B)."""
+    return numbers.var(1, correction=0).sum()
+
+
+@pytest.mark.parametrize('knows, explained', [('step', 0.), ('return', 1.)])
+def test_a_critic_that_knows_the_step_alone_explains_nothing(
+        off_policy, build_ppo, knows, explained):
+    """Returns that fall by 5 a step, whatever the image, and by a little with it."""
+    policy, rollout = off_policy
+    steps, episodes = rollout.reward.shape
+    reward = 5 + 0.1 * torch.randn(steps, episodes)
+    returns = reward.flip(0).cumsum(0).flip(0)
+    value = returns if knows == 'return' else (
+        returns.mean(1, keepdim=True).expand_as(returns))
+    found = build_ppo(policy, gamma=1., gae_lambda=1., **ONCE).update(
+        rollout.replace(reward=reward, value=value))
+    assert found.explained_variance == pytest.approx(explained, abs=1e-3)
 
 
 def test_loss_terms_equal_their_definition(off_policy, build_ppo):

@@ -34,7 +34,8 @@ class PPODiagnostics(Diagnostics):
         clip_fraction: share of the steps whose ratio left the clip range.
         approx_kl: KL(old ‖ new) in nats, estimated without negative values.
         explained_variance: 1 − Var(return − value) / Var(return) of the
-            critic that acted; 1 is perfect, 0 no better than a constant.
+            critic that acted, variances within each step of the episodes; 1 is
+            perfect, 0 no better than a constant for each step.
         dropped_episodes: number with a non-finite state, reward or value.
         skipped_steps: number of minibatches without a step, because the gradient
             or every episode was not finite.
@@ -129,9 +130,9 @@ class PPOLoss(Algorithm):
         return loss, stats
 
     def summary(self, rollout: Rollout, batch: Batch) -> dict[str, Tensor]:
-        *_, total = _moments(batch.target, batch.weight)
         assert rollout.value is not None, 'prepared with values'
-        *_, unexplained = _moments(batch.target - rollout.value, batch.weight)
+        total, unexplained = (_within_steps(each, batch.weight) for each in (
+            batch.target, batch.target - rollout.value))
         return dict(explained_variance=torch.where(
             total > 0, 1 - unexplained / total, 0.))
 
@@ -185,6 +186,19 @@ def _resolution(reward: Tensor, value: Tensor,
     steps = len(reward)
     noise = 8 * steps * torch.finfo(reward.dtype).eps * extremes[-1]
     return (extremes[:steps] + extremes[steps:-1]).amax(), noise
+
+
+def _within_steps(numbers: Tensor, weight: Tensor) -> Tensor:
+    """0-dim sum of squares of ``numbers`` (T, B) around the mean of their step, of
+    ``weight`` (T, B) 1, on all ranks: that returns differ by step says nothing
+    about the images."""
+    sums = torch.stack([weight.sum(1), (weight * numbers).sum(1)])
+    dist.all_reduce(sums)
+    count, total = sums
+    mean = total / count.clamp(1)
+    squares = (weight * (numbers - mean[:, None])**2).sum()
+    dist.all_reduce(squares)
+    return squares
 
 
 def _moments(numbers: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
