@@ -83,7 +83,7 @@ class Benchmark:
     slow: tuple[str, ...] = ()
     baselines: Mapping[str, str] = field(default_factory=dict)
     usual: tuple[str, ...] = ()
-    rarer: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    rarer: Mapping[str, tuple[str, float]] = field(default_factory=dict)
 
     @property
     def floor(self) -> str:
@@ -176,7 +176,7 @@ def compare(seconds: np.ndarray, floor: np.ndarray,
             np.median(drawn, axis=1), [0.025, 0.975]).tolist())
 
 
-def make_rarer(seconds: np.ndarray, group: int, factor: int) -> np.ndarray:
+def make_rarer(seconds: np.ndarray, group: int, factor: float) -> np.ndarray:
     """Seconds as if the first step of a group came ``factor`` times more rarely,
     and the group were as long."""
     weights = np.full(group, (factor * group - 1) / (factor * (group - 1)))

@@ -23,8 +23,9 @@ of the two.
 ``P2 or nothing`` is the same policy, certain that the other levels are not worth their
 cost: what worth comes to within a tenth of the study's training. Half of the images
 have P2, and the teacher does not run for the others. ``small`` is its network in the
-demos. ``every 10th step`` is not measured by itself, but computed from the seconds of
-the steps that learn and of those that do not.
+demos. ``every 10th step`` and ``as scheduled``, which has the warm-up of worth, too,
+are not measured by themselves, but computed from the seconds of the steps that learn
+and of those that do not.
 """
 
 import copy
@@ -61,8 +62,10 @@ WORTH = dict(
     learner=dict(type='mmrlkd.ExpectedReward', lr=1e-12))
 P2_OR_NOTHING = dict(WORTH, mean_cost=2.0)
 #: As in configs/_base_/demo_parts.py.
-SMALL = dict(P2_OR_NOTHING, policy=dict(
-    type='mmrlkd.MLPPolicy', hidden=64, global_dim=128, level_dim=64))
+NETWORK = dict(
+    type='mmrlkd.MLPPolicy', hidden=64, global_dim=128, level_dim=64)
+SMALL = dict(P2_OR_NOTHING, policy=NETWORK)
+SMALL_WORTH = dict(WORTH, policy=NETWORK)
 #: Where the caches of this process lie.
 FOLDER = tempfile.TemporaryDirectory()
 
@@ -83,7 +86,7 @@ class Variant:
     cached: bool = False
 
 
-MAY_BE_EMPTY = (RANDOM, WORTH, P2_OR_NOTHING, SMALL)
+MAY_BE_EMPTY = (RANDOM, WORTH, P2_OR_NOTHING, SMALL, SMALL_WORTH)
 AS_BUILT = dict(fold=False)
 FAST = dict(channels_last=True)
 LOWER = dict(FAST, dtype='bfloat16')
@@ -111,14 +114,18 @@ VARIANTS = {
     'PPO learns, every 5th step': Variant(POLICY, 5),
     'PPO learns, every step': Variant(POLICY),
     'policy chooses': Variant(WORTH, 0),
+    'policy, small': Variant(SMALL_WORTH, 5),
 }
 USUAL = tuple(VARIANTS)[1:15]
 #: Rows computed from the steps of others.
 RARER = {'policy, every 10th step': ('policy', 2),
-         'P2 or nothing, every 10th step': ('P2 or nothing', 2)}
+         'P2 or nothing, every 10th step': ('P2 or nothing', 2),
+         # Every 2nd step of a tenth of the training, every 10th of the rest: 14 %.
+         'policy, small, as scheduled': ('policy, small', 0.2 / 0.14)}
 #: What distils the same levels without a policy.
 WITHOUT_POLICY = dict.fromkeys(
-    ('policy', 'policy, every 10th step', 'policy chooses'), 'random levels')
+    ('policy', 'policy, every 10th step', 'policy chooses', 'policy, small',
+     'policy, small, as scheduled'), 'random levels')
 
 
 def retinanet(depth: int, base_channels: int) -> ConfigDict:
