@@ -28,7 +28,9 @@ BATCH = 8
 #: Share of a recording's images that learners never see.
 HELD_OUT = 1 / 3
 _STEPS = {'horizon': 4, 'policy.type': 'mmrlkd.LSTMPolicy'}
-#: Stands for the task's mean cost: λ is then found, as the method does it.
+#: Stands for the task's mean cost: λ is then found, from the images that are learned
+#: from; the target is not corrected by what those cost that are only distilled, for
+#: there are none.
 _FOUND = {'mean_cost': None}
 #: Method and options of its selector, by the name in tables; see
 #: :func:`reference` for what each is compared with.
@@ -166,9 +168,8 @@ def measure(config: str, name: str, task: RegretTask, seed: int,
         selector.set_progress(i / batches)
         chosen = stream[torch.arange(i * BATCH, (i + 1) * BATCH) % len(stream)]
         batch = environment.take(chosen)
-        choice = selector.select(batch.process)
-        selector.spend(choice)
-        selector.observe(batch.recording.gains, choice)
+        selector.observe(
+            batch.recording.gains, selector.select(batch.process))
         selector.learn()
     unseen = environment.take(held_out)
     policy = selector.learner.policy  # pays the price of a mean cost

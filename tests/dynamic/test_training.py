@@ -217,8 +217,13 @@ def test_an_estimate_weighs_by_propensities(write_profile, profile_rows):
         if table.measured[row['image'], chosen[row['image']]]:
             total += 1 / row['propensity']
             sums += row['quality'] / row['propensity']
-    assert estimate(controller, table, BUDGET)['quality'] == pytest.approx(
-        sums / total)
+    found = estimate(controller, table, BUDGET)
+    assert found['quality'] == pytest.approx(sums / total)
+    # What looking adds is part of a run's time.
+    looked = replace(table, header=replace(
+        table.header, feature={**table.header.feature, 'ms': 2.}))
+    assert estimate(controller, looked, BUDGET)['latency_ms'] == pytest.approx(
+        found['latency_ms'] + 2.)
 
 
 # -- the plan ------------------------------------------------------------------
