@@ -13,6 +13,7 @@ from mmrlkd.config.compose import (
     read_method,
     work_dir_of,
 )
+from mmrlkd.engine.phase_hook import phases_of
 from mmrlkd.search.in_training import hold_out
 from mmrlkd.search.settings import SearchSettings, check_searching
 
@@ -173,3 +174,16 @@ def test_every_method_can_be_read():
     assert len(method_names()) == 23
     for name in method_names():
         assert read_method(name).model.selector.type.startswith('mmrlkd.')
+
+
+@pytest.mark.parametrize('method', [
+    'expected_reward', 'worth', 'shuffled', 'ppo', 'grpo', 'reinforce'])
+def test_a_policy_learns_while_the_student_trains(method):
+    """Nothing is frozen, every iteration updates the student, and after a warm-up with
+    all levels the policy chooses and learns to the end."""
+    first, *rest = phases_of(load_config(PAIR, method))
+    assert not first.choose and first.share <= 0.25
+    assert rest and all(phase.choose and phase.learn_every > 0 for phase in rest)
+    assert all(phase.student_every == 1 and phase.lr_factor == 1
+               and not phase.freeze_backbone for phase in (first, *rest))
+    assert sum(phase.share for phase in (first, *rest)) == pytest.approx(1)
