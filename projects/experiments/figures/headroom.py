@@ -37,7 +37,7 @@ def draw(found: Headroom) -> Figure:
                  label='worth trying')
     axes.set_xlabel('mean cost of an image')
     axes.set_ylabel('gain, best subset of each image = 1')
-    axes.legend(fontsize=8.5)
+    figure.legend(fontsize=8.5, loc='outside lower center', ncols=3)
     return figure
 
 
