@@ -134,7 +134,7 @@ def test_searches_are_complete(method, check):
         assert 'search_' in loader.dataset.ann_file
         assert 'val' not in loader.dataset.data_prefix.img
     assert cfg.val_evaluator.ann_file.endswith('search_val.json')
-    told = check.describe_search(settings, check.build(cfg, True))
+    told = check.describe_search(settings, check.build(cfg, True), None)
     assert type(STRATEGIES.build(dict(settings.strategy))).__name__ in told
 
 
