@@ -56,11 +56,13 @@ def differences(study: Study, rows: pd.DataFrame,
         trained = [entry for entry in study.entries
                    if (table.method == entry.name).any()]
         for entry in trained:
-            if entry.budget is None or entry.control:
+            if entry.budget is None:
                 continue
+            # Where a control is beside what it controls, the other row tells it.
+            budgets = (None, ) if entry.control else (entry.budget, None)
             cost = table[table.method == entry.name][column].mean()
             others = [other.name for other in trained
-                      if other.budget in (entry.budget, None)
+                      if other.budget in budgets
                       and other is not entry and other.method is not None]
             subsets = table[table.subset != ''].method.unique()
             best = best_fixed_within(table, entry.name, column)

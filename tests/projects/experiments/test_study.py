@@ -158,7 +158,11 @@ def test_differences_are_paired_at_equal_cost(front: Study) -> None:
         'policy 2': (2, [32, 34, 36]), 'shuffled 2': (2, [31, 33.5, 34]),
         'P5': (.5, [30, 30, 30]), 'P4': (2.01, [31, 36, 33]),
         'P2': (4, [40, 40, 40])})
-    found = choice.differences(front, rows).set_index('other')
+    found = choice.differences(front, rows)
+    # A control is compared with what has no budget, and not with what it controls.
+    assert set(found[found.entry == 'shuffled 2'].other) == {
+        *found[found.entry == 'policy 2'].other} - {'shuffled 2'}
+    found = found[found.entry == 'policy 2'].set_index('other')
     gaps = np.array([1, .5, 2])
     assert found.loc['shuffled 2', 'mean'] == pytest.approx(gaps.mean())
     assert found.loc['shuffled 2', 'half_width'] == pytest.approx(
@@ -179,7 +183,11 @@ def test_students_of_two_teachers_are_no_pair(front: Study) -> None:
     second = rows_of({'policy 2': (2, [42, 44, 46]), 'shuffled 2': (2, [40, 42, 44]),
                       'P5': (.5, [44, 44, 44]), 'P4': (1, [41, 41, 41])})
     rows = pd.concat([first, second.assign(teacher='def')], ignore_index=True)
-    found = choice.differences(front, rows).set_index('other')
+    found = choice.differences(front, rows)
+    # A control is compared with what has no budget, and not with what it controls.
+    assert set(found[found.entry == 'shuffled 2'].other) == {
+        *found[found.entry == 'policy 2'].other} - {'shuffled 2'}
+    found = found[found.entry == 'policy 2'].set_index('other')
     assert found.loc['shuffled 2', 'mean'] == pytest.approx(1.5)
     assert found['count'].to_dict() == {'shuffled 2': 6, 'P5': 6, 'P4': 3}
     assert found.loc['P4', 'mean'] == pytest.approx(3)
